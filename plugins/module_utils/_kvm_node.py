@@ -1,0 +1,377 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A KVM host seen from itself: observe, plan, apply, and look again. PRIVATE to the collection.
+
+Planning is the only judgement here: after applying, the host is observed and planned once more,
+and whatever that second plan still wants is what was not achieved. So "verified" means read back,
+drift is found by the same code that mends it, and `--check` prints what a real run does.
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections import namedtuple
+
+from ansible_collections.hosting.aup.plugins.module_utils import _hold, _rollback
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState, check_fence
+from ansible_collections.hosting.aup.plugins.module_utils._ports import Owners, check_not_the_host, filter_model
+from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
+
+UNKNOWN = "unknown"  # the service counters of guests nobody knows are kept under
+
+Observation = namedtuple("Observation", "boot_id links guests rules")
+Work = namedtuple("Work", "observation model change steps priors closed services errors notes gaps plan_hash")
+Work.__doc__ = """One plan.
+
+`steps` are libvirt's, in order; `change` is the packet filter's; `priors` what must be on record
+before applying; `closed` services whose baseline has been given back in full.
+"""
+
+
+def read_links(root="/sys/class/net"):
+    """`{interface: {"master": bridge or None, "mac": …}}` of the host, from sysfs."""
+    links = {}
+    for name in os.listdir(root):
+        base = os.path.join(root, name)
+        try:
+            with open(os.path.join(base, "address"), encoding="ascii") as handle:
+                mac = handle.read().strip()
+        except OSError:
+            continue  # gone between the listing and here, or no interface at all
+        try:
+            master = os.path.basename(os.readlink(os.path.join(base, "master")))
+        except OSError:
+            master = None
+        links[name] = {"master": master, "mac": mac}
+    return links
+
+
+def read_boot_id():
+    """The kernel's identifier of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
+        return handle.read().strip()
+
+
+def _item_error(service, error):
+    return {"service": service, "code": error.code, "message": error.message, "remedy": error.remedy}
+
+
+def _choose_baseline(service, own):
+    """The prior state to give back: the node's copy, checked against the ledger's record.
+
+    :param service: service of the desired state; its `baseline` is the ledger's
+    :param own: the node's, or None
+    :raises NodeError: code `baseline_mismatch`
+    """
+    recorded = service["baseline"]
+    if own is None or recorded is None:
+        return own or recorded
+    if own["digest"] != recorded["digest"]:
+        raise NodeError(
+            "the prior state of service %s kept on this node (%s) is not the one in the ledger (%s); its guest is left as it is."
+            % (service["id"], own["digest"][:12], recorded["digest"][:12]), code="baseline_mismatch", target=service["id"],
+            remedy="Compare both with hosting.aup.explain, then remove the wrong one (docs/runbooks.md, mismatch).",
+        )
+    return own
+
+
+def _remaining(work, sid):
+    """Whether a plan still wants something for a service."""
+    return any(step["service"] == sid for step in work.steps) or any(e["service"] == sid for e in work.errors)
+
+
+class KvmNode:
+    """The host this code runs on.
+
+    :param run: `run(argv, stdin=None) -> (rc, stdout, stderr)`
+    :param nft: absolute path of nft, for the process that undoes unconfirmed rules
+    :param uri: libvirt's
+    :param root: prefix of our own files (tests)
+    """
+
+    def __init__(self, run, nft="/usr/sbin/nft", uri="qemu:///system", root="", boot_id=None):
+        self._run = run
+        self._nft = nft
+        self._uri = uri
+        self._root = root
+        self._boot_id = boot_id
+        self._host = None
+        self.state = NodeState(root)
+
+    def _libvirt(self):
+        if self._host is None:
+            self._host = _libvirt.connect(self._uri)
+        return self._host
+
+    def observe(self):
+        """What the host is now."""
+        return Observation(
+            self._boot_id or read_boot_id(), read_links(),
+            _libvirt.guests(self._libvirt()), _nftables.observe(self._run),
+        )
+
+    # -- planning ---------------------------------------------------------------------------
+
+    def _plan_filter(self, model, rules, state):
+        """The packet filter's change, and the reference listing to remember for next time."""
+        if model is None:
+            return _nftables.plan_teardown(rules), None
+        ruleset = _nftables.build(model)
+        reference = _nftables.reference(self._run, ruleset, state["reference"])
+        return _nftables.plan(ruleset, rules, reference), reference
+
+    def _plan_service(self, service, guests, owners, observation, own_baseline):
+        """Steps, prior, notes and errors for one service that is held or has something to be given back."""
+        baseline = _choose_baseline(service, own_baseline)
+        found = [g for g in guests if owners.of_guest(g) is service]
+        if not found:
+            macs = {nic["mac"] for nic in service["nics"]}
+            found = [g for g in guests if any(nic["mac"] in macs for nic in g["nics"])]
+        detail = _libvirt.detail(self._libvirt(), found[0]["uuid"]) if found else None
+        if service["hold"]:
+            if detail is None and service["elsewhere"]:
+                return False, [], None, [], []
+            fields = baseline["fields"] if baseline else None
+            steps, prior, notes, errors = _hold.plan_hold(service, detail, fields, observation.boot_id)
+            return detail is not None, steps, prior, notes, errors
+        if detail is None:
+            return False, [], None, ["%s: its guest is gone, nothing is left to give back." % service["id"]], []
+        steps, notes = _hold.plan_release(service, detail, baseline["fields"], observation.boot_id)
+        return True, steps, None, notes, []
+
+    def _plan(self, desired, state, disarmed):
+        observation = self.observe()
+        check_not_the_host(desired, observation.guests, observation.links)
+        model, gaps = filter_model(desired, observation.guests, observation.links, disarmed)
+        change, reference = self._plan_filter(model, observation.rules, state)
+        state["reference"] = reference
+
+        owners = Owners(desired["services"])
+        steps, priors, closed, services, errors, notes = [], [], [], [], [], []
+        for service in desired["services"]:
+            sid = service["id"]
+            own = state["baselines"].get(sid)
+            if not (service["hold"] or service["baseline"] or own):
+                continue
+            try:
+                here, todo, prior, said, problems = self._plan_service(
+                    service, observation.guests, owners, observation, own)
+            except AupError as exc:
+                here, todo, prior, said, problems = True, [], None, [], [_item_error(sid, exc)]
+            steps += todo
+            notes += said
+            errors += problems
+            if prior is not None:
+                prior = dict(prior, guest=service["guest"])
+                priors.append({"service": sid, "fields": prior, "digest": digest(prior)})
+            elif own and not service["baseline"]:
+                priors.append({"service": sid, "fields": own["fields"], "digest": own["digest"]})
+            if not service["hold"] and not todo and not problems:
+                closed.append(sid)
+            services.append({
+                "service": sid, "here": here, "hold": service["hold"] and service["hold"]["kind"],
+                "enforcement_ids": service["hold"]["enforcement_ids"] if service["hold"] else [],
+            })
+        plan_hash = digest({
+            "filter": [change.kind, change.before, change.after], "steps": steps,
+            "priors": [p["digest"] for p in priors],
+        })
+        return Work(observation, model, change, steps, priors, closed, services, errors, notes, gaps, plan_hash)
+
+    def _result(self, work, state, disarmed):
+        changed = work.change.kind != "none" or bool(work.steps)
+        steps = []
+        if work.change.kind != "none":
+            steps.append({"engine": "nftables", "verb": work.change.kind, "service": None, "why": work.change.summary,
+                          "before": work.change.before, "after": work.change.after})
+        remaining_filter = work.change.kind != "none"
+        for entry in work.services:
+            clean = not _remaining(work, entry["service"]) and not remaining_filter
+            entry["in_force"] = bool(entry["hold"]) and clean and entry["here"]
+            entry["released"] = not entry["hold"] and entry["service"] in work.closed and not remaining_filter
+        return {
+            "changed": changed, "steps": steps + work.steps, "priors": work.priors, "plan_hash": work.plan_hash,
+            "services": work.services, "errors": work.errors, "notes": work.notes, "gaps": work.gaps,
+            "closed": work.closed, "fence": state["fence"], "disarmed": disarmed,
+            "unknown_ports": [p["name"] for p in work.model["ports"] if p["service"] is None] if work.model else [],
+            "ports": len(work.model["ports"]) if work.model else 0,
+        }
+
+    def _accept(self, state, desired, narrowed, adopt):
+        """Check the fence; a desired state of another ledger is taken only when told so."""
+        if adopt and state["fence"] and state["fence"]["ledger"] != desired["fence"]["ledger"]:
+            state["fence"] = None
+        check_fence(state["fence"], desired["fence"])
+        return desired["fence"] if not narrowed else state["fence"]
+
+    def plan(self, packed, advance=False, narrowed=False, adopt=False):
+        """What applying this desired state would do. Changes nothing on the host's guests and rules.
+
+        :param packed: desired state as `_wire.pack` gives it
+        :param advance: with nothing to do, remember this desired state as seen (a real run, not `--check`)
+        """
+        desired = unpack(packed)
+        with self.state.locked():
+            state, disarmed = self.state.load(), self.state.disarmed()
+            fence = self._accept(state, desired, narrowed, adopt)
+            work = self._plan(desired, state, disarmed)
+            result = self._result(work, state, disarmed)
+            if advance and not result["changed"] and not work.priors:
+                self._settle(state, work, desired, packed, fence)
+                result["fence"] = state["fence"]
+            return result
+
+    # -- applying ---------------------------------------------------------------------------
+
+    def apply(self, packed, plan_hash, confirm_seconds=30, narrowed=False, adopt=False):
+        """Apply the plan with this hash, or nothing; then look again.
+
+        :param confirm_seconds: new rules undo themselves unless confirmed within this time; 0: no confirmation
+        :raises NodeError: code `plan_changed` when the host is no longer what was planned for
+        """
+        desired = unpack(packed)
+        with self.state.locked():
+            state, disarmed = self.state.load(), self.state.disarmed()
+            fence = self._accept(state, desired, narrowed, adopt)
+            work = self._plan(desired, state, disarmed)
+            if work.plan_hash != plan_hash:
+                raise NodeError("the host changed between plan and apply.", code="plan_changed", retryable=True,
+                                remedy="Run again; it plans anew.")
+            for prior in work.priors:
+                state["baselines"].setdefault(prior["service"], {"fields": prior["fields"], "digest": prior["digest"]})
+            self.state.save(state)
+            planned = self._result(work, state, disarmed)
+            token = self._apply_filter(work, state, confirm_seconds)
+            failures = self._apply_steps(work.steps)
+            after = self._plan(desired, state, disarmed)
+            self._settle(state, after, desired, packed, fence)
+            result = self._result(after, state, disarmed)
+            return {
+                "changed": planned["changed"], "steps": planned["steps"], "services": result["services"],
+                "errors": failures + [e for e in result["errors"] if e["service"] not in {f["service"] for f in failures}],
+                "unverified": result["steps"], "notes": work.notes, "gaps": result["gaps"], "closed": result["closed"],
+                "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
+                "ports": result["ports"], "confirm": token and _rollback.rollback_path(token, self._root),
+            }
+
+    def _apply_filter(self, work, state, confirm_seconds):
+        """Load the rules; returns the token to confirm, or None."""
+        if work.change.kind == "none":
+            return None
+        token = None
+        if confirm_seconds:
+            token = _rollback.arm(_nftables.snapshot_script(work.observation.rules), confirm_seconds, self._nft, self._root)
+        try:
+            _nftables.apply(self._run, work.change)
+        except AupError:
+            if token:
+                _rollback.disarm(token, self._root)
+            raise
+        self._fold_counters(state, work.change.removed_counters)
+        return token
+
+    def _fold_counters(self, state, removed):
+        """Keep what the counters of removed ports had counted, under their service."""
+        owner = state.get("port_owners", {})
+        for port, controls in removed.items():
+            kept = state["counters"].setdefault(owner.get(port) or UNKNOWN, {})
+            for control, counter in controls.items():
+                total = kept.setdefault(control, {"packets": 0, "bytes": 0})
+                total["packets"] += counter["packets"]
+                total["bytes"] += counter["bytes"]
+
+    def _apply_steps(self, steps):
+        """Carry out libvirt's steps; a service whose step failed gets no further ones, the others do."""
+        failures = {}
+        for step in steps:
+            if step["service"] in failures:
+                continue
+            try:
+                _libvirt.apply_step(self._libvirt(), step)
+            except AupError as exc:
+                failures[step["service"]] = _item_error(step["service"], exc)
+        return list(failures.values())
+
+    def _settle(self, state, work, desired, packed, fence):
+        """Write down what the host has been given and what it no longer needs to remember."""
+        if not desired["present"] and work.change.kind == "none" and not work.steps and not work.errors:
+            self.state.forget()
+            state["fence"] = None
+            return
+        for sid in work.closed:
+            state["baselines"].pop(sid, None)
+        state["port_owners"] = {p["name"]: p["service"] for p in work.model["ports"]} if work.model else {}
+        state["fence"] = fence
+        if self.state.desired() != packed:
+            self.state.write("desired.z", packed.encode("ascii"))
+        self.state.save(state)
+
+    # -- without the ledger -----------------------------------------------------------------
+
+    def set_disarmed(self, controls, armed, reason, check=False):
+        """Switch controls off or on again on this node, now, from the desired state it holds.
+
+        :param controls: names, or `all`
+        :param armed: True for `rearm`
+        :returns: result of the pass
+        """
+        with self.state.locked():
+            state, disarmed = self.state.load(), dict(self.state.disarmed())
+            wanted = {k: v for k, v in disarmed.items() if not (armed and (k in controls or "all" in controls))}
+            if not armed:
+                for control in controls:
+                    wanted.setdefault(control, {"at": int(time.time()), "reason": reason})
+            result = {"changed": wanted != disarmed, "before": disarmed, "after": wanted, "steps": []}
+            packed = self.state.desired()
+            if not check and result["changed"]:
+                self.state.save_disarmed(wanted)
+            if packed is None:
+                if "all" in wanted:
+                    change = _nftables.plan_teardown(_nftables.observe(self._run))
+                    result["changed"] = result["changed"] or change.kind != "none"
+                    if not check and change.kind != "none":
+                        _nftables.apply(self._run, change)
+                return result
+            desired = unpack(packed)
+            guests = _libvirt.guests(self._libvirt()) if "all" not in wanted else []
+            model, _gaps = filter_model(desired, guests, read_links(), wanted)
+            change, state["reference"] = self._plan_filter(model, _nftables.observe(self._run), state)
+            result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
+                                "before": change.before, "after": change.after}] if change.kind != "none" else []
+            result["changed"] = result["changed"] or bool(result["steps"])
+            if not check and result["steps"]:
+                _nftables.apply(self._run, change)
+                self._fold_counters(state, change.removed_counters)
+                state["port_owners"] = {p["name"]: p["service"] for p in model["ports"]} if model else {}
+                self.state.save(state)
+            return result
+
+    def info(self):
+        """What this node holds and has counted, for `kvm_info`; changes nothing."""
+        with self.state.locked():
+            state, disarmed, packed = self.state.load(), self.state.disarmed(), self.state.desired()
+            desired = unpack(packed) if packed else None
+            rules = _nftables.observe(self._run)
+        counted = {sid: {c: dict(n) for c, n in controls.items()} for sid, controls in state["counters"].items()}
+        owner = state.get("port_owners", {})
+        for port, controls in _nftables.counters(rules).items():
+            kept = counted.setdefault(owner.get(port) or UNKNOWN, {})
+            for control, counter in controls.items():
+                total = kept.setdefault(control, {"packets": 0, "bytes": 0})
+                total["packets"] += counter["packets"]
+                total["bytes"] += counter["bytes"]
+        return {
+            "fence": state["fence"], "release": desired and desired["release"], "disarmed": disarmed,
+            "counters": counted, "ports": owner, "rules_present": _nftables.present(rules),
+            "held": [
+                {"service": s["id"], "kind": s["hold"]["kind"], "until_at": s["hold"]["until_at"],
+                 "enforcement_ids": s["hold"]["enforcement_ids"]}
+                for s in (desired["services"] if desired else ()) if s["hold"]
+            ],
+            "baselines": {sid: b["digest"] for sid, b in state["baselines"].items()},
+        }
+
+

@@ -1,0 +1,173 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node remembers between runs: its fence, what it must give back, its evidence. PRIVATE to the collection.
+
+One directory for root alone, one lock, each file replaced whole. Everything that acts on the node
+takes the same lock, so a reader never sees half a change and two runs never mix.
+"""
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import FenceError, NodeError
+
+STATE_DIR = "/var/lib/hosting_aup"
+LOCK_FILE = "/run/hosting_aup.lock"
+FORMAT = 1
+LOCK_SECONDS = 30
+
+
+def empty_state():
+    """The state of a node that was never converged."""
+    return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "reference": None}
+
+
+def check_fence(known, offered):
+    """Refuse a desired state that is older than what the node has seen, or from a stranger.
+
+    :param known: the fence of the node's state, or None
+    :param offered: the fence of the desired state
+    :raises FenceError: code `fence_old` (retry after resolving anew) or `fence_ledger`
+    """
+    if known is None:
+        return
+    if known["ledger"] != offered["ledger"]:
+        raise FenceError(
+            "this node belongs to ledger %s, the desired state comes from ledger %s."
+            % (known["ledger"], offered["ledger"]), code="fence_ledger", target=offered["ledger"],
+            remedy="If the ledger was replaced on purpose, run hosting.aup.retire with the old one, or provision "
+                   "with -e aup_adopt_from_other_ledger=true.",
+        )
+    if (offered["epoch"], offered["generation"]) < (known["epoch"], known["generation"]):
+        raise FenceError(
+            "this node has seen generation %d of epoch %d, the desired state is generation %d of epoch %d."
+            % (known["generation"], known["epoch"], offered["generation"], offered["epoch"]),
+            code="fence_old", target=offered["ledger"], retryable=True,
+            remedy="If the ledger was restored from a backup, start a new epoch: hosting.aup.ledger_epoch "
+                   "(docs/ledger.md, restore). Otherwise run again.",
+        )
+
+
+class NodeState:
+    """The files of one node. `root` prefixes every path; tests and keeper images use it."""
+
+    def __init__(self, root=""):
+        self.directory = root + STATE_DIR
+        self.lock_path = root + LOCK_FILE
+
+    def _path(self, name):
+        return os.path.join(self.directory, name)
+
+    @contextmanager
+    def locked(self, seconds=LOCK_SECONDS):
+        """Hold the node's lock.
+
+        :param seconds: how long to wait for another run
+        :raises NodeError: code `node_busy` when it is still held then
+        """
+        os.makedirs(os.path.dirname(self.lock_path), exist_ok=True)
+        handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as exc:
+                    if exc.errno not in (errno.EAGAIN, errno.EACCES):
+                        raise
+                if time.monotonic() >= deadline:
+                    holder = os.pread(handle, 64, 0).decode("ascii", "replace").strip() or "unknown"
+                    raise NodeError(
+                        "another run (pid %s) holds this node since more than %d s." % (holder, seconds),
+                        code="node_busy", retryable=True, remedy="Wait for it, then run again.",
+                    )
+                time.sleep(0.05)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def _read(self, name, default):
+        try:
+            with open(self._path(name), encoding="utf-8") as handle:
+                document = json.load(handle)
+        except FileNotFoundError:
+            return default
+        except (OSError, ValueError) as exc:
+            raise NodeError(
+                "%s can't be read: %s." % (self._path(name), exc), code="state_damaged", target=self._path(name),
+                remedy="Move the file away and provision the node: what must be given back is in the ledger too.",
+            )
+        if document.get("format") != FORMAT:
+            raise NodeError(
+                "%s has format %r, this collection reads %d." % (self._path(name), document.get("format"), FORMAT),
+                code="state_newer", target=self._path(name),
+                remedy="Run with the newer collection that wrote it.",
+            )
+        return document
+
+    def write(self, name, data):
+        """Replace one file as a whole, for root alone.
+
+        :param data: bytes
+        :raises NodeError: disk full, read-only …; the former file stays
+        """
+        path = self._path(name)
+        temporary = path + ".new"
+        try:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(handle, view):]
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.replace(temporary, path)
+        except OSError as exc:
+            raise NodeError(
+                "%s can't be written: %s." % (path, exc.strerror), code="state_unwritable", target=path,
+                remedy="Free space or make the file system writable, then run again. The former file is untouched.",
+            )
+
+    def load(self):
+        """state.json, or the state of a node never converged."""
+        return self._read("state.json", empty_state())
+
+    def save(self, state):
+        """Write state.json."""
+        self.write("state.json", json.dumps(state, sort_keys=True).encode("utf-8"))
+
+    def disarmed(self):
+        """`{control or "all": {"at", "reason"}}`, from disarmed.json."""
+        return self._read("disarmed.json", {"format": FORMAT, "controls": {}})["controls"]
+
+    def save_disarmed(self, controls):
+        """Write disarmed.json; it survives reboots and only `rearm` empties it."""
+        self.write("disarmed.json", json.dumps({"format": FORMAT, "controls": controls}).encode("utf-8"))
+
+    def desired(self):
+        """The packed desired state last accepted, or None."""
+        try:
+            with open(self._path("desired.z"), encoding="ascii") as handle:
+                return handle.read()
+        except FileNotFoundError:
+            return None
+
+    def forget(self):
+        """Remove all files of ours: the node was retired."""
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return
+        for name in names:
+            os.unlink(self._path(name))
+        os.rmdir(self.directory)

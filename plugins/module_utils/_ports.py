@@ -1,0 +1,127 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which port of the host belongs to which service, and what the packet filter has to do there. Pure. PRIVATE to the collection.
+
+Names of taps change with every start of a guest, so a port is known by what libvirt says of the
+running guest. Every port of a tenant bridge that is not an uplink is a guest's, known or not.
+"""
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
+
+_HELD_AS = {"suspend": "dark", "quarantine": "quarantine"}
+_OFF = {"mode": "off", "ports": []}
+
+
+class Owners:
+    """Finds the service of a guest's NIC: by MAC first, then by the guest itself."""
+
+    def __init__(self, services):
+        self._by_mac = {nic["mac"]: s for s in services for nic in s["nics"]}
+        self._by_uuid = {s["guest"]["uuid"]: s for s in services if s["guest"]["uuid"]}
+        self._by_name = {s["guest"]["name"]: s for s in services if not s["guest"]["uuid"]}
+
+    def of_guest(self, guest):
+        """The service whose guest this is, or None."""
+        return self._by_uuid.get(guest["uuid"]) or self._by_name.get(guest["name"])
+
+    def of_nic(self, guest, nic):
+        """The service a NIC counts for, or None: also a NIC that was plugged in and isn't in the catalogue."""
+        return self._by_mac.get(nic["mac"]) or self.of_guest(guest)
+
+
+def tenant_bridges(desired, guests, links, owners):
+    """Bridges that carry customers: declared, with a declared uplink, or with a port of a known service's guest.
+
+    :param links: `{interface: {"master": bridge or None, "mac": …}}` of the host
+    """
+    bridges = set(desired["bridges"])
+    bridges.update(links[name]["master"] for name in desired["uplinks"] if links.get(name, {}).get("master"))
+    for guest in guests:
+        for nic in guest["nics"]:
+            if nic["kind"] == "bridge" and nic["bridge"] and owners.of_nic(guest, nic):
+                bridges.add(nic["bridge"])
+    return bridges
+
+
+def filter_model(desired, guests, links, disarmed):
+    """The model the packet filter is built from.
+
+    :param desired: desired state of the node
+    :param guests: guests as libvirt describes them
+    :param links: the host's interfaces
+    :param disarmed: controls switched off on this node, `all` among them
+    :returns: `(model, gaps)`; model None when the node is to have no rules of ours;
+        gaps list NICs that can't be served, each with a sentence
+    """
+    gaps = [
+        {"guest": guest["name"], "mac": nic["mac"], "gap": nic["gap"]}
+        for guest in guests for nic in guest["nics"] if nic.get("gap")
+    ]
+    if not desired["present"] or "all" in disarmed:
+        return None, gaps
+    smtp_disarmed = "smtp_outbound" in disarmed
+    unknown = _OFF if smtp_disarmed else desired["smtp"]["unknown"]
+    owners = Owners(desired["services"])
+    bridges = tenant_bridges(desired, guests, links, owners)
+    uplinks = [name for name in desired["uplinks"] if name in links]
+    ports, seen = [], set(uplinks)
+
+    def add(name, mac, bridge, service):
+        seen.add(name)
+        hold = service and service["hold"]
+        ports.append({
+            "name": name, "mac": mac, "bridge": bridge, "service": service and service["id"],
+            "smtp": unknown if service is None else _OFF if smtp_disarmed else service["smtp"],
+            "hold": _HELD_AS[hold["kind"]] if hold else None,
+        })
+
+    macs = {"dark": set(), "quarantine": set()}
+    for service in desired["services"]:
+        if service["hold"]:
+            macs[_HELD_AS[service["hold"]["kind"]]].update(nic["mac"] for nic in service["nics"])
+    for guest in guests:
+        for nic in guest["nics"]:
+            service = owners.of_nic(guest, nic)
+            if service and service["hold"]:
+                macs[_HELD_AS[service["hold"]["kind"]]].add(nic["mac"])
+            if not nic["device"] or nic["device"] in seen:
+                continue
+            if nic["kind"] == "routed" or (nic["kind"] == "bridge" and nic["bridge"] in bridges):
+                add(nic["device"], nic["mac"], nic["bridge"] if nic["kind"] == "bridge" else None, service)
+    for name, link in sorted(links.items()):
+        if link["master"] in bridges and name not in seen:
+            add(name, None, link["master"], None)
+
+    ports.sort(key=lambda port: port["name"])
+    return {
+        "uplinks": uplinks,
+        "bridges": sorted(bridges),
+        "routed_interfaces": desired["routed_interfaces"],
+        "prefixes": desired["prefixes"],
+        "ports": ports,
+        "held_macs": {"dark": sorted(macs["dark"]), "quarantine": sorted(macs["quarantine"] - macs["dark"])},
+        "smtp": {"unknown": unknown, "smarthosts": desired["smtp"]["smarthosts"]},
+        "rescue": desired["rescue"],
+    }, gaps
+
+
+def check_not_the_host(desired, guests, links):
+    """Refuse to hold a MAC that is the host's own: it would cut off the host, not a guest.
+
+    :raises NodeError: code `holds_host`
+    """
+    own = {link["mac"]: name for name, link in links.items()}
+    for guest in guests:  # a tap's host side belongs to the guest
+        for nic in guest["nics"]:
+            link = links.get(nic["device"]) if nic["device"] else None
+            if link:
+                own.pop(link["mac"], None)
+    for service in desired["services"]:
+        for nic in service["nics"] if service["hold"] else ():
+            if nic["mac"] in own:
+                raise NodeError(
+                    "service %s is to be held, but its MAC %s is that of this host's own interface %s."
+                    % (service["id"], nic["mac"], own[nic["mac"]]), code="holds_host", target=service["id"],
+                    remedy="Correct the MAC in the catalogue and provision, then run again.",
+                )

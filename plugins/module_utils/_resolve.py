@@ -1,0 +1,234 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one node is to look like, and why. Pure: no I/O, no clock. PRIVATE to the collection.
+
+`resolve` is the only place where policy, services and ledger meet. What it decides is carried out
+by the node and printed by `explain`; nothing decides it a second time.
+"""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+
+FORMAT = 1
+CONTROLS = ("smtp_outbound",)
+
+# Later is stricter. Of several enforcements on one service the strictest is in force.
+HOLD_ORDER = ("quarantine", "suspend")
+POWER_ORDER = ("pause", "shutdown", "destroy")
+
+Resolution = namedtuple("Resolution", "desired reasons")
+Resolution.__doc__ = """What `resolve` returns.
+
+`desired` is the document sent to the node; `reasons` maps service id to
+`{control: {"mode", "clause", "reason"}}` and stays on the controller.
+"""
+
+_Decision = namedtuple("_Decision", "mode ports clause reason")
+
+
+def policy_of(policies, release, name):
+    """The policy a service is under: its own by name or key, else the release's default.
+
+    :param policies: `{key: Policy}` of the release
+    :param name: what the service names, or None
+    :raises PolicyError: if the release holds no such policy
+    """
+    if name is None:
+        return policies[release["default_policy"]]
+    if name in policies:
+        return policies[name]
+    found = [key for key in policies if policies[key].name == name]
+    if len(found) != 1:
+        raise PolicyError(
+            "policy %r is not in release %s, which holds %s." % (name, release["id"], ", ".join(sorted(policies))),
+            target=name, remedy="Name one of these in the service, or provision with that policy.",
+        )
+    return policies[found[0]]
+
+
+def in_force(enforcement, now):
+    """Whether an enforcement binds its service at `now`: begun, not lifted, its end not reached."""
+    if enforcement["status"] not in ("opened", "active") or enforcement["starts_at"] > now:
+        return False
+    return enforcement["ends_at"] is None or now < enforcement["ends_at"]
+
+
+def fold(enforcements):
+    """The one hold that several enforcements in force on a service amount to, or None.
+
+    The strictest kind wins; among equals the strictest power and the latest end (None is
+    later than any). Order of the input does not matter.
+    """
+    if not enforcements:
+        return None
+    kind = max((e["kind"] for e in enforcements), key=HOLD_ORDER.index)
+    strictest = [e for e in enforcements if e["kind"] == kind]
+    ends = [e["ends_at"] for e in strictest]
+    powers = [e["options"].get("power", POWER_ORDER[0]) for e in strictest] if kind == "suspend" else []
+    return {
+        "kind": kind,
+        "power": max(powers, key=POWER_ORDER.index) if powers else None,
+        "enforcement_ids": sorted(e["id"] for e in enforcements),
+        "until_at": None if None in ends else max(ends),
+    }
+
+
+def _within_adoption(setting, adopted_at, now):
+    return (
+        setting.mode == "enforce" and setting.adoption_mode == "observe"
+        and adopted_at is not None and now < adopted_at + setting.adoption_seconds
+    )
+
+
+def decide_smtp(setting, exemption, adopted_at, now):
+    """Mode of `smtp_outbound` for one service, with clause and reason.
+
+    :param setting: what the policy says for its location and account type
+    :param exemption: the exemption in force, or None
+    :param adopted_at: when the service was found running at adoption; None if it was born under policy
+    """
+    ports = sorted(setting.options.get("ports", ()))
+    if setting.mode == "off":
+        return _Decision("off", ports, setting.clause, setting.reason)
+    if exemption is not None:
+        until = iso(exemption["ends_at"]) or "it is revoked"
+        return _Decision("exempt", ports, setting.clause,
+                         "exemption %s until %s" % (exemption["id"], until))
+    if _within_adoption(setting, adopted_at, now):
+        until = iso(adopted_at + setting.adoption_seconds)
+        return _Decision("observe", ports, setting.clause,
+                         "was here when the node was adopted: only observed until %s" % until)
+    return _Decision(setting.mode, ports, setting.clause, setting.reason)
+
+
+def _unknown_port(policy, location, node_adopted_at, now):
+    setting = policy.unknown_port("smtp_outbound", location)
+    decision = decide_smtp(setting, None, node_adopted_at, now)
+    return {"mode": decision.mode, "ports": decision.ports}
+
+
+def _networks(policies, name):
+    return sorted({prefix for policy in policies.values() for prefix in policy.networks(name)})
+
+
+def _service_entry(service, decision, hold, baseline):
+    return {
+        "id": service["id"],
+        "guest": {"name": service["guest"]["name"], "uuid": service["guest"].get("uuid")},
+        "nics": [{"mac": nic["mac"], "addresses": nic.get("addresses", [])} for nic in service["nics"]],
+        "smtp": {"mode": decision.mode, "ports": decision.ports},
+        "hold": hold,
+        "baseline": baseline,
+        "elsewhere": len(service["nodes"]) > 1,
+    }
+
+
+def _departed(service_id, held, baseline):
+    """A service that left the catalogue, or this node, while held: as the ledger knew it when it was enforced."""
+    if held:
+        known = max(held, key=lambda e: e["starts_at"])["snapshot"]
+        return {"id": service_id, "guest": known["guest"], "nics": known["nics"], "nodes": known["nodes"],
+                "location": known["location"], "account_type": known["account_type"], "policy": known["policy"]}
+    fields = baseline["fields"]
+    return {"id": service_id, "guest": fields["guest"], "nics": [{"mac": mac} for mac in sorted(fields["links"])],
+            "nodes": [baseline["node"]], "location": None, "account_type": None, "policy": None}
+
+
+def resolve(policies, snapshot, node, now):
+    """The desired state of one node.
+
+    :param policies: `{key: Policy}` of the release
+    :param snapshot: the ledger's snapshot for this node (see docs/architecture.md)
+    :param node: the node's own description: name, location, uplinks, bridges, routed_interfaces
+    :param now: seconds since the epoch
+    :returns: Resolution
+    :raises PolicyError: a location or account type the policy doesn't know
+    :raises CatalogueError: the node has a location nowhere stated
+    """
+    name, release, catalogue = node["name"], snapshot["release"], snapshot["catalogue"]
+    if not node.get("location"):
+        raise CatalogueError("node %s has no location." % name, target=name,
+                             remedy="Set `location` of the node in the catalogue, or `aup_location` in the inventory.")
+    default = policies[release["default_policy"]]
+    node_adopted_at = (snapshot.get("node") or {}).get("adopted_at")
+    unknown = _unknown_port(default, node["location"], node_adopted_at, now)
+
+    exemptions = {e["service"]: e for e in snapshot["exemptions"] if e["control"] == "smtp_outbound"}
+    adoptions = snapshot["adoptions"]
+    baselines = {b["service"]: b for b in snapshot["baselines"]}
+    held = {}
+    for enforcement in snapshot["enforcements"]:
+        if in_force(enforcement, now):
+            held.setdefault(enforcement["service"], []).append(enforcement)
+
+    entries, reasons, present = [], {}, set()
+
+    def add(service, decision):
+        sid = service["id"]
+        present.add(sid)
+        enforcements = held.get(sid, ())
+        hold = fold(enforcements)
+        baseline = baselines.get(sid)
+        entries.append(_service_entry(
+            service, decision, hold, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]}))
+        reasons[sid] = {"smtp_outbound": {"mode": decision.mode, "clause": decision.clause, "reason": decision.reason}}
+        if hold:
+            strictest = max(enforcements, key=lambda e: (HOLD_ORDER.index(e["kind"]), e["ends_at"] or float("inf")))
+            reasons[sid][hold["kind"]] = {
+                "mode": "in force", "clause": strictest["clause"],
+                "reason": "case %s until %s" % (
+                    ", ".join(sorted({e["case_id"] for e in enforcements if e["kind"] == hold["kind"]})),
+                    iso(hold["until_at"]) or "it is lifted"),
+            }
+
+    for sid, service in catalogue["services"].items():
+        if name in service["nodes"]:
+            policy = policy_of(policies, release, service.get("policy"))
+            setting = policy.control("smtp_outbound", service["location"], service["account_type"])
+            add(service, decide_smtp(setting, exemptions.get(sid), adoptions.get(sid), now))
+
+    strangers = {sid for sid in held if any(name in e["snapshot"]["nodes"] for e in held[sid])} | set(baselines)
+    for sid in sorted(strangers - present):
+        add(_departed(sid, held.get(sid), baselines.get(sid)),
+            _Decision(unknown["mode"], unknown["ports"], None,
+                      "no longer in the catalogue for this node: treated like an unknown guest"))
+
+    entries.sort(key=lambda entry: entry["id"])
+    desired = {
+        "format": FORMAT,
+        "node": name,
+        "present": True,
+        "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
+        "release": {"id": release["id"], "policies": sorted(release["policy_keys"]),
+                    "catalogue": release["catalogue_digest"]},
+        "uplinks": sorted(node.get("uplinks") or ()),
+        "bridges": sorted(node.get("bridges") or ()),
+        "routed_interfaces": sorted(node.get("routed_interfaces") or ()),
+        "prefixes": catalogue["prefixes"],
+        "smtp": {"unknown": unknown, "smarthosts": _networks(policies, "smarthosts")},
+        "rescue": _networks(policies, "rescue"),
+        "services": entries,
+    }
+    return Resolution(desired, reasons)
+
+
+def retired(snapshot, node):
+    """The desired state that takes all of ours off a node and leaves it as found."""
+    return {
+        "format": FORMAT,
+        "node": node["name"],
+        "present": False,
+        "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
+        "release": None,
+        "uplinks": [], "bridges": [], "routed_interfaces": [], "prefixes": [],
+        "smtp": {"unknown": {"mode": "off", "ports": []}, "smarthosts": []},
+        "rescue": [],
+        "services": [
+            _service_entry(_departed(b["service"], None, b), _Decision("off", [], None, None), None,
+                           {"digest": b["digest"], "fields": b["fields"]})
+            for b in sorted(snapshot["baselines"], key=lambda b: b["service"])
+        ],
+    }

@@ -1,0 +1,107 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_disarm
+short_description: Switch controls off on a KVM host, at once and without the ledger, or on again
+version_added: 1.0.0
+description:
+  - The way out when a control harms customers. It needs neither ledger nor controller files, only the node.
+  - What is disarmed stays so over reboots and M(hosting.aup.kvm_converge) until it is rearmed.
+  - V(all) removes our packet filter from the node as a whole. Suspended guests stay paused or off with their
+    links down, since libvirt holds these; end a suspension with the playbook C(hosting.aup.lift).
+author:
+  - hosting.aup contributors (@hosting-aup)
+requirements:
+  - libvirt bindings for Python (the distribution's C(python3-libvirt))
+  - nftables 1.0.2 or later
+extends_documentation_fragment:
+  - hosting.aup._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  state:
+    description: V(disarmed) switches off, V(armed) switches on again.
+    type: str
+    choices: [disarmed, armed]
+    default: disarmed
+  controls:
+    description: The controls, or V(all).
+    type: list
+    elements: str
+    choices: [smtp_outbound, all]
+    default: [all]
+  reason:
+    description: Why, for the next person who looks. Kept on the node.
+    type: str
+    default: ''
+"""
+
+EXAMPLES = r"""
+- name: Stop closing port 25 on this host, now
+  hosting.aup.kvm_disarm:
+    controls: [smtp_outbound]
+    reason: case T-991, mail of a customer refused by mistake
+  become: true
+
+- name: Back to what policy says
+  hosting.aup.kvm_disarm:
+    state: armed
+    controls: [smtp_outbound]
+  become: true
+"""
+
+RETURN = r"""
+disarmed:
+  description: What is switched off on this node now, since when and why.
+  returned: success
+  type: dict
+steps:
+  description: What was changed in the packet filter.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
+from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["disarmed", "armed"], "default": "disarmed"},
+            "controls": {"type": "list", "elements": "str", "choices": ["smtp_outbound", "all"], "default": ["all"]},
+            "reason": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+
+    def run(argv, stdin=None):
+        return module.run_command(argv, data=stdin)
+
+    try:
+        if os.geteuid() != 0:
+            raise InputError("this has to run as root on the node.", target="become",
+                             remedy="Set `become: true` for the play, or connect as root.")
+        result = KvmNode(run).set_disarmed(
+            module.params["controls"], module.params["state"] == "armed", module.params["reason"], module.check_mode)
+    except AupError as exc:
+        module.fail_json(msg=str(exc), error=exc.to_result())
+    before, after = result.pop("before"), result.pop("after")
+    module.exit_json(
+        disarmed=after, diff={"before": {"disarmed": before}, "after": {"disarmed": after, "steps": result["steps"]}}, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_info
+short_description: What a KVM host holds and has counted
+version_added: 1.0.0
+description:
+  - Reads, on the node and without the ledger, which release it has, which services it holds, which
+    controls are disarmed, and how many packets each control refused or would have refused per service.
+  - Counters live as long as the service is on this host. They go on over rule updates and restarts of a guest.
+author:
+  - hosting.aup contributors (@hosting-aup)
+requirements:
+  - nftables 1.0.2 or later
+extends_documentation_fragment:
+  - hosting.aup._attributes
+  - hosting.aup._attributes.info
+options:
+  services:
+    description: Only these services. All of them when empty.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: See what was refused to one service
+  hosting.aup.kvm_info:
+    services: [vps-1002]
+  become: true
+  register: seen
+"""
+
+RETURN = r"""
+counters:
+  description:
+    - Packets and bytes per service and control. V(smtp_outbound) counts refused packets, V(smtp_outbound_observed)
+      those that would have been refused. The service V(unknown) stands for guests that no service is known for.
+  returned: success
+  type: dict
+  sample: {"vps-1002": {"smtp_outbound": {"packets": 12, "bytes": 720}}}
+held:
+  description: Services held on this node, with kind, enforcements and end.
+  returned: success
+  type: list
+  elements: dict
+fence:
+  description: Ledger, epoch and generation of the desired state last accepted. None before the first.
+  returned: success
+  type: dict
+release:
+  description: Release, policies and catalogue digest the node was last given.
+  returned: success
+  type: dict
+disarmed:
+  description: Controls that are switched off on this node, since when and why.
+  returned: success
+  type: dict
+rules_present:
+  description: Whether our tables are loaded.
+  returned: success
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={"services": {"type": "list", "elements": "str", "default": []}},
+        supports_check_mode=True,
+    )
+
+    def run(argv, stdin=None):
+        return module.run_command(argv, data=stdin)
+
+    try:
+        info = KvmNode(run).info()
+    except AupError as exc:
+        module.fail_json(msg=str(exc), error=exc.to_result())
+    wanted = set(module.params["services"])
+    if wanted:
+        info["counters"] = {sid: seen for sid, seen in info["counters"].items() if sid in wanted}
+        info["held"] = [held for held in info["held"] if held["service"] in wanted]
+    info.pop("ports")
+    module.exit_json(changed=False, **info)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_node
+short_description: Plan or apply a desired state on this KVM host (private)
+version_added: 1.0.0
+description:
+  - The node's half of M(hosting.aup.kvm_converge), which is the action to use in playbooks.
+  - PRIVATE to the collection. Its options change without notice.
+author:
+  - hosting.aup contributors (@hosting-aup)
+requirements:
+  - libvirt bindings for Python (the distribution's C(python3-libvirt))
+  - nftables 1.0.2 or later
+extends_documentation_fragment:
+  - hosting.aup._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: M(hosting.aup.kvm_converge) renders the difference from the plan.
+options:
+  mode:
+    description: V(plan) observes and says what would be done. V(apply) does exactly that plan, or nothing.
+    type: str
+    choices: [plan, apply]
+    required: true
+  desired:
+    description: The desired state as the collection packs it.
+    type: str
+    required: true
+  plan_hash:
+    description: The plan to apply. Required with O(mode=apply).
+    type: str
+  narrowed:
+    description: Whether the desired state covers only some controls, so that the fence must not move.
+    type: bool
+    default: false
+  adopt:
+    description: Take a desired state from another ledger than the one this node belongs to.
+    type: bool
+    default: false
+  confirm_seconds:
+    description:
+      - New rules undo themselves unless confirmed within this many seconds.
+      - With V(0) no confirmation is needed.
+    type: int
+    default: 30
+  libvirt_uri:
+    description: Where libvirt is reached.
+    type: str
+    default: qemu:///system
+"""
+
+EXAMPLES = r"""
+- name: Plan (playbooks use hosting.aup.kvm_converge instead)
+  hosting.aup.kvm_node:
+    mode: plan
+    desired: "{{ packed }}"
+"""
+
+RETURN = r"""
+steps:
+  description: What is to be done, or was done, in order.
+  returned: success
+  type: list
+  elements: dict
+services:
+  description: What is true of each service that is held or being given back.
+  returned: success
+  type: list
+  elements: dict
+errors:
+  description: What failed, service by service.
+  returned: success
+  type: list
+  elements: dict
+plan_hash:
+  description: Names this plan.
+  returned: with O(mode=plan)
+  type: str
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
+from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "mode": {"type": "str", "choices": ["plan", "apply"], "required": True},
+            "desired": {"type": "str", "required": True},
+            "plan_hash": {"type": "str"},
+            "narrowed": {"type": "bool", "default": False},
+            "adopt": {"type": "bool", "default": False},
+            "confirm_seconds": {"type": "int", "default": 30},
+            "libvirt_uri": {"type": "str", "default": "qemu:///system"},
+        },
+        required_if=[("mode", "apply", ("plan_hash",))],
+        supports_check_mode=True,
+    )
+    params = module.params
+
+    def run(argv, stdin=None):
+        return module.run_command(argv, data=stdin)
+
+    try:
+        if os.geteuid() != 0:
+            raise InputError("this has to run as root on the node.", target="become",
+                             remedy="Set `become: true` for the play, or connect as root.")
+        node = KvmNode(run, nft=module.get_bin_path("nft", required=True), uri=params["libvirt_uri"])
+        common = {"narrowed": params["narrowed"], "adopt": params["adopt"]}
+        if params["mode"] == "plan":
+            result = node.plan(params["desired"], advance=not module.check_mode, **common)
+        elif module.check_mode:
+            result = {"changed": True}
+        else:
+            result = node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], **common)
+    except AupError as exc:
+        module.fail_json(msg=str(exc), error=exc.to_result())
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
