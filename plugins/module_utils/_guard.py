@@ -1,0 +1,206 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guardrails: what no enforcement may do, whoever asks. Pure. PRIVATE to the collection."""
+from __future__ import annotations
+
+import ipaddress
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardError
+from ansible_collections.hosting.aup.plugins.module_utils._time import duration_text
+
+# Enforcements that act on addresses, wherever these are in use, and not on the ports of the service's own guest.
+ADDRESS_KINDS = frozenset(("null_route",))
+
+
+def check_enforcement(policy, service_document, provider_prefixes, kind, node_addresses=(), targets=None):
+    """Refuse an enforcement that would reach beyond the service or hit what must stay up.
+
+    A service's own addresses are those of its NICs, its routed prefixes and its floating addresses. An address it
+    shares with others is none of its own: kinds that act on the guest's ports don't touch it, and kinds that act on
+    addresses (`null_route`) may not.
+
+    :param policy: Policy, for `guardrails.protected` and the provider's own `networks`
+    :param provider_prefixes: all prefixes of the provider, as text
+    :param node_addresses: addresses of nodes, controllers, routers; protected too
+    :param targets: prefixes or addresses to act on, when narrower than all the service's own
+    :returns: the prefixes acted on, as text: IPv4 first, each once
+    :raises GuardError: names the rule that refused and what to do instead
+    :raises PolicyError: unknown kind of enforcement
+    """
+    policy.enforcement(kind)
+    name = service_document["id"]
+    own, shared = _assignment(service_document)
+    chosen = own if targets is None else [_network(target, name, "target") for target in targets]
+    if kind in ADDRESS_KINDS and not chosen:
+        raise GuardError(
+            "%s acts on addresses, and service %r has none of its own." % (kind, name), target=name,
+            remedy="Use suspend or quarantine, which act on its guest.", code="guard_no_address")
+    for network in chosen:
+        if targets is not None or kind in ADDRESS_KINDS:
+            _check_not_shared(network, shared, name)
+        _check_within_assignment(network, own, name)
+    provider = _provider(provider_prefixes)
+    protected = _protected(policy, node_addresses)
+    for network in chosen:
+        if not any(_inside(network, prefix) for prefix in provider):
+            raise GuardError(
+                "%s of service %r is outside the provider's prefixes (%s)." % (
+                    _text(network), name, _listed(provider)),
+                target=name, code="guard_foreign_address",
+                remedy="Correct the service's addresses in the catalogue, or add the prefix to the catalogue's "
+                       "prefixes if it is yours.")
+        for prefix, rule in protected:
+            if _overlap(network, prefix):
+                raise GuardError(
+                    "%s of service %r is protected: it overlaps %s (%s)." % (_text(network), name, _text(prefix), rule),
+                    target=name, code="guard_protected_address",
+                    remedy="Nothing may cut this address off. Correct the catalogue if the service doesn't have it, "
+                           "or change %s." % rule)
+    return [str(network) for network in sorted(set(chosen), key=_order)]
+
+
+def check_count(policy, number_of_services, break_glass=None, lifting=False, kind=None):
+    """Refuse a run over more services than `guardrails.max_services_per_run`. Lifting is never capped.
+
+    :param break_glass: the reason for going over the cap; recorded and reviewed
+    :param kind: the enforcement; `terminate` can't be undone, so no reason lifts its cap
+    :returns: the reason when it was needed, else None
+    :raises GuardError: over the cap without a reason
+    """
+    cap = policy.guardrails.max_services_per_run
+    if lifting or number_of_services <= cap:
+        return None
+    rule = "policy %s, guardrails.max_services_per_run" % policy.key
+    if kind == "terminate":
+        raise GuardError(
+            "terminate for %d services: at most %d in one run (%s)." % (number_of_services, cap, rule),
+            target="guardrails.max_services_per_run", code="guard_too_many_services",
+            remedy="Terminate them in several runs; break_glass does not apply to what can't be undone.")
+    reason = break_glass.strip() if isinstance(break_glass, str) else ""
+    if not reason:
+        raise GuardError(
+            "%d services in one run: at most %d (%s)." % (number_of_services, cap, rule),
+            target="guardrails.max_services_per_run", code="guard_too_many_services",
+            remedy="Name fewer services, or say why they must go together with break_glass: the reason is recorded "
+                   "and reviewed.")
+    return reason
+
+
+def check_duration(policy, kind, seconds):
+    """Refuse an enforcement that lasts longer than the policy allows for its kind.
+
+    :param seconds: how long; None for one that ends when remedied or by decision, which has no length to check
+    :raises GuardError: zero or negative, or longer than allowed; names the rule
+    :raises PolicyError: unknown kind of enforcement
+    """
+    terms = policy.enforcement(kind)
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds <= 0:
+        raise GuardError(
+            "%s for %r seconds: a duration is above zero." % (kind, seconds), target="duration",
+            remedy="Give a duration like 48h.", code="guard_duration")
+    if seconds > terms.max_seconds:
+        longest = duration_text(terms.max_seconds)
+        raise GuardError(
+            "%s for %s: at most %s (policy %s, %s)." % (
+                kind, duration_text(seconds), longest, policy.key, terms.max_rule),
+            target="duration", code="guard_duration",
+            remedy="Use %s or less; a longer one needs a new version of the policy." % longest)
+
+
+def _assignment(service):
+    """(own, shared) networks of a service document."""
+    name, own, shared = service["id"], [], []
+    for nic in service["nics"]:
+        for key in ("addresses", "prefixes", "floating"):
+            own.extend(_network(text, name, key) for text in nic.get(key) or ())
+        shared.extend(_network(entry["address"], name, "shared") for entry in nic.get("shared") or ())
+    # What is listed as both is in use by others too.
+    return [network for network in own if network not in shared], shared
+
+
+def _network(text, name, key):
+    try:
+        # ip_network takes numbers and bytes for addresses too.
+        network = ipaddress.ip_network(text) if isinstance(text, str) else None
+    except ValueError:
+        network = None
+    if network is None:
+        raise GuardError(
+            "%r (%s of service %r) is not an IPv4 or IPv6 address or prefix." % (text, key, name), target=name,
+            remedy="Correct it in the catalogue.", code="guard_bad_address")
+    return network
+
+
+def _check_not_shared(network, shared, name):
+    for prefix in shared:
+        if _overlap(network, prefix):
+            raise GuardError(
+                "%s is shared: service %r and others use it." % (_text(prefix), name), target=name,
+                remedy="Use an enforcement on the guest (suspend, quarantine), which leaves the others alone.",
+                code="guard_shared_address")
+
+
+def _check_within_assignment(network, own, name):
+    if not any(_inside(network, prefix) for prefix in own):
+        raise GuardError(
+            "%s is wider than what service %r is assigned (%s)." % (_text(network), name, _listed(own)), target=name,
+            remedy="Act on the service's own addresses only.", code="guard_wider_than_assigned")
+
+
+def _provider(prefixes):
+    networks = []
+    for text in prefixes:
+        try:
+            network = ipaddress.ip_network(text) if isinstance(text, str) else None
+        except ValueError:
+            network = None
+        # A default route as "our prefix" would switch the rule off.
+        if network is None or network.prefixlen == 0:
+            raise GuardError(
+                "%r is no prefix of a provider." % (text,), target="prefixes", code="guard_bad_prefix",
+                remedy="List the provider's own prefixes in the catalogue, like 192.0.2.0/24 and 2001:db8::/32.")
+        networks.append(network)
+    if not networks:
+        raise GuardError(
+            "the catalogue lists no prefixes of the provider, so no address can be told to be its own.",
+            target="prefixes", remedy="List them under prefixes in the catalogue.", code="guard_no_prefixes")
+    return [
+        network for version in (4, 6)
+        for network in ipaddress.collapse_addresses(one for one in networks if one.version == version)]
+
+
+def _protected(policy, node_addresses):
+    """(network, rule that protects it) of everything an enforcement must not touch."""
+    result = [
+        (ipaddress.ip_network(prefix), "guardrails.protected of policy %s" % policy.key)
+        for prefix in policy.guardrails.protected]
+    for name, prefixes in sorted(policy.document["networks"].items()):
+        result.extend(
+            (ipaddress.ip_network(prefix), "networks.%s of policy %s" % (name, policy.key)) for prefix in prefixes)
+    result.extend((_network(address, "nodes", "node address"), "the addresses of the nodes")
+                  for address in node_addresses)
+    return result
+
+
+def _inside(network, other):
+    return network.version == other.version and network.subnet_of(other)
+
+
+def _overlap(network, other):
+    return network.version == other.version and network.overlaps(other)
+
+
+def _order(network):
+    return (network.version, int(network.network_address), network.prefixlen)
+
+
+def _text(network):
+    """An address without the length of a host prefix, as people write it."""
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def _listed(networks):
+    texts = [_text(network) for network in networks]
+    return ", ".join(texts[:6]) + (", …" if len(texts) > 6 else "") if texts else "none"
