@@ -1,0 +1,486 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guests of a KVM host through libvirt: what there is, and the few changes a hold needs. PRIVATE to the collection.
+
+A thin edge: it decides nothing. Each setter does nothing if the wanted state is there, and reads
+the guest back after changing it. Guests are addressed by UUID only; names are data for messages.
+"""
+from __future__ import annotations
+
+import os
+import time
+import xml.etree.ElementTree as ElementTree
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
+
+try:
+    import libvirt
+except ImportError:
+    libvirt = None
+
+URI = "qemu:///system"
+POLL_SECONDS = 0.2
+
+# libvirt's public numbers (virDomainState and its reasons): the same in every release.
+_STATES = {0: "running", 1: "running", 2: "running", 3: "paused", 4: "shutting_down", 5: "off", 6: "crashed",
+           7: "pmsuspended"}
+_REASONS = {
+    "running": {1: "booted", 2: "migrated", 3: "restored", 4: "from_snapshot", 5: "unpaused", 6: "migration_canceled",
+                7: "save_canceled", 8: "wakeup", 9: "crashed", 10: "postcopy", 11: "postcopy_failed"},
+    "paused": {1: "user", 2: "migration", 3: "saving", 4: "dumping", 5: "ioerror", 6: "watchdog", 7: "from_snapshot",
+               8: "shutting_down", 9: "snapshot", 10: "crashed", 11: "starting_up", 12: "postcopy",
+               13: "postcopy_failed"},
+    "shutting_down": {1: "user"},
+    "off": {1: "shutdown", 2: "destroyed", 3: "crashed", 4: "migrated", 5: "saved", 6: "failed", 7: "from_snapshot",
+            8: "daemon"},
+    "crashed": {1: "panicked"},
+}
+
+_GAPS = {
+    "openvswitch": "is on Open vSwitch, which the host's packet filter does not see",
+    "direct": "is a macvtap, whose frames pass by the host's packet filter",
+    "hostdev": "is a passed-through network card (SR-IOV), which the host does not see",
+    "vdpa": "is a vDPA device, which the host does not see",
+    "vhostuser": "is vhost-user, whose frames pass from process to process",
+    "user": "is user-mode networking, which leaves from the host's own sockets",
+    "network": "is in a libvirt network that gives it no bridge",
+}
+# libvirt refuses a change of link state on these.
+_NO_LINK_STATE = ("hostdev", "vdpa", "vhostuser")
+
+
+class Host:
+    """A connection to one libvirt, from `connect`."""
+
+    def __init__(self, connection, uri):
+        self.connection = connection
+        self.uri = uri
+
+    def close(self):
+        """Close the connection; one that is already broken is no error."""
+        try:
+            self.connection.close()
+        except libvirt.libvirtError:
+            return
+
+
+def connect(uri=URI, connection_factory=None):
+    """Connect to libvirt without ever prompting or printing.
+
+    :param connection_factory: `factory(uri) -> connection`; libvirt's own if None
+    :returns: Host
+    :raises NodeError: code `libvirt_missing` (no Python binding), `libvirt_refused` (not allowed)
+        or `libvirt_down` (retryable)
+    """
+    if libvirt is None:
+        raise NodeError("the Python binding of libvirt is not installed.", code="libvirt_missing", target=uri,
+                        remedy="Install the distribution's package python3-libvirt; the module needs the system's Python.")
+    # libvirt prints every error to stderr unless told otherwise; ours reach the operator once, as results.
+    libvirt.registerErrorHandler(_ignore_error, None)
+    if connection_factory is None:
+        connection_factory = _open
+    try:
+        return Host(connection_factory(uri), uri)
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() in (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED,
+                                    libvirt.VIR_ERR_AUTH_UNAVAILABLE):
+            raise NodeError("libvirt at %s does not let us in: %s." % (uri, exc.get_error_message()),
+                            code="libvirt_refused", target=uri, remedy="Run the task as root (become: true).")
+        raise _down(uri, exc)
+
+
+def _open(uri):
+    return libvirt.openAuth(uri, [[], None, None], 0)
+
+
+def _ignore_error(_context, _error):
+    """libvirt's error callback: the same error is raised as an exception."""
+
+
+def _down(uri, exc):
+    return NodeError(
+        "libvirt at %s does not answer: %s." % (uri, exc.get_error_message()), code="libvirt_down", target=uri,
+        retryable=True, remedy="Start libvirtd (or virtqemud) on the node, then run `reconcile`. "
+                               "The packet filter does not depend on it.",
+    )
+
+
+# -- observing ------------------------------------------------------------------------------
+
+
+def guests(host):
+    """All guests of the host, running or not.
+
+    One list call each for guests, persistent and autostarted ones, then state and live XML of each
+    guest. `link_config` is None for guests that run (see `detail`). A guest that disappears
+    meanwhile is left out.
+
+    :returns: list of `{"name", "uuid", "state", "reason", "id" or None, "persistent", "autostart", "nics"}`,
+        nics of `{"mac", "kind": "bridge|routed|unsupported:<what>", "bridge", "device", "link_live",
+        "link_config", "link_settable", "gap"}`
+    :raises NodeError: code `libvirt_down`
+    """
+    try:
+        domains = host.connection.listAllDomains(0)
+        persistent = _uuids(host, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+        autostart = _uuids(host, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+    except libvirt.libvirtError as exc:
+        raise _down(host.uri, exc)
+    found = []
+    for domain in domains:
+        try:
+            guest, _running = _describe(domain)
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                continue
+            raise _failed(host, exc, domain.UUIDString(), None, "observe")
+        guest["persistent"] = guest["uuid"] in persistent
+        guest["autostart"] = guest["uuid"] in autostart
+        found.append(guest)
+    return found
+
+
+def detail(host, uuid):
+    """One guest with the state of its links in the configuration as well, NICs only configured included.
+
+    :returns: like one of `guests`; None if there is no such guest
+    :raises NodeError: code `libvirt_down` or `libvirt`
+    """
+    try:
+        domain = host.connection.lookupByUUIDString(uuid)
+        guest, running = _describe(domain)
+        guest["persistent"] = bool(domain.isPersistent())
+        guest["autostart"] = bool(guest["persistent"] and domain.autostart())
+        if running and guest["persistent"]:
+            _add_configured(guest, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        return guest
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise _failed(host, exc, uuid, None, "observe")
+
+
+def _uuids(host, flag):
+    return {domain.UUIDString() for domain in host.connection.listAllDomains(flag)}
+
+
+def _state(domain):
+    number, reason = domain.state()
+    state = _STATES.get(number, "unknown")
+    return state, _REASONS.get(state, {}).get(reason, "unknown")
+
+
+def _describe(domain):
+    """A guest without persistent and autostart, and whether its XML is that of a running one."""
+    state, reason = _state(domain)
+    root = _parse(domain.XMLDesc(0), domain)
+    identifier = root.get("id")
+    guest = {
+        "name": domain.name(), "uuid": domain.UUIDString(), "state": state, "reason": reason,
+        "id": int(identifier) if identifier else None, "persistent": None, "autostart": None,
+        "nics": [_nic(element, identifier is not None) for element in root.iterfind("./devices/interface")],
+    }
+    return guest, identifier is not None
+
+
+def _parse(text, domain):
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as exc:
+        raise NodeError("the XML of guest %s can't be read: %s." % (domain.name(), exc), code="libvirt",
+                        target=domain.UUIDString(), remedy="Look at it with `virsh dumpxml`.")
+
+
+def _attribute(element, path, name):
+    child = element.find(path)
+    return None if child is None else child.get(name)
+
+
+def _nic(element, running):
+    mac = (_attribute(element, "mac", "address") or "").lower()
+    device = _attribute(element, "target", "dev") if running else None
+    bridge = _attribute(element, "source", "bridge")
+    link = _attribute(element, "link", "state") or "up"
+    what = element.get("type")
+    if _attribute(element, "virtualport", "type") == "openvswitch":
+        kind = "unsupported:openvswitch"
+    elif what == "bridge" or (what == "network" and (bridge or not running)):
+        kind = "bridge"
+    elif what == "ethernet":
+        # A tap put into a bridge by a script is bridged all the same.
+        bridge = _master(device)
+        kind = "bridge" if bridge else "routed"
+    elif what == "network" and _attribute(element, "source", "dev"):
+        kind = "unsupported:direct"
+    else:
+        kind = "unsupported:%s" % what
+    gap = None
+    if kind.startswith("unsupported:"):
+        reason = kind.split(":", 1)[1]
+        gap = "NIC %s %s: controls on it are not in force." % (
+            mac, _GAPS.get(reason, "is of libvirt's type %s, which is not served" % reason))
+    return {
+        "mac": mac, "kind": kind, "bridge": bridge, "device": device,
+        "link_live": link if running else None, "link_config": None if running else link,
+        "link_settable": what not in _NO_LINK_STATE, "gap": gap,
+    }
+
+
+def _master(device, root="/sys/class/net"):
+    """The bridge an interface is a port of, or None."""
+    if not device or "/" in device or device.startswith("."):
+        return None
+    try:
+        return os.path.basename(os.readlink(os.path.join(root, device, "master")))
+    except OSError:
+        return None
+
+
+def _add_configured(guest, text):
+    live = {nic["mac"]: nic for nic in guest["nics"]}
+    for element in ElementTree.fromstring(text).iterfind("./devices/interface"):
+        nic = _nic(element, running=False)
+        if nic["mac"] in live:
+            live[nic["mac"]]["link_config"] = nic["link_config"]
+        else:
+            guest["nics"].append(nic)
+
+
+# -- changing -------------------------------------------------------------------------------
+
+
+def apply_step(host, step):
+    """Carry out one step planned by `_hold`.
+
+    :returns: True if it changed anything
+    :raises NodeError: code `guest_missing`, `guest_state` (retryable), `libvirt_down`, `libvirt` or `unverified`
+    """
+    uuid, service, verb = step["guest_uuid"], step["service"], step["verb"]
+    if verb == "set_link":
+        return set_link(host, uuid, step["mac"], step["after"], step["scope"], service)
+    if verb == "set_autostart":
+        return set_autostart(host, uuid, step["after"], service)
+    if verb == "shutdown":
+        return bool(shutdown_then_destroy(host, uuid, step["deadline_seconds"], service))
+    return {"pause": pause, "resume": resume, "start": start, "destroy": destroy}[verb](host, uuid, service)
+
+
+def pause(host, uuid, service=None):
+    """Stop the guest's processors. Returns whether that changed anything."""
+    with _Doing(host, uuid, service, "pause") as doing:
+        if doing.state() == "paused":
+            return False
+        doing.require("running", "shutting_down")
+        doing.domain.suspend()
+        doing.verify("paused")
+    return True
+
+
+def resume(host, uuid, service=None):
+    """Let a paused guest run on. Returns whether that changed anything."""
+    with _Doing(host, uuid, service, "resume") as doing:
+        if doing.state() in ("running", "shutting_down"):
+            return False
+        doing.require("paused")
+        doing.domain.resume()
+        doing.verify("running", "shutting_down")
+    return True
+
+
+def start(host, uuid, service=None):
+    """Boot a guest that is off. Returns whether that changed anything."""
+    with _Doing(host, uuid, service, "start") as doing:
+        if doing.state() in ("running", "shutting_down"):
+            return False
+        doing.require("off")
+        doing.domain.create()
+        if doing.state() == "paused":
+            doing.domain.resume()  # a guest saved while paused comes back paused
+        doing.verify("running", "shutting_down")
+    return True
+
+
+def destroy(host, uuid, service=None):
+    """Power off at once. Returns whether that changed anything."""
+    with _Doing(host, uuid, service, "destroy", gone_is_off=True) as doing:
+        if doing.state() == "off":
+            return False
+        doing.domain.destroy()
+        doing.verify("off")
+    return True
+
+
+def shutdown_then_destroy(host, uuid, deadline_seconds, service=None, clock=time.monotonic, sleep=time.sleep):
+    """Ask by ACPI, power off when the deadline has passed. "Being shut down" is not off.
+
+    A paused guest is resumed first: it could not hear the request. Where libvirt can't ask, the
+    guest is powered off at once.
+
+    :returns: `shutdown`, `destroyed`, or an empty string if it was off
+    """
+    with _Doing(host, uuid, service, "shutdown", gone_is_off=True) as doing:
+        state = doing.state()
+        if state == "off":
+            return ""
+        if state == "paused":
+            doing.domain.resume()
+        end = clock() + deadline_seconds
+        asked = doing.ask_to_shut_down()
+        while asked and clock() < end:
+            if doing.state() == "off":
+                return "shutdown"
+            sleep(POLL_SECONDS)
+        if doing.state() == "off":
+            return "shutdown"
+        doing.domain.destroy()
+        doing.verify("off")
+    return "destroyed"
+
+
+def set_autostart(host, uuid, wanted, service=None):
+    """Whether the guest starts with the host. Returns whether that changed anything."""
+    with _Doing(host, uuid, service, "set_autostart") as doing:
+        if bool(doing.domain.autostart()) == wanted:
+            return False
+        doing.domain.setAutostart(1 if wanted else 0)
+        if bool(doing.domain.autostart()) != wanted:
+            raise doing.unverified("autostart is still %s" % (not wanted))
+    return True
+
+
+def set_link(host, uuid, mac, wanted, scope, service=None):
+    """Plug a NIC's virtual cable in or out, touching nothing else of it.
+
+    :param wanted: `up` or `down`
+    :param scope: `live` (the running guest) or `config` (its next start)
+    :returns: whether that changed anything
+    """
+    live = scope == "live"
+    with _Doing(host, uuid, service, "set_link") as doing:
+        elements = doing.interfaces(mac, live)
+        changed = False
+        for element in elements:
+            if (_attribute(element, "link", "state") or "up") == wanted:
+                continue
+            link = element.find("link")
+            if link is None:
+                link = ElementTree.SubElement(element, "link")
+            link.set("state", wanted)
+            doing.domain.updateDeviceFlags(
+                ElementTree.tostring(element, encoding="unicode"),
+                libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            changed = True
+        if changed and any((_attribute(e, "link", "state") or "up") != wanted for e in doing.interfaces(mac, live)):
+            raise doing.unverified("the %s link of %s is not %s" % (scope, mac, wanted))
+    return changed
+
+
+class _Doing:
+    """One verb on one guest: finds it, and turns libvirt's errors into ours, naming service, guest and verb."""
+
+    def __init__(self, host, uuid, service, verb, gone_is_off=False):
+        self._host = host
+        self._uuid = uuid
+        self._service = service
+        self._verb = verb
+        self._gone_is_off = gone_is_off
+        self.domain = None
+
+    def __enter__(self):
+        try:
+            self.domain = self._host.connection.lookupByUUIDString(self._uuid)
+        except libvirt.libvirtError as exc:
+            raise self._error(exc)
+        return self
+
+    def __exit__(self, _kind, exc, _trace):
+        if isinstance(exc, libvirt.libvirtError):
+            raise self._error(exc) from exc
+        return False
+
+    def _error(self, exc):
+        return _failed(self._host, exc, self._uuid, self._service, self._verb)
+
+    def state(self):
+        """The guest's state now; a transient guest that is gone counts as off where that is what's wanted."""
+        try:
+            return _state(self.domain)[0]
+        except libvirt.libvirtError as exc:
+            if self._gone_is_off and exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return "off"
+            raise
+
+    def require(self, *states):
+        """Refuse if the guest is in another state than the plan took it to be."""
+        state = self.state()
+        if state not in states:
+            raise NodeError("%s: it is %s, not %s." % (_what(self._uuid, self._service, self._verb), state, " or ".join(states)),
+                            code="guest_state", target=self._service or self._uuid, retryable=True,
+                            remedy="Somebody changed it meanwhile: run again, it plans anew.")
+
+    def verify(self, *states):
+        """Read back.
+
+        :raises NodeError: code `unverified`
+        """
+        state = self.state()
+        if state not in states:
+            raise self.unverified("it is %s" % state)
+
+    def unverified(self, seen):
+        """The error for a change that libvirt accepted and that can't be seen afterwards."""
+        return NodeError("%s: libvirt accepted it, but read back %s." % (_what(self._uuid, self._service, self._verb), seen),
+                         code="unverified", target=self._service or self._uuid, retryable=True,
+                         remedy="Look at the guest with `virsh`, then run `reconcile`.")
+
+    def ask_to_shut_down(self):
+        """Press the ACPI button; False where that is not possible."""
+        for flags in (libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, 0):
+            try:
+                self.domain.shutdownFlags(flags)
+                return True
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and self.state() == "off":
+                    return True
+                if exc.get_error_code() not in (
+                        libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_NO_SUPPORT,
+                        libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED):
+                    raise
+        return False
+
+    def interfaces(self, mac, live):
+        """The guest's own XML of the NICs with this MAC.
+
+        :raises NodeError: code `guest_state` if there is none
+        """
+        flags = 0 if live else libvirt.VIR_DOMAIN_XML_INACTIVE
+        root = _parse(self.domain.XMLDesc(flags), self.domain)
+        found = [
+            element for element in root.iterfind("./devices/interface")
+            if (_attribute(element, "mac", "address") or "").lower() == mac
+        ]
+        if not found or (live and root.get("id") is None):
+            raise NodeError("%s: it has no %s NIC %s." % (_what(self._uuid, self._service, self._verb),
+                                                         "live" if live else "configured", mac),
+                            code="guest_state", target=self._service or self._uuid, retryable=True,
+                            remedy="Somebody changed it meanwhile: run again, it plans anew.")
+        return found
+
+
+def _what(uuid, service, verb):
+    return "service %s, guest %s, %s" % (service, uuid, verb) if service else "guest %s, %s" % (uuid, verb)
+
+
+def _failed(host, exc, uuid, service, verb):
+    """The NodeError for an error of libvirt's."""
+    code = exc.get_error_code()
+    what, target = _what(uuid, service, verb), service or uuid
+    if code == libvirt.VIR_ERR_NO_DOMAIN:
+        return NodeError("%s: there is no such guest on this node." % what, code="guest_missing", target=target,
+                         remedy="Correct the catalogue, or lift the enforcement.")
+    if exc.get_error_domain() == libvirt.VIR_FROM_RPC or code in (libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC):
+        return _down(host.uri, exc)
+    busy = code == libvirt.VIR_ERR_OPERATION_TIMEOUT
+    return NodeError("%s: libvirt says: %s." % (what, exc.get_error_message()), code="libvirt", target=target,
+                     retryable=busy, remedy="Another operation on this guest is running: wait for it, then run again."
+                     if busy else "Mend what libvirt names, then run `reconcile`.")
