@@ -38,6 +38,7 @@ class AupError(Exception):
         """The `error` key of a task result."""
         return {
             "code": self.code,
+            "message": self.message,
             "target": self.target,
             "remedy": self.remedy,
             "retryable": self.retryable,

@@ -17,7 +17,11 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends import _libv
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState, check_fence
-from ansible_collections.hosting.aup.plugins.module_utils._ports import Owners, check_not_the_host, filter_model
+from ansible_collections.hosting.aup.plugins.module_utils._ports import (
+    Owners,
+    check_not_the_host,
+    filter_model,
+)
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
 UNKNOWN = "unknown"  # the service counters of guests nobody knows are kept under

@@ -1,0 +1,130 @@
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import time
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
+from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Converge, Wanted
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
+
+ARGUMENTS = {
+    "ledger_url": {"type": "str", "required": True},
+    "run_id": {"type": "str"},
+    "release": {"type": "int"},
+    "pending": {"type": "list", "elements": "dict", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "location": {"type": "str"},
+    "uplinks": {"type": "list", "elements": "str"},
+    "bridges": {"type": "list", "elements": "str"},
+    "routed_interfaces": {"type": "list", "elements": "str"},
+    "probes": {"type": "list", "elements": "dict", "default": [],
+               "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}},
+    "confirm_seconds": {"type": "int", "default": 30},
+    "adopt_from_other_ledger": {"type": "bool", "default": False},
+    "stop_after_failure": {"type": "bool", "default": False},
+    "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
+}
+_DESCRIPTION = ("location", "uplinks", "bridges", "routed_interfaces")
+
+
+def own_addresses(host):
+    """The address this controller reaches `host` from, so that no runbook holds it. Sends nothing."""
+    found = set()
+    try:
+        for family, kind, proto, _name, address in socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind, proto) as probe:
+                probe.connect(address)
+                found.add(probe.getsockname()[0])
+    except OSError:
+        pass  # not a name this controller resolves: a jump host is in between
+    return found
+
+
+def _lines(result):
+    """The plan as lines, for `--diff`."""
+    before, after = [], []
+    for step in result["steps"]:
+        where = step["service"] or "packet filter"
+        if isinstance(step["before"], dict) or isinstance(step["after"], dict):
+            for key in sorted(set(step["before"] or {}) | set(step["after"] or {})):
+                old, new = (step["before"] or {}).get(key), (step["after"] or {}).get(key)
+                if old != new:
+                    before += ["%s: %s: %s" % (where, key, old)] if old is not None else []
+                    after += ["%s: %s: %s" % (where, key, new)] if new is not None else []
+        else:
+            before.append("%s: %s: %s" % (where, step["verb"], step["before"]))
+            after.append("%s: %s: %s" % (where, step["verb"], step["after"]))
+    return {"before": "".join(line + "\n" for line in before), "after": "".join(line + "\n" for line in after)}
+
+
+class ActionModule(ActionBase):
+    """Brings one KVM host to its desired state; see the module of the same name for its options."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    TRANSFERS_FILES = False
+
+    def _call(self, task_vars):
+        def call(**args):
+            try:
+                result = self._execute_module(module_name="hosting.aup.kvm_node", module_args=args, task_vars=task_vars)
+            except AnsibleConnectionFailure as exc:
+                raise NodeError("the node can't be reached: %s" % exc.message, code="unreachable", retryable=True,
+                                remedy="Mend the connection, then run hosting.aup.reconcile.") from exc
+            if result.get("failed"):
+                error = result.get("error") or {}
+                raise NodeError(
+                    error.get("message") or _crash(result), code=error.get("code", "node"), target=error.get("target"),
+                    remedy=error.get("remedy"), retryable=error.get("retryable", False))
+            return result
+        return call
+
+    def _confirm(self, path):
+        """Remove the rollback file over a new connection: only that proves that the node is still reachable."""
+        try:
+            if self._connection.transport != "local":
+                self._connection.reset()
+            return self._low_level_execute_command("rm -- %s" % shlex.quote(path), sudoable=True)["rc"] == 0
+        except AnsibleConnectionFailure:
+            return False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        _validated, args = self.validate_argument_spec(ARGUMENTS)
+        node = task_vars["inventory_hostname"]
+        wanted = Wanted(
+            node=node, run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
+            description={key: args[key] for key in _DESCRIPTION}, absent=args["state"] == "absent",
+            adopt_from_other_ledger=args["adopt_from_other_ledger"], stop_after_failure=args["stop_after_failure"],
+            confirm_seconds=args["confirm_seconds"], probes=args["probes"],
+            controller_addresses=() if self._connection.transport == "local"
+            else own_addresses(self._play_context.remote_addr or node),
+        )
+        try:
+            with open_ledger(args["ledger_url"]) as ledger:
+                done = Converge(
+                    ledger, self._call(task_vars), self._confirm, current_actor(os.environ, task_vars),
+                    int(time.time()), self._task.check_mode,
+                ).run(wanted)
+        except AupError as exc:
+            return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),
+                        errors=[{"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+        result.update(done, node=node, diff=_lines(done))
+        if done["errors"]:
+            result["msg"] = "; ".join("%s%s" % (e["service"] + ": " if e["service"] else "", e["message"]) for e in done["errors"])
+            result["failed"] = args["on_failure"] == "fail"
+        return result
+
+
+def _crash(result):
+    """What to say of a module that ended without an answer of ours."""
+    return "%s %s" % (result.get("msg") or "the module gave no answer", result.get("module_stderr") or "")

@@ -1,0 +1,148 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_converge
+short_description: Bring a KVM host to its desired state
+version_added: 1.0.0
+description:
+  - Resolves policy, services and ledger into the desired state of this node, plans on the node, records the prior
+    state in the ledger, applies the plan or nothing, reads the node back, and records the result.
+  - Everything goes this way, provisioning, suspending, lifting, and mending what was changed by hand.
+  - The node is written to only where the plan differs from what it has. A second run changes nothing.
+  - New packet filter rules undo themselves unless the controller confirms them over a new connection.
+author:
+  - hosting.aup contributors (@hosting-aup)
+requirements:
+  - On the node, the distribution's C(python3-libvirt) and nftables 1.0.2 or later
+  - On the controller, SQLAlchemy 2 and Alembic
+extends_documentation_fragment:
+  - hosting.aup._attributes
+  - hosting.aup._attributes.action
+  - hosting.aup._ledger
+attributes:
+  check_mode:
+    support: full
+    details: The plan hash of check mode is that of the real run.
+  diff_mode:
+    support: full
+options:
+  run_id:
+    description: The run this belongs to, as M(hosting.aup.ledger_enforcement) and the like return it.
+    type: str
+  release:
+    description: The release to bring the node to. Without it, the release the node has.
+    type: int
+  pending:
+    description: In check mode, what the ledger would have been told before; as the ledger modules return it.
+    type: list
+    elements: dict
+    default: []
+  state:
+    description: V(absent) takes all of ours off the node and gives back what is held.
+    type: str
+    choices: [present, absent]
+    default: present
+  location:
+    description: The node's location, where the inventory overrides the catalogue.
+    type: str
+  uplinks:
+    description: Interfaces that lead out of the host, where the inventory overrides the catalogue.
+    type: list
+    elements: str
+  bridges:
+    description: Tenant bridges, where the inventory overrides the catalogue.
+    type: list
+    elements: str
+  routed_interfaces:
+    description: Names or patterns with a trailing C(*) of routed guest interfaces, where the inventory overrides the catalogue.
+    type: list
+    elements: str
+  probes:
+    description: What must still accept a TCP connection from the controller afterwards.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Name or address.
+        type: str
+        required: true
+      port:
+        description: TCP port.
+        type: int
+        required: true
+  confirm_seconds:
+    description: How long the node waits for the controller's confirmation of new rules. V(0) waits for none.
+    type: int
+    default: 30
+  adopt_from_other_ledger:
+    description: Take over a node that belongs to another ledger.
+    type: bool
+    default: false
+  stop_after_failure:
+    description: Do nothing when another node of the same run has failed.
+    type: bool
+    default: false
+  on_failure:
+    description:
+      - V(fail) fails the task.
+      - V(record) leaves it to M(hosting.aup.run_summary) to fail the run, so that every node gets its turn and its record.
+    type: str
+    choices: [fail, record]
+    default: fail
+seealso:
+  - module: hosting.aup.run_summary
+  - module: hosting.aup.kvm_info
+"""
+
+EXAMPLES = r"""
+- name: Put a node back to the release it has
+  hosting.aup.kvm_converge:
+    ledger_url: sqlite:////var/lib/aup/ledger.db
+  become: true
+"""
+
+RETURN = r"""
+outcome:
+  description: What came of it.
+  returned: always
+  type: str
+  sample: changed
+steps:
+  description: What was done, or in check mode would be done, in order.
+  returned: success
+  type: list
+  elements: dict
+errors:
+  description: What failed, with code, message and remedy; for a service, or for the node as a whole.
+  returned: always
+  type: list
+  elements: dict
+services:
+  description: What is true of each service that is held or being given back.
+  returned: success
+  type: list
+  elements: dict
+notes:
+  description: What was left as it is, and why.
+  returned: success
+  type: list
+  elements: str
+gaps:
+  description: NICs of guests on this node that can't be served, with the reason.
+  returned: success
+  type: list
+  elements: dict
+plan_hash:
+  description: Names the plan; equal in check mode and the real run.
+  returned: success
+  type: str
+error:
+  description: Code, target, remedy and whether trying again may help.
+  returned: when the ledger or an input refused
+  type: dict
+"""

@@ -1,0 +1,236 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of converging one KVM host. PRIVATE to the collection.
+
+snapshot → resolve → plan on the node → prior state into the ledger → apply on the node → confirm
+over a new connection → result into the ledger. How a module is run on the node is handed in, so
+that this file decides and the action plugin connects.
+"""
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, field
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import (
+    AupError,
+    GuardError,
+    LedgerError,
+    NodeError,
+)
+from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
+from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
+
+RETRIES = 3
+_RETRY = ("fence_old", "plan_changed")
+_CONFIRM_PATH = re.compile(r"/run/hosting_aup/rollback-[0-9a-f]{32}\.nft")
+
+
+@dataclass
+class Wanted:
+    """What a task asked for.
+
+    :ivar release_id: a release to bring the node to, or None for the one it has
+    :ivar description: location, uplinks, bridges, routed_interfaces where the inventory overrides the catalogue
+    """
+
+    node: str
+    run_id: str | None = None
+    release_id: int | None = None
+    pending: list = field(default_factory=list)
+    description: dict = field(default_factory=dict)
+    absent: bool = False
+    adopt_from_other_ledger: bool = False
+    stop_after_failure: bool = False
+    confirm_seconds: int = 30
+    probes: list = field(default_factory=list)
+    controller_addresses: tuple = ()
+
+
+def describe_node(name, catalogue, overrides):
+    """The node as catalogue and inventory describe it; the inventory wins."""
+    node = dict(catalogue["nodes"].get(name, {}), name=name)
+    node.update({key: value for key, value in overrides.items() if value is not None})
+    return node
+
+
+def guard_controller(desired, addresses):
+    """Never hold the service the controller itself runs in.
+
+    :raises GuardError: naming the service
+    """
+    mine = set(addresses)
+    for service in desired["services"]:
+        for nic in service["nics"] if service["hold"] else ():
+            if mine.intersection(nic["addresses"]):
+                raise GuardError(
+                    "service %s holds the address this controller connects from." % service["id"], target=service["id"],
+                    remedy="Run from a controller outside that service; rule: never the controller.",
+                )
+
+
+def ended_on_node(enforcements, services):
+    """Ids of enforcements that were to end and are seen gone from this node.
+
+    :param enforcements: those of the snapshot
+    :param services: what the node said of its services
+    """
+    seen = {entry["service"]: entry for entry in services}
+    ended = []
+    for enforcement in enforcements:
+        if enforcement["status"] != "ending":
+            continue
+        entry = seen.get(enforcement["service"])
+        if entry is None:
+            continue
+        if entry["in_force"] if entry["hold"] else entry["released"]:
+            ended.append(enforcement["id"])
+    return ended
+
+
+def probe(probes, timeout=5):
+    """Connect to each `{host, port}`; returns the sentences of those that failed."""
+    failed = []
+    for target in probes:
+        try:
+            socket.create_connection((target["host"], int(target["port"])), timeout=timeout).close()
+        except OSError as exc:
+            failed.append("probe of %s port %s failed: %s" % (target["host"], target["port"], exc))
+    return failed
+
+
+class Converge:
+    """One node, once.
+
+    :param ledger: an open ledger
+    :param call: `call(**module_args) -> result` of the node module; raises NodeError
+    :param confirm: `confirm(path) -> bool`: over a new connection, remove that file
+    :param now: seconds since the epoch
+    :param check: plan only
+    """
+
+    def __init__(self, ledger, call, confirm, actor, now, check):
+        self.ledger, self.call, self.confirm = ledger, call, confirm
+        self.actor, self.now, self.check = actor, now, check
+
+    def _transaction(self, rolled_back):
+        return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.now)
+
+    def _resolve(self, wanted):
+        """Snapshot and desired state as they would be; what resolving needs written is written with the prior state."""
+        with self._transaction(rolled_back=True) as tx:
+            replay(tx, wanted.pending)
+            self._adopt(tx, wanted)
+            snapshot = tx.snapshot(wanted.node, wanted.release_id)
+        if snapshot["release"] is None:
+            raise LedgerError("node %s has no release yet." % wanted.node, code="no_release", target=wanted.node,
+                              remedy="Run hosting.aup.provision first.")
+        if wanted.absent:
+            return snapshot, retired(snapshot, {"name": wanted.node}), {}
+        policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
+        node = describe_node(wanted.node, snapshot["catalogue"], wanted.description)
+        resolution = resolve(policies, snapshot, node, self.now)
+        guard_controller(resolution.desired, wanted.controller_addresses)
+        return snapshot, resolution.desired, resolution.reasons
+
+    def _adopt(self, tx, wanted):
+        if wanted.release_id is not None and not wanted.absent:
+            tx.adopt(wanted.node, wanted.release_id)
+
+    def run(self, wanted):
+        """Converge; the outcome is in the ledger before this returns or raises.
+
+        :returns: dict with outcome, changed, steps, errors, notes, gaps, services, plan_hash …
+        """
+        try:
+            if wanted.stop_after_failure and not self.check and self.ledger.run_failed(wanted.run_id):
+                result = self._nothing("held_back", [{
+                    "service": None, "code": "held_back", "message": "an earlier node of this run failed; nothing was done here.",
+                    "remedy": "Mend that node, then run again."}])
+                snapshot = None
+            else:
+                snapshot, result = self._converge(wanted)
+        except AupError as exc:
+            snapshot = None
+            result = self._nothing("unreachable" if exc.code == "unreachable" else "failed", [{
+                "service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+            result["retryable"] = exc.retryable
+        if not self.check:
+            self._record(wanted, snapshot, result)
+        return result
+
+    @staticmethod
+    def _nothing(outcome, errors):
+        return {"outcome": outcome, "changed": False, "steps": [], "errors": errors, "notes": [], "gaps": [],
+                "services": [], "closed": [], "unverified": [], "disarmed": {}, "unknown_ports": []}
+
+    def _converge(self, wanted):
+        for attempt in range(RETRIES):
+            snapshot, desired, reasons = self._resolve(wanted)
+            args = {"desired": pack(desired), "adopt": wanted.adopt_from_other_ledger}
+            try:
+                plan = self.call(mode="plan", **args)
+                result = plan
+                if self.check:
+                    break
+                self._before_apply(wanted, plan)
+                if plan["changed"] or plan["priors"]:
+                    result = self.call(mode="apply", plan_hash=plan["plan_hash"],
+                                       confirm_seconds=wanted.confirm_seconds, **args)
+                break
+            except NodeError as exc:
+                if exc.code not in _RETRY or attempt == RETRIES - 1:
+                    raise
+        result["plan_hash"] = plan["plan_hash"]
+        result["reasons"] = reasons
+        result["fence"] = desired["fence"]
+        errors = list(result["errors"])
+        if result.get("confirm") and not self._confirmed(result["confirm"]):
+            raise NodeError(
+                "the new rules cut off the controller, or its new connection failed: node %s puts the former ones back by itself."
+                % wanted.node, code="rolled_back", target=wanted.node,
+                remedy="Check the node's uplinks and the MAC of the services held, then run again.")
+        if not self.check:
+            errors += [{"service": step["service"], "code": "unverified", "message": "not seen on the node after applying: %s" % step["why"],
+                        "remedy": "Run again; if it persists, something else on the node undoes it."}
+                       for step in result.get("unverified", [])]
+            errors += [{"service": None, "code": "probe_failed", "message": text, "remedy": "Check the node before going on."}
+                       for text in probe(wanted.probes)]
+        result["errors"] = errors
+        result["outcome"] = "failed" if errors else "changed" if result["changed"] else "unchanged"
+        return snapshot, result
+
+    def _before_apply(self, wanted, plan):
+        """What must be on record before the node is touched."""
+        if wanted.release_id is None and not plan["priors"]:
+            return
+        with self._transaction(rolled_back=False) as tx:
+            self._adopt(tx, wanted)
+            if plan["priors"]:
+                tx.record_baselines(wanted.node, plan["priors"])
+
+    def _confirmed(self, path):
+        if not _CONFIRM_PATH.fullmatch(path):
+            raise NodeError("the node named an impossible file to confirm: %r." % path, code="bad_reply",
+                            remedy="Check the node: its module was tampered with or is of another version.")
+        return self.confirm(path)
+
+    def _record(self, wanted, snapshot, result):
+        done = result["outcome"] in ("changed", "unchanged")
+        services = [
+            {"service": entry["service"], "outcome": "in_force" if entry["in_force"] else "released" if entry["released"] else "open",
+             "enforcement_ids": entry["enforcement_ids"] if entry["in_force"] else [], "ended_ids": [], "error": None}
+            for entry in result["services"]
+        ]
+        ended = ended_on_node(snapshot["enforcements"], result["services"]) if snapshot else []
+        summary = {key: result[key] for key in ("changed", "errors", "notes", "gaps", "disarmed", "unknown_ports")}
+        summary["steps"] = len(result["steps"])
+        with self._transaction(rolled_back=False) as tx:
+            tx.record_result(wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
+                             ended_ids=ended, baselines_closed=result["closed"], summary=summary)
+            if done and wanted.absent:
+                tx.forget_node(wanted.node)
+            elif done and wanted.release_id is not None:
+                tx.set_node_release(wanted.node, wanted.release_id)

@@ -1,0 +1,216 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""resolve: what one node is to look like, and why."""
+from __future__ import annotations
+
+import copy
+from collections import namedtuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import canonical
+from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import (
+    HOLD_ORDER,
+    POWER_ORDER,
+    fold,
+    in_force,
+    resolve,
+    retired,
+)
+from ansible_collections.hosting.aup.plugins.module_utils._wire import pack, unpack
+
+Setting = namedtuple("Setting", "mode options clause reason adoption_mode adoption_seconds")
+NOW = 1_800_000_000
+
+
+class FixedPolicy:
+    """The part of Policy that resolve asks, with one answer for all."""
+
+    def __init__(self, mode="enforce", adoption=("enforce", 0), name="house"):
+        self.name = name
+        self._setting = Setting(mode, {"ports": [25]}, "house.1", "the usual rule", *adoption)
+
+    def control(self, name, location, account_type):
+        if location == "nowhere":
+            raise PolicyError("location 'nowhere' is not in the policy")
+        return self._setting
+
+    def unknown_port(self, name, location):
+        return self._setting
+
+    def networks(self, name):
+        return {"smarthosts": ["192.0.2.25/32"], "rescue": ["198.51.100.0/28"]}[name]
+
+
+def service(sid, nodes=("kvm1",), **more):
+    number = abs(hash(sid)) % 250
+    return dict({
+        "id": sid, "customer": "c1", "account_type": "personal", "location": "fra", "nodes": list(nodes), "pool": None,
+        "guest": {"name": sid, "uuid": None}, "nics": [{"mac": "52:54:00:00:00:%02x" % number, "addresses": []}],
+        "plan": {}, "addons": [], "uses": {}, "policy": None,
+    }, **more)
+
+
+def enforcement(number, sid, kind="suspend", ends_at=NOW + 3600, status="active", starts_at=NOW - 10, **options):
+    known = service(sid)
+    return {
+        "id": number, "service": sid, "kind": kind, "case_id": "C-%d" % number, "clause": "house.2", "violation": "v",
+        "reason": "", "starts_at": starts_at, "ends_at": ends_at, "until": "time", "review_at": None, "status": status,
+        "options": dict({"power": "pause"}, **options), "actor": "a",
+        "snapshot": {"guest": known["guest"], "nics": known["nics"], "nodes": known["nodes"], "policy": "house@1",
+                     "location": "fra", "account_type": "personal"},
+    }
+
+
+def snapshot(services=(), **more):
+    return dict({
+        "ledger": "L", "epoch": 1, "revision": 7, "node": {"name": "kvm1", "release_id": 1, "adopted_at": None},
+        "release": {"id": 1, "created_at": 0, "policy_keys": ["house@1"], "default_policy": "house@1",
+                    "catalogue_digest": "d"},
+        "policies": {}, "catalogue": {"prefixes": ["192.0.2.0/24"], "nodes": {}, "services": {s["id"]: s for s in services}},
+        "enforcements": [], "exemptions": [], "baselines": [], "adoptions": {},
+    }, **more)
+
+
+NODE = {"name": "kvm1", "location": "fra", "uplinks": ["eth1"], "bridges": ["br0"], "routed_interfaces": []}
+
+
+def run(snap, policy=None, node=NODE, now=NOW):
+    return resolve({"house@1": policy or FixedPolicy()}, snap, node, now)
+
+
+def entry(resolution, sid):
+    return next(s for s in resolution.desired["services"] if s["id"] == sid)
+
+
+def test_policy_binds_each_service_of_the_node_and_no_other():
+    resolution = run(snapshot([service("a"), service("b", nodes=["kvm2"]), service("c", nodes=["kvm1", "kvm2"])]))
+    assert [s["id"] for s in resolution.desired["services"]] == ["a", "c"]
+    assert entry(resolution, "a")["smtp"] == {"mode": "enforce", "ports": [25]}
+    assert entry(resolution, "a")["elsewhere"] is False and entry(resolution, "c")["elsewhere"] is True
+    assert resolution.reasons["a"]["smtp_outbound"] == {"mode": "enforce", "clause": "house.1", "reason": "the usual rule"}
+
+
+def test_exemption_opens_one_service_and_says_until_when():
+    exemption = {"id": 3, "service": "a", "control": "smtp_outbound", "reason": "r", "clause": None,
+                 "starts_at": 0, "ends_at": NOW + 60}
+    resolution = run(snapshot([service("a"), service("b")], exemptions=[exemption]))
+    assert entry(resolution, "a")["smtp"]["mode"] == "exempt"
+    assert entry(resolution, "b")["smtp"]["mode"] == "enforce"
+    assert "exemption 3 until 20" in resolution.reasons["a"]["smtp_outbound"]["reason"]
+
+
+def test_an_exemption_of_another_control_opens_nothing():
+    exemption = {"id": 3, "service": "a", "control": "mining", "reason": "r", "clause": None, "starts_at": 0, "ends_at": None}
+    assert entry(run(snapshot([service("a")], exemptions=[exemption])), "a")["smtp"]["mode"] == "enforce"
+
+
+@pytest.mark.parametrize(("adopted_at", "mode"), [
+    (None, "enforce"), (NOW - 10, "observe"), (NOW - 86400, "enforce"), (NOW - 86399, "observe"),
+])
+def test_what_was_here_at_adoption_is_only_observed_for_its_time(adopted_at, mode):
+    policy = FixedPolicy(adoption=("observe", 86400))
+    snap = snapshot([service("a")], adoptions={"a": adopted_at} if adopted_at else {})
+    assert entry(run(snap, policy), "a")["smtp"]["mode"] == mode
+
+
+def test_unknown_guests_of_a_node_just_adopted_are_only_observed():
+    policy = FixedPolicy(adoption=("observe", 86400))
+    snap = snapshot([], node={"name": "kvm1", "release_id": 1, "adopted_at": NOW})
+    assert run(snap, policy).desired["smtp"]["unknown"] == {"mode": "observe", "ports": [25]}
+    assert run(snap, policy, now=NOW + 86400).desired["smtp"]["unknown"]["mode"] == "enforce"
+
+
+def test_an_enforcement_ends_at_its_time_and_not_before():
+    held = enforcement(1, "a", ends_at=NOW + 1)
+    assert entry(run(snapshot([service("a")], enforcements=[held])), "a")["hold"]["until_at"] == NOW + 1
+    assert entry(run(snapshot([service("a")], enforcements=[held]), now=NOW + 1), "a")["hold"] is None
+
+
+def test_a_service_that_left_the_catalogue_stays_held_as_the_ledger_knew_it():
+    resolution = run(snapshot([], enforcements=[enforcement(1, "gone")]))
+    held = entry(resolution, "gone")
+    assert held["hold"]["kind"] == "suspend" and held["guest"]["name"] == "gone"
+    assert held["smtp"]["mode"] == "enforce"
+    assert "no longer in the catalogue" in resolution.reasons["gone"]["smtp_outbound"]["reason"]
+
+
+def test_a_baseline_left_over_brings_its_service_back_into_view():
+    baseline = {"service": "gone", "node": "kvm1", "digest": "x", "captured_at": 0,
+                "fields": {"guest": {"name": "gone", "uuid": "u"}, "links": {"52:54:00:00:00:01": {}}}}
+    left = entry(run(snapshot([], baselines=[baseline])), "gone")
+    assert left["hold"] is None and left["baseline"]["digest"] == "x"
+    assert left["nics"] == [{"mac": "52:54:00:00:00:01", "addresses": []}]
+
+
+def test_an_unknown_location_is_an_error_and_never_a_default():
+    with pytest.raises(PolicyError):
+        run(snapshot([service("a", location="nowhere")]))
+    with pytest.raises(CatalogueError, match="kvm1 has no location"):
+        run(snapshot(), node=dict(NODE, location=None))
+
+
+def test_a_service_may_name_its_own_policy_but_only_a_released_one():
+    with pytest.raises(PolicyError, match="is not in release 1"):
+        run(snapshot([service("a", policy="other")]))
+    assert entry(run(snapshot([service("a", policy="house")])), "a")["smtp"]["mode"] == "enforce"
+
+
+def test_retired_has_nothing_left_but_what_must_be_given_back():
+    baseline = {"service": "a", "node": "kvm1", "digest": "x", "captured_at": 0,
+                "fields": {"guest": {"name": "a", "uuid": "u"}, "links": {"52:54:00:00:00:01": {}}}}
+    desired = retired(snapshot([service("a"), service("b")], baselines=[baseline]), NODE)
+    assert desired["present"] is False
+    assert [(s["id"], s["hold"], s["baseline"]["digest"]) for s in desired["services"]] == [("a", None, "x")]
+
+
+enforcements = st.lists(st.builds(
+    enforcement, number=st.integers(1, 10**6), sid=st.sampled_from("abc"), kind=st.sampled_from(HOLD_ORDER),
+    ends_at=st.none() | st.integers(NOW - 100, NOW + 100), status=st.sampled_from(["opened", "active", "ending"]),
+    starts_at=st.integers(NOW - 200, NOW + 50), power=st.sampled_from(POWER_ORDER),
+), max_size=8, unique_by=lambda e: e["id"])
+
+
+@given(enforcements, st.randoms())
+def test_fold_does_not_depend_on_order_and_is_never_weaker_than_any_part(active, random):
+    shuffled = copy.deepcopy(active)
+    random.shuffle(shuffled)
+    assert fold(active) == fold(shuffled)
+    for part in active:
+        whole = fold(active)
+        assert HOLD_ORDER.index(whole["kind"]) >= HOLD_ORDER.index(part["kind"])
+        if whole["kind"] == part["kind"] and whole["until_at"] is not None:
+            assert part["ends_at"] is not None and part["ends_at"] <= whole["until_at"]
+
+
+@given(enforcements, st.integers(NOW - 300, NOW + 300))
+@settings(max_examples=200)
+def test_a_service_is_held_exactly_while_something_in_force_holds_it(active, now):
+    resolution = run(snapshot([service(s) for s in "abc"], enforcements=active), now=now)
+    for sid in "abc":
+        holding = [e for e in active if e["service"] == sid and in_force(e, now)]
+        held = entry(resolution, sid)["hold"]
+        assert (held is not None) == bool(holding)
+        if held:
+            assert held["enforcement_ids"] == sorted(e["id"] for e in holding)
+            assert sid in resolution.reasons and held["kind"] in resolution.reasons[sid]
+
+
+@given(enforcements)
+def test_ending_one_leaves_the_others(active):
+    snap = snapshot([service(s) for s in "abc"], enforcements=active)
+    for index, ended in enumerate(active):
+        without = active[:index] + active[index + 1:]
+        lifted = [dict(e, status="ending") if e is ended else e for e in active]
+        one = run(dict(snap, enforcements=lifted)).desired
+        other = run(dict(snap, enforcements=without)).desired
+        assert canonical(one) == canonical(other)
+
+
+@given(enforcements)
+def test_the_desired_state_survives_the_wire(active):
+    desired = run(snapshot([service(s) for s in "abc"], enforcements=active)).desired
+    assert unpack(pack(desired)) == desired
