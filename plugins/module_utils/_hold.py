@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a guest is suspended or quarantined, and given back exactly. Pure: no I/O, no clock. PRIVATE to the collection.
+"""How a guest is suspended or quarantined, and given back exactly. Pure. PRIVATE to the collection.
 
 Three documents meet here, all plain JSON values:
 
@@ -30,7 +30,7 @@ steps: plain dicts in the order to apply; prior: fields to store as baseline, No
 notes: sentences for the operator; errors: dicts service, code, message, remedy, retryable.
 """
 ReleasePlan = namedtuple("ReleasePlan", "steps notes")
-ReleasePlan.__doc__ = """What `plan_release` returns: steps in the order to apply, and sentences for the operator."""
+ReleasePlan.__doc__ = """What `plan_release` returns: steps in the order to apply, sentences for the operator."""
 
 FORMAT = 1
 SHUTDOWN_SECONDS = 120  # how long a guest may take over an ACPI shutdown, unless the hold says otherwise
@@ -100,13 +100,15 @@ def lost_on_hold(hold, guest):
     :param guest: from `_libvirt.detail`, or None if it isn't known
     """
     if hold["kind"] != "suspend":
-        return ["Connections to other than the rescue networks are cut; what timed out meanwhile does not come back."]
+        return ["Connections to other than the rescue networks are cut; "
+                "what times out meanwhile does not come back."]
     lost = ["Open network sessions time out while the guest is suspended."]
     if guest is not None and guest["state"] not in _EXECUTING:
         return lost
     power = _power_of(hold)
     if power != "pause" and (guest is None or guest["persistent"]):
-        lost.append("The guest is powered off: what is only in its memory is lost, it boots anew when given back.")
+        lost.append("The guest is powered off: what is only in its memory is lost, "
+                    "it boots anew when given back.")
         if power == "destroy":
             lost.append("It is not asked to shut down: what it has not yet written to disk is lost.")
         elif power == "shutdown":
@@ -133,7 +135,8 @@ def plan_hold(service, guest, baseline, boot_id, touched=None):
     in_between = guest["state"] == "paused" and guest["reason"] in _IN_BETWEEN
     if in_between:
         errors = [_error(
-            service, "guest_busy", "Guest %s is paused by libvirt itself (%s): its own state can't be told yet."
+            service, "guest_busy",
+            "Guest %s is paused by libvirt itself (%s): its own state can't be told yet."
             % (guest["name"], guest["reason"]), "Run `reconcile` when that has ended.", retryable=True)]
         if baseline is None:
             return HoldPlan([], None, notes, errors)
@@ -177,7 +180,8 @@ def _power_of(hold):
 
 
 def _error(service, code, message, remedy, retryable=False):
-    return {"service": service["id"], "code": code, "message": message, "remedy": remedy, "retryable": retryable}
+    return {"service": service["id"], "code": code, "message": message, "remedy": remedy,
+            "retryable": retryable}
 
 
 def _identity(service, guest, baseline):
@@ -194,10 +198,12 @@ def _identity(service, guest, baseline):
         return [_error(
             service, "guest_changed", "Guest %s has UUID %s, but the service's is %s: it is another guest."
             % (guest["name"], guest["uuid"], ", ".join(sorted(known - {guest["uuid"]}))),
-            "If it is the service's new guest, correct the catalogue, lift the enforcement and open it again.")], []
+            "If it is the service's new guest, correct the catalogue, lift the enforcement and open it again."
+        )], []
     if guest["name"] != name and not known:
         return [_error(
-            service, "guest_changed", "The service's guest is %s, but its MAC is that of guest %s." % (name, guest["name"]),
+            service, "guest_changed",
+            "The service's guest is %s, but its MAC is that of guest %s." % (name, guest["name"]),
             "Correct guest or MAC in the catalogue.")], []
     if guest["name"] != name:
         return [], ["Guest %s is now called %s (same UUID)." % (name, guest["name"])]
@@ -257,7 +263,8 @@ def _suspend(service, guest, owned, notes, in_between):
                 continue
             if not nic["link_settable"]:
                 if scope == "live":
-                    notes.append("%s: its link can't be taken down either; only the guest's power holds it." % nic["gap"])
+                    notes.append("%s Its link can't be taken down either: only the guest's power holds it."
+                                 % nic["gap"])
                 continue
             steps.append(_step(service, guest, "set_link", why, "up", "down", mac=nic["mac"], scope=scope))
     if not in_between:
@@ -270,7 +277,8 @@ def _suspend(service, guest, owned, notes, in_between):
 def _power_off_or_pause(service, guest, owned, notes, why):
     hold, state, power = service["hold"], guest["state"], _power_of(service["hold"])
     if power != "pause" and not guest["persistent"] and state in _EXECUTING + ("paused",):
-        notes.append("Guest %s is transient: powered off it would cease to exist, so it is paused instead." % guest["name"])
+        notes.append("Guest %s is transient: powered off it would cease to exist, so it is paused instead."
+                     % guest["name"])
         power = "pause"
     ours = owned is not None and owned["set"] == state
     if state == "off" or (state == "paused" and ours and power == "pause"):
@@ -294,7 +302,7 @@ def _give_back(service, guest, baseline, owned, boot_id, notes):
     if verb == "resume":
         steps.append(_step(service, guest, "resume", why, guest["state"], "running"))
     autostart = owned["autostart"]
-    if autostart is not None and guest["persistent"] and guest["autostart"] == autostart["set"] != autostart["back"]:
+    if autostart and guest["persistent"] and guest["autostart"] == autostart["set"] != autostart["back"]:
         steps.append(_step(service, guest, "set_autostart", why, autostart["set"], autostart["back"]))
     return steps
 
@@ -313,10 +321,12 @@ def _power_to_give_back(guest, baseline, power, boot_id, notes):
                      "its memory of before is lost." % name)
     elif state == "off" and guest["reason"] in _FAULTS:
         verb = "start"
-        notes.append("Guest %s was paused by us and its process ended by a fault (%s): it is booted." % (name, guest["reason"]))
+        notes.append("Guest %s was paused by us and its process ended by a fault (%s): it is booted."
+                     % (name, guest["reason"]))
     else:
+        did = "paused" if power["set"] == "paused" else "powered off"
         notes.append("Guest %s was %s by us and is now %s (%s): somebody changed that meanwhile, it stays so."
-                     % (name, "paused" if power["set"] == "paused" else "powered off", state, guest["reason"]))
+                     % (name, did, state, guest["reason"]))
     if verb and baseline["power"] not in _EXECUTING:
         notes.append("Guest %s was %s when the hold began, but somebody started it meanwhile: it runs on."
                      % (name, baseline["power"]))
@@ -329,7 +339,8 @@ def _links_to_give_back(service, guest, baseline, links, starting, notes, why):
     for mac in sorted(links):
         scopes, nic = links[mac], present.get(mac)
         if nic is None:
-            notes.append("Guest %s no longer has the NIC %s: nothing to give back there." % (guest["name"], mac))
+            notes.append("Guest %s no longer has the NIC %s: nothing to give back there."
+                         % (guest["name"], mac))
             continue
         now, back = nic["link_live"], None
         if starting and nic["link_config"] is not None:

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guests of a KVM host through libvirt: what there is, and the few changes a hold needs. PRIVATE to the collection.
+"""Guests of a KVM host through libvirt, and the few changes a hold needs. PRIVATE to the collection.
 
 A thin edge: it decides nothing. Each setter does nothing if the wanted state is there, and reads
 the guest back after changing it. Guests are addressed by UUID only; names are data for messages.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
@@ -25,14 +25,15 @@ POLL_SECONDS = 0.2
 _STATES = {0: "running", 1: "running", 2: "running", 3: "paused", 4: "shutting_down", 5: "off", 6: "crashed",
            7: "pmsuspended"}
 _REASONS = {
-    "running": {1: "booted", 2: "migrated", 3: "restored", 4: "from_snapshot", 5: "unpaused", 6: "migration_canceled",
-                7: "save_canceled", 8: "wakeup", 9: "crashed", 10: "postcopy", 11: "postcopy_failed"},
-    "paused": {1: "user", 2: "migration", 3: "saving", 4: "dumping", 5: "ioerror", 6: "watchdog", 7: "from_snapshot",
-               8: "shutting_down", 9: "snapshot", 10: "crashed", 11: "starting_up", 12: "postcopy",
-               13: "postcopy_failed"},
+    "running": {1: "booted", 2: "migrated", 3: "restored", 4: "from_snapshot", 5: "unpaused",
+                6: "migration_canceled", 7: "save_canceled", 8: "wakeup", 9: "crashed", 10: "postcopy",
+                11: "postcopy_failed"},
+    "paused": {1: "user", 2: "migration", 3: "saving", 4: "dumping", 5: "ioerror", 6: "watchdog",
+               7: "from_snapshot", 8: "shutting_down", 9: "snapshot", 10: "crashed", 11: "starting_up",
+               12: "postcopy", 13: "postcopy_failed"},
     "shutting_down": {1: "user"},
-    "off": {1: "shutdown", 2: "destroyed", 3: "crashed", 4: "migrated", 5: "saved", 6: "failed", 7: "from_snapshot",
-            8: "daemon"},
+    "off": {1: "shutdown", 2: "destroyed", 3: "crashed", 4: "migrated", 5: "saved", 6: "failed",
+            7: "from_snapshot", 8: "daemon"},
     "crashed": {1: "panicked"},
 }
 
@@ -74,7 +75,8 @@ def connect(uri=URI, connection_factory=None):
     """
     if libvirt is None:
         raise NodeError("the Python binding of libvirt is not installed.", code="libvirt_missing", target=uri,
-                        remedy="Install the distribution's package python3-libvirt; the module needs the system's Python.")
+                        remedy="Install the distribution's package python3-libvirt on the node; its own Python "
+                               "has to run the module (ansible_python_interpreter).")
     # libvirt prints every error to stderr unless told otherwise; ours reach the operator once, as results.
     libvirt.registerErrorHandler(_ignore_error, None)
     if connection_factory is None:
@@ -99,8 +101,8 @@ def _ignore_error(_context, _error):
 
 def _down(uri, exc):
     return NodeError(
-        "libvirt at %s does not answer: %s." % (uri, exc.get_error_message()), code="libvirt_down", target=uri,
-        retryable=True, remedy="Start libvirtd (or virtqemud) on the node, then run `reconcile`. "
+        "libvirt at %s does not answer: %s." % (uri, exc.get_error_message()), code="libvirt_down",
+        target=uri, retryable=True, remedy="Start libvirtd (or virtqemud) on the node, then run `reconcile`. "
                                "The packet filter does not depend on it.",
     )
 
@@ -196,11 +198,15 @@ def _attribute(element, path, name):
     return None if child is None else child.get(name)
 
 
+def _link(element):
+    return _attribute(element, "link", "state") or "up"
+
+
 def _nic(element, running):
     mac = (_attribute(element, "mac", "address") or "").lower()
     device = _attribute(element, "target", "dev") if running else None
     bridge = _attribute(element, "source", "bridge")
-    link = _attribute(element, "link", "state") or "up"
+    link = _link(element)
     what = element.get("type")
     if _attribute(element, "virtualport", "type") == "openvswitch":
         kind = "unsupported:openvswitch"
@@ -253,7 +259,8 @@ def apply_step(host, step):
     """Carry out one step planned by `_hold`.
 
     :returns: True if it changed anything
-    :raises NodeError: code `guest_missing`, `guest_state` (retryable), `libvirt_down`, `libvirt` or `unverified`
+    :raises NodeError: code `guest_missing`, `guest_state` (retryable: it is not as planned),
+        `libvirt_down` (retryable), `libvirt` or `unverified`
     """
     uuid, service, verb = step["guest_uuid"], step["service"], step["verb"]
     if verb == "set_link":
@@ -360,7 +367,7 @@ def set_link(host, uuid, mac, wanted, scope, service=None):
         elements = doing.interfaces(mac, live)
         changed = False
         for element in elements:
-            if (_attribute(element, "link", "state") or "up") == wanted:
+            if _link(element) == wanted:
                 continue
             link = element.find("link")
             if link is None:
@@ -370,13 +377,13 @@ def set_link(host, uuid, mac, wanted, scope, service=None):
                 ElementTree.tostring(element, encoding="unicode"),
                 libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG)
             changed = True
-        if changed and any((_attribute(e, "link", "state") or "up") != wanted for e in doing.interfaces(mac, live)):
+        if changed and any(_link(element) != wanted for element in doing.interfaces(mac, live)):
             raise doing.unverified("the %s link of %s is not %s" % (scope, mac, wanted))
     return changed
 
 
 class _Doing:
-    """One verb on one guest: finds it, and turns libvirt's errors into ours, naming service, guest and verb."""
+    """One verb on one guest: finds it, and makes libvirt's errors ours, with service, guest and verb."""
 
     def __init__(self, host, uuid, service, verb, gone_is_off=False):
         self._host = host
@@ -414,9 +421,7 @@ class _Doing:
         """Refuse if the guest is in another state than the plan took it to be."""
         state = self.state()
         if state not in states:
-            raise NodeError("%s: it is %s, not %s." % (_what(self._uuid, self._service, self._verb), state, " or ".join(states)),
-                            code="guest_state", target=self._service or self._uuid, retryable=True,
-                            remedy="Somebody changed it meanwhile: run again, it plans anew.")
+            raise self._changed("it is %s, not %s" % (state, " or ".join(states)))
 
     def verify(self, *states):
         """Read back.
@@ -429,9 +434,16 @@ class _Doing:
 
     def unverified(self, seen):
         """The error for a change that libvirt accepted and that can't be seen afterwards."""
-        return NodeError("%s: libvirt accepted it, but read back %s." % (_what(self._uuid, self._service, self._verb), seen),
-                         code="unverified", target=self._service or self._uuid, retryable=True,
-                         remedy="Look at the guest with `virsh`, then run `reconcile`.")
+        return NodeError(
+            "%s: libvirt accepted it, but read back %s." % (_what(self._uuid, self._service, self._verb), seen),
+            code="unverified", target=self._service or self._uuid, retryable=True,
+            remedy="Look at the guest with `virsh`, then run `reconcile`.")
+
+    def _changed(self, seen):
+        return NodeError(
+            "%s: %s." % (_what(self._uuid, self._service, self._verb), seen),
+            code="guest_state", target=self._service or self._uuid, retryable=True,
+            remedy="Somebody changed it meanwhile: run again, it plans anew.")
 
     def ask_to_shut_down(self):
         """Press the ACPI button; False where that is not possible."""
@@ -443,8 +455,9 @@ class _Doing:
                 if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and self.state() == "off":
                     return True
                 if exc.get_error_code() not in (
-                        libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_NO_SUPPORT,
-                        libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED):
+                        libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+                        libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+                        libvirt.VIR_ERR_CONFIG_UNSUPPORTED):
                     raise
         return False
 
@@ -460,10 +473,7 @@ class _Doing:
             if (_attribute(element, "mac", "address") or "").lower() == mac
         ]
         if not found or (live and root.get("id") is None):
-            raise NodeError("%s: it has no %s NIC %s." % (_what(self._uuid, self._service, self._verb),
-                                                         "live" if live else "configured", mac),
-                            code="guest_state", target=self._service or self._uuid, retryable=True,
-                            remedy="Somebody changed it meanwhile: run again, it plans anew.")
+            raise self._changed("it has no %s NIC %s" % ("live" if live else "configured", mac))
         return found
 
 
@@ -476,11 +486,13 @@ def _failed(host, exc, uuid, service, verb):
     code = exc.get_error_code()
     what, target = _what(uuid, service, verb), service or uuid
     if code == libvirt.VIR_ERR_NO_DOMAIN:
-        return NodeError("%s: there is no such guest on this node." % what, code="guest_missing", target=target,
-                         remedy="Correct the catalogue, or lift the enforcement.")
-    if exc.get_error_domain() == libvirt.VIR_FROM_RPC or code in (libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC):
+        return NodeError("%s: there is no such guest on this node." % what, code="guest_missing",
+                         target=target, remedy="Correct the catalogue, or lift the enforcement.")
+    lost = (libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC)
+    if exc.get_error_domain() == libvirt.VIR_FROM_RPC or code in lost:
         return _down(host.uri, exc)
     busy = code == libvirt.VIR_ERR_OPERATION_TIMEOUT
-    return NodeError("%s: libvirt says: %s." % (what, exc.get_error_message()), code="libvirt", target=target,
-                     retryable=busy, remedy="Another operation on this guest is running: wait for it, then run again."
-                     if busy else "Mend what libvirt names, then run `reconcile`.")
+    return NodeError(
+        "%s: libvirt says: %s." % (what, exc.get_error_message()), code="libvirt", target=target, retryable=busy,
+        remedy="Another operation on this guest is running: wait for it, then run again." if busy
+        else "Mend what libvirt names, then run `reconcile`.")
