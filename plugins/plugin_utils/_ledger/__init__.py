@@ -1,0 +1,97 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger: cases, enforcements, exemptions, releases and an append-only log. PRIVATE to the collection.
+
+`open_ledger(url)` gives a Ledger; `with ledger.transaction() as tx:` a transaction,
+which every verb takes first.
+Writing verbs take keyword arguments of JSON values and return JSON values.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import (
+    close_case,
+    find_case,
+    open_case,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
+    active,
+    end_due,
+    erase_details,
+    history,
+    lift,
+    open_enforcement,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import head, verify
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import (
+    add_exemption,
+    expire_exemptions,
+    revoke_exemption,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import (
+    adopt,
+    find_node,
+    record_baselines,
+    retire_node,
+    set_node_release,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._pending import replay
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import (
+    create_release,
+    current_release,
+    find_release,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import (
+    record_result,
+    run_summary,
+    start_run,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._snapshot import snapshot
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._status import (
+    bump_epoch,
+    cases,
+    nodes,
+    status,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import (
+    Ledger,
+    Transaction,
+    open_ledger,
+)
+
+__all__ = [
+    "Ledger",
+    "Transaction",
+    "active",
+    "add_exemption",
+    "adopt",
+    "bump_epoch",
+    "cases",
+    "close_case",
+    "create_release",
+    "current_release",
+    "end_due",
+    "erase_details",
+    "expire_exemptions",
+    "find_case",
+    "find_node",
+    "find_release",
+    "head",
+    "history",
+    "lift",
+    "nodes",
+    "open_case",
+    "open_enforcement",
+    "open_ledger",
+    "record_baselines",
+    "record_result",
+    "replay",
+    "retire_node",
+    "revoke_exemption",
+    "run_summary",
+    "set_node_release",
+    "snapshot",
+    "start_run",
+    "status",
+    "verify",
+]

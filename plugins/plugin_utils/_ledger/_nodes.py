@@ -1,0 +1,194 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes: their release, their adoption, their baselines. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
+    HOLDING,
+    find_enforcements,
+    finish,
+    nodes_not_seen_gone,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import find_release
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+
+_COLUMNS = ("name", "release_id", "adopted_at", "retired_at", "last_seen_at", "last_run_id", "last_outcome")
+
+
+def find_node(tx, name):
+    """A node as a document, or None when the ledger has not met it."""
+    row = tx.execute(sa.select(t.node).where(t.node.c.name == name)).first()
+    return node_document(row) if row else None
+
+
+def node_document(row):
+    """A row of the node table as a document."""
+    return dict({name: getattr(row, name) for name in _COLUMNS}, fence=values.from_text(row.fence))
+
+
+def meet(tx, name):
+    """The node's document; its row is made when it is new."""
+    name = values.identifier(name, "node")
+    node = find_node(tx, name)
+    if node is None:
+        tx.execute(t.node.insert().values(name=name))
+        node = find_node(tx, name)
+    return node
+
+
+@verb
+def adopt(tx, *, node, services):
+    """Note which services were there when the node came under policy.
+
+    Services present at the node's first adoption get `adopted_at` now; services first met later get none:
+    they are born under policy. A service keeps what it got first, on whatever node.
+
+    :param services: ids of all services that may live on this node
+    :returns: `{"node_adopted", "adopted": [ids], "born": [ids]}`
+    """
+    before = meet(tx, node)
+    first = before["adopted_at"] is None
+    known = set(tx.execute(sa.select(t.adoption.c.service)).scalars())
+    new = sorted(values.identifier(service, "service") for service in set(services) - known)
+    if first:
+        tx.execute(t.node.update().where(t.node.c.name == node).values(adopted_at=tx.now, retired_at=None))
+        tx.changed("node", node, {"adopted_at": None}, {"adopted_at": tx.now})
+    if first or new:
+        tx.append("node_adopted" if first else "services_met", {"node": node, "services": new})
+    if new:
+        tx.execute(
+            t.adoption.insert(),
+            [
+                {
+                    "service": service,
+                    "node": node,
+                    "recorded_at": tx.now,
+                    "adopted_at": tx.now if first else None,
+                }
+                for service in new
+            ],
+        )
+    return {"node_adopted": first, "adopted": new if first else [], "born": [] if first else new}
+
+
+@verb
+def set_node_release(tx, *, node, release_id):
+    """Say which release a node is to carry from now on. Returns whether that changed.
+
+    :raises InputError: no such release
+    """
+    find_release(tx, release_id)
+    before = meet(tx, node)
+    if before["release_id"] == release_id:
+        return False
+    tx.append("node_released", {"node": node, "release": release_id, "before": before["release_id"]})
+    tx.execute(t.node.update().where(t.node.c.name == node).values(release_id=release_id, retired_at=None))
+    tx.changed("node", node, {"release_id": before["release_id"]}, {"release_id": release_id})
+    return True
+
+
+@verb
+def retire_node(tx, *, node):
+    """Take a node out of management: it carries no release, and nothing waits for it any more.
+
+    :returns: whether it was managed
+    """
+    before = find_node(tx, node)
+    if before is None or (before["release_id"] is None and before["adopted_at"] is None):
+        return False
+    tx.append("node_retired", {"node": node, "release": before["release_id"]})
+    tx.execute(
+        t.node.update()
+        .where(t.node.c.name == node)
+        .values(release_id=None, adopted_at=None, retired_at=tx.now)
+    )
+    tx.execute(
+        t.baseline.update()
+        .where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None))
+        .values(closed_at=tx.now)
+    )
+    for document in find_enforcements(tx, t.enforcement.c.status == "ending"):
+        if not nodes_not_seen_gone(tx, document):
+            finish(tx, document)
+    tx.changed("node", node, {"release_id": before["release_id"]}, {"release_id": None})
+    return True
+
+
+def open_baselines(tx, node):
+    """What the services of a node had before the first enforcement held them, while one does."""
+    rows = tx.execute(
+        sa.select(t.baseline)
+        .where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None))
+        .order_by(t.baseline.c.service)
+    )
+    return [
+        {
+            "service": row.service,
+            "node": row.node,
+            "digest": row.digest,
+            "captured_at": row.captured_at,
+            "fields": values.from_text(row.fields),
+        }
+        for row in rows
+    ]
+
+
+@verb
+def record_baselines(tx, *, node, baselines):
+    """Keep prior states before anything is changed. The first open one of a service on a node wins.
+
+    :param baselines: [{"service", "fields", "digest"}]
+    :returns: the open baselines of these services, as kept
+    """
+    meet(tx, node)
+    present = {baseline["service"]: baseline for baseline in open_baselines(tx, node)}
+    number = tx.next_number(t.baseline.c.number)
+    for wanted in sorted(baselines, key=lambda baseline: baseline["service"]):
+        service = values.identifier(wanted["service"], "service")
+        if service in present:
+            continue
+        tx.execute(
+            t.baseline.insert().values(
+                number=number,
+                service=service,
+                node=node,
+                digest=wanted["digest"],
+                fields=values.to_text(wanted["fields"]),
+                captured_at=tx.now,
+            )
+        )
+        tx.append("baseline_recorded", {"service": service, "node": node, "digest": wanted["digest"]})
+        number += 1
+    wanted = {baseline["service"] for baseline in baselines}
+    return [baseline for baseline in open_baselines(tx, node) if baseline["service"] in wanted]
+
+
+def close_baselines(tx, node, services):
+    """Close the open baselines of services that are as they were again. Returns those services."""
+    present = {baseline["service"]: baseline for baseline in open_baselines(tx, node)}
+    closed = sorted(set(services) & set(present))
+    for service in closed:
+        tx.append("baseline_closed", {"service": service, "node": node, "digest": present[service]["digest"]})
+    if closed:
+        tx.execute(
+            t.baseline.update()
+            .where(
+                t.baseline.c.node == node, t.baseline.c.service.in_(closed), t.baseline.c.closed_at.is_(None)
+            )
+            .values(closed_at=tx.now)
+        )
+    return closed
+
+
+def nodes_of(tx, service):
+    """Managed nodes that a service's enforcements concern."""
+    names = set()
+    for document in find_enforcements(
+        tx, t.enforcement.c.service == service, t.enforcement.c.status.in_(HOLDING)
+    ):
+        names.update(document["snapshot"]["nodes"])
+    return sorted(names)

@@ -1,0 +1,143 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs: what each one set out to do, and what it saw on each node. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
+    verified_gone,
+    verified_in_force,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import close_baselines, meet
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+
+
+@verb
+def start_run(tx, *, verb, inputs=None):
+    """Note that a run begins. Returns its id, `run-<number>`.
+
+    :param verb: the runbook: suspend, reconcile …
+    :param inputs: its inputs; only their digest goes into the chain
+    """
+    number = tx.next_number(t.run.c.number)
+    run_id = "run-%d" % number
+    inputs_digest = digest(inputs or {})
+    event = tx.append(
+        "run_started",
+        {"run": run_id, "verb": values.identifier(verb, "verb"), "inputs": inputs_digest},
+        {"inputs": inputs or {}},
+    )
+    tx.execute(
+        t.run.insert().values(
+            id=run_id,
+            number=number,
+            verb=verb,
+            started_at=tx.now,
+            inputs_digest=inputs_digest,
+            event_number=event,
+        )
+    )
+    return run_id
+
+
+@verb
+def record_result(tx, *, run_id, node, outcome, fence=None, services=(), baselines_closed=(), summary=None):
+    """Record what a run saw on a node. "Active" and "ended" come from here alone.
+
+    :param outcome: changed, unchanged, failed, unreachable … (a word)
+    :param fence: the fence the node now holds; None when it was not reached: then it does not count as seen
+    :param services: [{"service", "enforcement_ids": verified in force, "ended_ids": verified gone,
+        "outcome", "error"}]; only services there is something to say about
+    :param baselines_closed: services that are again as their baseline says
+    :returns: `{"activated": [ids], "ended": [ids], "waiting": {id: [nodes still to be seen]},
+        "baselines_closed": [services]}`
+    :raises InputError: no such run
+    """
+    if not tx.execute(sa.select(t.run.c.id).where(t.run.c.id == run_id)).first():
+        raise InputError("there is no run %s." % run_id, target="run_id", remedy="start_run comes first.")
+    outcome = values.identifier(outcome, "outcome")
+    meet(tx, node)
+    tx.append(
+        "node_result",
+        {
+            "run": run_id,
+            "node": node,
+            "outcome": outcome,
+            "fence": fence,
+            "failed": sorted(entry["service"] for entry in services if entry.get("error")),
+        },
+    )
+    activated = verified_in_force(
+        tx, node, [i for entry in services for i in entry.get("enforcement_ids") or ()]
+    )
+    ended, waiting = verified_gone(tx, node, [i for entry in services for i in entry.get("ended_ids") or ()])
+    closed = close_baselines(tx, node, baselines_closed)
+    number = tx.next_number(t.node_result.c.number)
+    rows = [_row(tx, run_id, node, None, outcome, None, summary)]
+    rows += [
+        _row(tx, run_id, node, entry["service"], entry.get("outcome") or outcome, entry.get("error"), None)
+        for entry in services
+    ]
+    tx.execute(t.node_result.insert(), [dict(row, number=number + index) for index, row in enumerate(rows)])
+    seen = {"last_run_id": run_id, "last_outcome": outcome}
+    if fence is not None:
+        seen.update(last_seen_at=tx.now, fence=values.to_text(fence))
+    tx.execute(t.node.update().where(t.node.c.name == node).values(**seen))
+    return {"activated": activated, "ended": ended, "waiting": waiting, "baselines_closed": closed}
+
+
+def _row(tx, run_id, node, service, outcome, error, summary):
+    return {
+        "run_id": run_id,
+        "node": node,
+        "service": service,
+        "outcome": outcome,
+        "error": None if error is None else error if isinstance(error, str) else values.to_text(error),
+        "recorded_at": tx.now,
+        "summary": None if summary is None else values.to_text(summary),
+    }
+
+
+def run_summary(tx, run_id):
+    """What a run saw on each node.
+
+    `{"run", "verb", "started_at", "nodes": {node: {"outcome", "at", "summary", "services": [...]}}}`.
+
+    A node that was recorded twice (a retry) shows its last result.
+
+    :raises InputError: no such run
+    """
+    run = tx.execute(sa.select(t.run).where(t.run.c.id == run_id)).first()
+    if run is None:
+        raise InputError(
+            "there is no run %s." % run_id,
+            target="run_id",
+            remedy="ledger_info what=nodes names the last runs.",
+        )
+    nodes = {}
+    for row in tx.execute(
+        sa.select(t.node_result).where(t.node_result.c.run_id == run_id).order_by(t.node_result.c.number)
+    ):
+        if row.service is None:
+            nodes[row.node] = {
+                "outcome": row.outcome,
+                "at": row.recorded_at,
+                "summary": values.from_text(row.summary),
+                "services": [],
+            }
+        else:
+            nodes[row.node]["services"].append(
+                {"service": row.service, "outcome": row.outcome, "error": row.error}
+            )
+    return {
+        "run": run.id,
+        "verb": run.verb,
+        "started_at": run.started_at,
+        "inputs_digest": run.inputs_digest,
+        "nodes": nodes,
+    }

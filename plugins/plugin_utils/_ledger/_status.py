@@ -1,0 +1,56 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger at a glance, and its epoch. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import case_document
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import current_release
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+
+
+def nodes(tx):
+    """All nodes the ledger has met, by name."""
+    return [node_document(row) for row in tx.execute(sa.select(t.node).order_by(t.node.c.name))]
+
+
+def cases(tx, status="open"):
+    """Cases of a status, oldest first."""
+    rows = tx.execute(sa.select(t.case).where(t.case.c.status == status).order_by(t.case.c.event_number))
+    return [case_document(row) for row in rows]
+
+
+def status(tx):
+    """Ledger, head, newest release, nodes, what holds which service, open exemptions, open cases."""
+    return {
+        "ledger": tx.ledger_id,
+        "epoch": tx.epoch,
+        "revision": tx.head_number,
+        "now": tx.now,
+        "release": current_release(tx),
+        "nodes": nodes(tx),
+        "enforcements": active(tx),
+        "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
+        "cases": cases(tx),
+    }
+
+
+@verb
+def bump_epoch(tx, *, reason):
+    """Begin a new epoch, after a restore from backup: its fences are then newer than any node has seen.
+
+    :returns: the new epoch
+    """
+    reason = values.free_text(reason, "reason", needed=True)
+    epoch = tx.epoch + 1
+    tx.append("epoch_bumped", {"epoch": epoch}, {"reason": reason})
+    tx.execute(t.meta.update().values(epoch=epoch))
+    tx.changed("ledger", tx.ledger_id, {"epoch": tx.epoch}, {"epoch": epoch})
+    tx.epoch = epoch
+    return epoch

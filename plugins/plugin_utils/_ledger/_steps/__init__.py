@@ -1,0 +1,14 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger's schema, one step per module; a released step is never changed. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0001_tables
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0002_append_only
+
+# Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
+STEPS = (
+    (1, _s0001_tables.upgrade),
+    (2, _s0002_append_only.upgrade),
+)
