@@ -1,0 +1,226 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is to what should be: one atomic script for nft. PRIVATE to the collection.
+
+When only elements differ, only they are changed and nobody's counter is touched. When the shape differs
+(settings, another version of ours, someone's hand), both tables are made anew in the same transaction
+and elements that stay take their counts with them.
+"""
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import namedtuple
+
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _names
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._observe import counters, fold, run_nft
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._ruleset import (
+    COUNTERS,
+    FAMILIES,
+    SETS,
+    TABLE,
+)
+
+Change = namedtuple("Change", "kind script summary before after removed_counters digest")
+Change.__doc__ = """One transaction.
+
+`kind`: none, elements, rebuild or remove; `script`: for `nft -f -`; `summary`: a short list of sentences;
+`before`, `after`: what differs, bounded; `removed_counters`: last counts of elements that go, as `counters`
+gives them; `digest`: equal for equal changes, counts left out (the diffs are bounded and can't serve for that).
+"""
+
+_SHOWN = 50         # subjects, and lines of rules, shown in a diff
+_DETAILED = 2000    # above so many changed elements only numbers are shown
+
+_PHRASES = {
+    "smtp_enforce": "TCP %s refused", "smtp_observe": "TCP %s observed",
+    "bridged_enforce": "TCP %s refused when routed by the host", "bridged_observe": "TCP %s observed when routed by the host",
+    "dark_ports": "held: dark", "dark_macs": "held: dark",
+    "quarantine_ports": "held: quarantine", "quarantine_macs": "held: quarantine",
+    "known_ports": "guest port", "open_ports": "nothing refused", "uplinks": "uplink",
+    "smarthosts4": "smarthost", "smarthosts6": "smarthost", "rescue4": "rescue network", "rescue6": "rescue network",
+    "bridges": "tenant bridge", "unknown_ports": "TCP port judged for unknown guests",
+    # Said already by another element of the same port or by the rules:
+    "held_ports": None, "held_macs": None, "own_macs": None, "judged_macs": None, "nameless_ports": None,
+    "same_bridge": None, "smtp_watched": None,
+}
+
+
+def _describe(name, element):
+    """`(subject, phrase)` of an element; phrase None when it says nothing new."""
+    parts = element.split(" . ")
+    phrase = _PHRASES.get(name, name)
+    if phrase and "%s" in phrase:
+        return (parts[1] if len(parts) == 3 else parts[0]).strip('"'), phrase % parts[-1]
+    return parts[0].strip('"'), phrase
+
+
+def _phrases(elements, cut=None):
+    found = {}
+    for (_family, name), keys in elements.items():
+        for key in keys:
+            subject, phrase = _describe(name, key)
+            if phrase and (cut is None or subject in cut):
+                found.setdefault(subject, set()).add(phrase)
+    return {subject: sorted(phrases) for subject, phrases in sorted(found.items())}
+
+
+def _diff(removed, added, services):
+    """`(before, after, summary)` of element changes, bounded."""
+    count_removed, count_added = (sum(map(len, side.values())) for side in (removed, added))
+    if count_removed + count_added > _DETAILED:
+        sides = [{"%s %s" % key: len(keys) for key, keys in sorted(side.items()) if keys} for side in (removed, added)]
+        return sides[0], sides[1], ["%d elements go, %d come" % (count_removed, count_added)]
+    before, after = _phrases(removed), _phrases(added)
+    summary = []
+    subjects = sorted(set(before) | set(after))
+    for subject in subjects[:_SHOWN]:
+        owner = services.get(subject)
+        summary.append("%s%s: %s -> %s" % (
+            subject, " (service %s)" % owner if owner else "",
+            ", ".join(before.get(subject, ())) or "nothing", ", ".join(after.get(subject, ())) or "nothing"))
+    if len(subjects) > _SHOWN:
+        summary.append("and %d more" % (len(subjects) - _SHOWN))
+    if not subjects:
+        summary.append("%d elements of auxiliary sets go, %d come" % (count_removed, count_added))
+    shown = set(subjects[:_SHOWN])
+    return ({s: p for s, p in before.items() if s in shown}, {s: p for s, p in after.items() if s in shown}, summary)
+
+
+def _shape_diff(observed, reference_shape):
+    """`(lines gone, lines come)` between two listings, bounded."""
+    lines = list(difflib.unified_diff(observed.shape.splitlines(), reference_shape.splitlines(), lineterm="", n=0))[2:]
+    gone, come = ([line[1:].strip() for line in lines if line[:1] == sign and line[1:].strip()] for sign in "-+")
+    return gone[:_SHOWN], come[:_SHOWN]
+
+
+def _statement(verb, key, elements):
+    return "%s element %s %s %s { %s }\n" % (verb, key[0], TABLE, key[1], ",".join(elements))
+
+
+def _drop_tables():
+    # `add` first, so that the deletion can't fail on a table that isn't there.
+    return "".join("add table {0} {1}\ndelete table {0} {1}\n".format(family, TABLE) for family in FAMILIES)
+
+
+def _rebuild_script(ruleset, observed):
+    parts = [_drop_tables(), ruleset.shape]
+    for (family, name), wanted in ruleset.elements.items():
+        if not wanted:
+            continue
+        have = observed.elements.get((family, name), {}) if SETS[family][name].counted else {}
+        kept = [key for key in wanted if have.get(key)]
+        elements = ["%s counter packets %d bytes %d" % ((key,) + have[key]) for key in kept]
+        elements += wanted.difference(kept)
+        parts.append(_statement("add", (family, name), elements))
+    script = "".join(parts)
+    for (family, name), (packets, size) in observed.counters.items():
+        if packets and name in COUNTERS[family]:
+            # Given inside the declaration: adding a counter a second time would not set its value.
+            head, table, tail = script.partition("table %s %s {\n" % (family, TABLE))
+            script = head + table + tail.replace(
+                "counter %s { }" % name, "counter %s { packets %d bytes %d }" % (name, packets, size), 1)
+    return script
+
+
+def _digest(*parts):
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part.encode("utf-8", "surrogateescape"))
+        state.update(b"\0")
+    return state.hexdigest()
+
+
+def _digest_of_elements(elements):
+    return "\n".join("%s %s %s" % (key + (",".join(sorted(elements[key])),)) for key in sorted(elements) if elements[key])
+
+
+def _ours(family, name, keys):
+    pattern = _names.element_pattern(SETS[family][name].type)
+    return all(pattern.fullmatch(key) for key in keys)
+
+
+def plan(ruleset, observed, reference):
+    """The change that makes the tables what the ruleset says. Pure.
+
+    :param reference: what `reference(run, ruleset)` returned
+    """
+    removed, added, spelled = {}, {}, True
+    for (family, name), wanted in ruleset.elements.items():
+        have = observed.elements.get((family, name), {})
+        gone, come = have.keys() - wanted, wanted - have.keys()
+        if gone:
+            removed[family, name] = gone
+            spelled = spelled and _ours(family, name, gone)
+        if come:
+            added[family, name] = come
+        if SETS[family][name].counted and None in have.values():
+            spelled = False
+    same_shape = observed.shape == reference["shape"]
+    if same_shape and spelled and not removed and not added:
+        return Change("none", "", [], {}, {}, {}, _digest("none"))
+
+    last = fold(
+        (key[1], element, observed.elements[key][element])
+        for key, elements in removed.items() for element in elements if observed.elements[key][element])
+    before, after, summary = _diff(removed, added, ruleset.services)
+    before, after = {"elements": before}, {"elements": after}
+    if same_shape and spelled:
+        script = "".join([_statement("delete", key, sorted(keys)) for key, keys in sorted(removed.items())]
+                         + [_statement("add", key, sorted(keys)) for key, keys in sorted(added.items())])
+        return Change("elements", script, summary, before, after, last, _digest("elements", script))
+
+    if not observed.text:
+        summary.insert(0, "our tables are not there and are made")
+    elif not same_shape:
+        gone, come = _shape_diff(observed, reference["shape"])
+        before["rules"], after["rules"] = gone, come
+        summary.insert(0, "the rules are not as they should be and are made anew: %d lines go, %d come" % (len(gone), len(come)))
+    else:
+        summary.insert(0, "someone else's elements are in our sets; the tables are made anew")
+    return Change(
+        "rebuild", _rebuild_script(ruleset, observed), summary, before, after, last,
+        _digest("rebuild", ruleset.shape, _digest_of_elements(ruleset.elements)))
+
+
+def plan_teardown(observed):
+    """The change that takes our tables off the node. Pure."""
+    if not observed.text:
+        return Change("none", "", [], {}, {}, {}, _digest("none"))
+    tables = ["table %s %s" % (family, TABLE) for family in FAMILIES if family in observed.text]
+    return Change("remove", teardown_script(), ["%s goes" % table for table in tables],
+                  {"tables": tables}, {"tables": []}, counters(observed), _digest("remove"))
+
+
+def teardown_script():
+    """Script that takes our tables off, there or not."""
+    return _drop_tables()
+
+
+# nft leaves out of a listing what the next match implies, and when it reads the line again implies less
+# in the bridge family: the Ethernet type instead of the protocol, which a VLAN tag hides.
+_RELOAD = (
+    ("\t\ticmpv6 type ", "\t\tmeta protocol ip6 meta l4proto 58 icmpv6 type "),
+    ("\t\tmeta l4proto 6 frag ", "\t\tmeta protocol ip6 meta l4proto 6 frag "),
+)
+
+
+def snapshot_script(observed):
+    """Script that puts exactly the observed tables back, counts included; for a rollback."""
+    parts = [_drop_tables()]
+    for family in FAMILIES:
+        text = observed.text.get(family, "")
+        if family == "bridge":
+            for listed, meant in _RELOAD:
+                text = text.replace(listed, meant)
+        parts.append(text)
+    return "".join(parts)
+
+
+def apply(run, change):
+    """Load a change as one transaction: all of it or nothing.
+
+    :raises NodeError: with nft's words; nothing was changed
+    """
+    if change.kind != "none":
+        run_nft(run, ["nft", "-f", "-"], change.script, doing="loading the rules")

@@ -1,0 +1,432 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What our two tables should hold for a filter model. Pure. PRIVATE to the collection.
+
+`bridge hosting_aup` judges guests on tenant bridges by the port they are plugged into;
+`inet hosting_aup` judges routed taps, and guests on a bridge that use the host as their gateway.
+The *shape* (chains, rules, set declarations) depends only on the node's settings and the mode for
+unknown guests; everything about single guests is an element of a set, so a change of one guest is a
+change of a few elements and a packet costs the same however many guests there are.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections import namedtuple
+
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _names
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+
+TABLE = "hosting_aup"
+FAMILIES = ("bridge", "inet")
+
+# One bit of the packet mark carries "came from a port that may not speak for its MAC" from the bridge's
+# input hook to the forward hook of the same packet, where it is cleared: the inet family sees only the
+# bridge, and two families share no sets. It is set on SMTP packets only. Bits others use (Kubernetes,
+# Calico, Cilium, Tailscale, Proxmox) are avoided.
+MARK = 0x2000
+
+_STRICTNESS = ("off", "exempt", "observe", "enforce")
+_MODES = frozenset(_STRICTNESS)
+_HOLDS = ("dark", "quarantine")
+
+SetSpec = namedtuple("SetSpec", "type counted interval")
+Ruleset = namedtuple("Ruleset", "shape elements services")
+Ruleset.__doc__ = """What the tables should be.
+
+`shape`: script that makes both tables with empty sets; `elements`: `{(family, set): frozenset of elements
+as nft lists them}`; `services`: `{port, or MAC: service id}`: whose the counters are.
+"""
+
+
+def _spec(set_type, counted=False, interval=False):
+    return SetSpec(set_type, counted, interval)
+
+
+_BOTH = {
+    "smtp_watched": _spec("inet_service"),      # every port some rule below cares for
+    "unknown_ports": _spec("inet_service"),     # those refused (or counted) for guests nobody knows
+    "uplinks": _spec("ifname"),
+    "smarthosts4": _spec("ipv4_addr", interval=True),
+    "smarthosts6": _spec("ipv6_addr", interval=True),
+    "held_ports": _spec("ifname"),
+    "dark_ports": _spec("ifname", counted=True),
+    "quarantine_ports": _spec("ifname", counted=True),
+    "rescue4": _spec("ipv4_addr", interval=True),
+    "rescue6": _spec("ipv6_addr", interval=True),
+    "known_ports": _spec("ifname"),
+    "open_ports": _spec("ifname"),              # known ports with nothing refused
+    "smtp_enforce": _spec("ifname . inet_service", counted=True),
+    "smtp_observe": _spec("ifname . inet_service", counted=True),
+}
+SETS = {
+    "bridge": dict(
+        _BOTH,
+        own_macs=_spec("ifname . ether_addr"),  # a port and the MACs of its own guest
+        judged_macs=_spec("ether_addr"),        # MACs the inet table refuses something
+        nameless_ports=_spec("ifname"),         # known ports whose guest's MAC isn't known
+        held_macs=_spec("ether_addr"),
+        dark_macs=_spec("ether_addr", counted=True),
+        quarantine_macs=_spec("ether_addr", counted=True),
+    ),
+    "inet": dict(
+        _BOTH,
+        bridges=_spec("ifname"),
+        same_bridge=_spec("ifname . ifname"),
+        bridged_enforce=_spec("ifname . ether_addr . inet_service", counted=True),
+        bridged_observe=_spec("ifname . ether_addr . inet_service", counted=True),
+    ),
+}
+COUNTERS = {
+    "bridge": ("unknown_refused", "unknown_observed", "hidden_refused", "spoofed_refused"),
+    "inet": ("unknown_refused", "unknown_observed", "hidden_refused"),
+}
+
+# Counted sets: which control an element is evidence for.
+CONTROL_OF_SET = {
+    "smtp_enforce": "smtp_outbound_refused", "bridged_enforce": "smtp_outbound_refused",
+    "smtp_observe": "smtp_outbound_observed", "bridged_observe": "smtp_outbound_observed",
+    "dark_ports": "suspend", "dark_macs": "suspend",
+    "quarantine_ports": "quarantine", "quarantine_macs": "quarantine",
+}
+
+
+# -- rules ----------------------------------------------------------------------------------------
+
+# What remains when neither another protocol, nor a readable TCP port, nor a later fragment was found:
+# TCP cut before its ports, IPv6 extension headers split over fragments, an inner VLAN tag. A later
+# fragment is harmless: without its first one, which was judged, nobody can put it together.
+_HIDDEN = """\
+        meta l4proto tcp th dport @smtp_watched goto smtp
+        meta l4proto != tcp accept
+        th dport & 0 == 0 accept
+        ip frag-off & 0x1fff != 0 accept
+        meta protocol ip6 meta l4proto tcp frag frag-off != 0 accept
+        meta protocol { ip, ip6, 8021q, 8021ad } goto hidden
+"""
+
+# ARP, neighbour discovery, MLD, RARP (announcement after a migration), DHCP: without them the guest can't
+# be reached even from the rescue networks. Hop limits keep routers from carrying them anywhere.
+_QUARANTINE = """\
+    chain from_quarantine {
+%(arp)s        meta l4proto ipv6-icmp icmpv6 type 133-136 ip6 hoplimit 255 accept
+        meta l4proto ipv6-icmp icmpv6 type { 130-132, 143 } ip6 hoplimit 1 accept
+        ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
+        ip6 daddr { fe80::/10, ff02::/16 } udp sport 546 udp dport 547 accept
+        ip daddr @rescue4 accept
+        ip6 daddr @rescue6 accept
+    }
+    chain to_quarantine {
+%(arp)s        meta l4proto ipv6-icmp icmpv6 type 133-137 ip6 hoplimit 255 accept
+        meta l4proto ipv6-icmp icmpv6 type { 130-132, 143 } ip6 hoplimit 1 accept
+        meta protocol ip udp sport 67 udp dport 68 accept
+        ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
+        ip saddr @rescue4 accept
+        ip6 saddr @rescue6 accept
+    }
+"""
+_SMARTHOSTS = """\
+        ip daddr @smarthosts4 accept
+        ip6 daddr @smarthosts6 accept
+"""
+
+_BRIDGE = """\
+    chain prerouting {
+        type filter hook prerouting priority -310; policy accept;
+        iifname @held_ports goto from_held_port
+        ether saddr @held_macs goto from_held_mac
+    }
+    chain postrouting {
+        type filter hook postrouting priority -310; policy accept;
+        oifname @held_ports goto to_held_port
+        ether daddr @held_macs goto to_held_mac
+    }
+%(quarantine)s    chain from_held_port {
+        iifname @dark_ports drop
+        jump from_quarantine
+        iifname @quarantine_ports drop
+    }
+    chain to_held_port {
+        oifname @dark_ports drop
+        jump to_quarantine
+        oifname @quarantine_ports drop
+    }
+    chain from_held_mac {
+        iifname @uplinks accept
+        ether saddr @dark_macs drop
+        jump from_quarantine
+        ether saddr @quarantine_macs drop
+    }
+    chain to_held_mac {
+        oifname @uplinks accept
+        ether daddr @dark_macs drop
+        jump to_quarantine
+        ether daddr @quarantine_macs drop
+    }
+    chain forward {
+        type filter hook forward priority -210; policy accept;
+%(hidden_rules)s    }
+    chain smtp {
+%(smarthosts)s        iifname @uplinks accept
+        iifname . th dport @smtp_enforce drop
+        iifname @known_ports goto smtp_open
+        th dport != @unknown_ports accept
+        oifname @uplinks goto unknown
+        oifname @known_ports goto unknown
+    }
+    chain smtp_open {
+        ether saddr @judged_macs iifname . ether saddr != @own_macs counter name "spoofed_refused" drop
+        iifname . th dport @smtp_observe accept
+    }
+    chain unknown {
+%(unknown)s    }
+    chain hidden {
+        iifname @uplinks accept
+        iifname @open_ports accept
+        iifname @known_ports counter name "hidden_refused" drop
+%(unknown_hidden)s    }
+    chain unknown_hidden {
+        counter name "hidden_refused" drop
+    }
+    chain input {
+        type filter hook input priority -210; policy accept;
+%(input_rules)s    }
+    chain smtp_to_host {
+%(smarthosts)s        iifname @uplinks accept
+        iifname . ether saddr @own_macs accept
+        iifname @nameless_ports goto strange
+        iifname . th dport @smtp_enforce drop
+        iifname @known_ports goto smtp_open
+        goto strange
+    }
+    chain hidden_to_host {
+        iifname @uplinks accept
+        iifname @open_ports accept
+%(mark_hidden)s    }
+    chain strange {
+        meta mark set meta mark | %(mark)s
+    }
+"""
+
+_INET = """\
+    chain prerouting {
+        type filter hook prerouting priority -310; policy accept;
+        iifname @held_ports goto from_held_port
+    }
+    chain postrouting {
+        type filter hook postrouting priority 310; policy accept;
+        oifname @held_ports goto to_held_port
+    }
+%(quarantine)s    chain from_held_port {
+        iifname @dark_ports drop
+        jump from_quarantine
+        iifname @quarantine_ports drop
+    }
+    chain to_held_port {
+        oifname @dark_ports drop
+        jump to_quarantine
+        oifname @quarantine_ports drop
+    }
+    chain forward {
+        type filter hook forward priority -10; policy accept;
+%(hidden_rules)s    }
+    chain smtp {
+        meta mark & %(mark)s != 0 goto marked
+%(smarthosts)s        iifname @uplinks accept
+        iifname . th dport @smtp_enforce reject with tcp reset
+        iifname . th dport @smtp_observe accept
+        iifname @known_ports accept
+        iifname . ether saddr . th dport @bridged_enforce reject with tcp reset
+        iifname . oifname @same_bridge accept
+        iifname . ether saddr . th dport @bridged_observe accept
+        iifname @bridges accept
+%(patterns)s    }
+    chain marked {
+        meta mark set meta mark & %(unmark)s
+%(smarthosts)s        iifname @bridges th dport @unknown_ports goto unknown
+    }
+    chain unknown {
+%(unknown)s    }
+    chain hidden {
+        meta mark & %(mark)s != 0 goto marked_hidden
+        iifname @uplinks accept
+        iifname @open_ports accept
+        iifname @known_ports goto unknown_hidden
+        iifname @bridges accept
+%(patterns_hidden)s    }
+    chain marked_hidden {
+        meta mark set meta mark & %(unmark)s
+        iifname @bridges goto unknown_hidden
+    }
+    chain unknown_hidden {
+        counter name "hidden_refused" drop
+    }
+"""
+
+
+def _lines(rules):
+    return "".join("        %s\n" % rule for rule in rules)
+
+
+def _unknown(mode, refuse):
+    if mode == "enforce":
+        return 'counter name "unknown_refused" %s' % refuse
+    if mode == "observe":
+        return 'counter name "unknown_observed" accept'
+    return "accept"
+
+
+def _shape(mode, patterns):
+    """Script of both tables with empty sets.
+
+    :param mode: of guests nobody knows
+    :param patterns: quoted patterns of routed taps
+    """
+    enforce = mode == "enforce"
+    words = {
+        "mark": "0x%08x" % MARK, "unmark": "0x%08x" % (0xFFFFFFFF ^ MARK),
+        "smarthosts": _SMARTHOSTS, "hidden_rules": _HIDDEN,
+        "input_rules": _HIDDEN.replace("goto smtp\n", "goto smtp_to_host\n").replace("goto hidden", "goto hidden_to_host"),
+        "unknown_hidden": _lines([
+            "oifname @uplinks goto unknown_hidden", "oifname @known_ports goto unknown_hidden"] if enforce else []),
+        "mark_hidden": _lines(["goto strange"] if enforce else ["iifname @known_ports goto strange"]),
+        "patterns": _lines("iifname %s th dport @unknown_ports goto unknown" % p for p in patterns),
+        "patterns_hidden": _lines("iifname %s goto unknown_hidden" % p for p in patterns if enforce),
+    }
+    bodies = {
+        "bridge": _BRIDGE % dict(
+            words, unknown=_lines([_unknown(mode, "drop")]),
+            quarantine=_QUARANTINE % {"arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
+        "inet": _INET % dict(
+            words, unknown=_lines([_unknown(mode, "reject with tcp reset")]),
+            quarantine=_QUARANTINE % {"arp": ""}),
+    }
+    parts = []
+    for family in FAMILIES:
+        parts.append("table %s %s {\n" % (family, TABLE))
+        parts.extend("    counter %s { }\n" % name for name in COUNTERS[family])
+        for name, spec in SETS[family].items():
+            parts.append("    set %s { type %s; %s%s}\n" % (
+                name, spec.type, "flags interval; " if spec.interval else "", "counter; " if spec.counted else ""))
+        parts.append(bodies[family])
+        parts.append("}\n")
+    return "".join(parts)
+
+
+def shape_digest(ruleset):
+    """Digest of the shape: equal for rulesets that differ only in elements."""
+    return hashlib.sha256(ruleset.shape.encode("ascii")).hexdigest()
+
+
+# -- elements -------------------------------------------------------------------------------------
+
+def _mode(smtp, what):
+    mode = smtp["mode"]
+    if mode not in _MODES:
+        raise InputError("mode %r of smtp_outbound for %s is none of off, observe, enforce, exempt." % (mode, what),
+                         target=what, remedy="Correct the desired state.")
+    return mode, frozenset(_names.tcp_port(port) for port in smtp["ports"]) if mode in ("observe", "enforce") else frozenset()
+
+
+class _Elements:
+    """Collects the elements of both tables."""
+
+    def __init__(self):
+        self.sets = {(family, name): set() for family in FAMILIES for name in SETS[family]}
+        self.services = {}
+        self._bridged = {}
+        self._guest_macs = {}
+        self._guest_ports = {}
+
+    def both(self, name, elements):
+        for family in FAMILIES:
+            self.sets[family, name].update(elements)
+
+    def add_port(self, port, unknown, uplinks):
+        name = _names.interface(port["name"], "port")
+        if name in self.sets["bridge", "known_ports"] or name in self.sets["inet", "known_ports"]:
+            raise InputError("port %s is in the model twice." % port["name"], target=port["name"],
+                             remedy="Each interface belongs to one guest.")
+        if name in uplinks:
+            raise InputError("port %s is declared an uplink and is also a guest's." % port["name"], target=port["name"],
+                             remedy="Remove it from the node's uplinks.")
+        mode, ports = _mode(port["smtp"], "port %s" % port["name"])
+        family = "inet" if port["bridge"] is None else "bridge"
+        sets = self.sets
+        sets[family, "known_ports"].add(name)
+        if port["service"] is not None:
+            self.services[port["name"]] = port["service"]
+        if ports:
+            sets[family, "smtp_" + mode].update(["%s . %s" % (name, number) for number in ports])
+            self.both("smtp_watched", ports)
+        if mode != "enforce" or not ports:
+            sets[family, "open_ports"].add(name)
+        if port["hold"] is not None:
+            if port["hold"] not in _HOLDS:
+                raise InputError("hold %r of port %s is neither dark nor quarantine." % (port["hold"], port["name"]),
+                                 target=port["name"], remedy="Correct the desired state.")
+            sets[family, port["hold"] + "_ports"].add(name)
+            sets[family, "held_ports"].add(name)
+        if family == "bridge":
+            self._add_bridged(port, name, mode, ports, unknown)
+
+    def _add_bridged(self, port, name, mode, ports, unknown):
+        bridge = _names.interface(port["bridge"], "bridge")
+        self.sets["inet", "same_bridge"].add("%s . %s" % (bridge, bridge))
+        if port["mac"] is None:
+            # Behind the bridge the guest can't be told from others, so it is judged as the unknown one it is.
+            if (mode, ports) == unknown:
+                self.sets["bridge", "nameless_ports"].add(name)
+            return
+        address = _names.mac(port["mac"])
+        # NICs of one guest may speak for each other (bonding), those of different guests may not.
+        owner = (bridge, port["service"]) if port["service"] is not None else (bridge, None, name)
+        self._guest_macs.setdefault(owner, set()).add(address)
+        self._guest_ports.setdefault(owner, []).append(name)
+        if port["service"] is not None:
+            self.services[address] = port["service"]
+        key = "%s . %s" % (bridge, address)
+        before = self._bridged.get(key)
+        if before is None or _STRICTNESS.index(before[0]) < _STRICTNESS.index(mode):
+            self._bridged[key] = (mode, ports, address)
+
+    def finish(self):
+        """Elements that follow from all ports together; returns `{(family, set): frozenset}`."""
+        own, judged = self.sets["bridge", "own_macs"], self.sets["bridge", "judged_macs"]
+        for owner, names in self._guest_ports.items():
+            addresses = self._guest_macs[owner]
+            own.update(["%s . %s" % (name, address) for name in names for address in addresses])
+        for key, (mode, ports, address) in self._bridged.items():
+            if ports:
+                self.sets["inet", "bridged_" + mode].update(["%s . %s" % (key, number) for number in ports])
+                if mode == "enforce":
+                    judged.add(address)
+        return {key: frozenset(elements) for key, elements in self.sets.items()}
+
+
+def build(model):
+    """The ruleset for a filter model (docs: architecture, packet filter).
+
+    :param model: `uplinks`, `bridges`, `routed_interfaces`, `ports`, `held_macs`, `smtp`, `rescue`
+    :raises InputError: for any name, MAC, prefix or port that is not what it should be; nothing was touched
+    """
+    collected = _Elements()
+    uplinks = {_names.interface(name, "uplink") for name in model["uplinks"]}
+    collected.both("uplinks", uplinks)
+    bridges = {_names.interface(name, "bridge") for name in model["bridges"]}
+    collected.sets["inet", "bridges"].update(bridges)
+    collected.sets["inet", "same_bridge"].update("%s . %s" % (name, name) for name in bridges)
+    unknown = _mode(model["smtp"]["unknown"], "unknown guests")
+    collected.both("unknown_ports", unknown[1])
+    collected.both("smtp_watched", unknown[1])
+    for port in model["ports"]:
+        collected.add_port(port, unknown, uplinks)
+    for hold in _HOLDS:
+        addresses = {_names.mac(address) for address in model["held_macs"][hold]}
+        collected.sets["bridge", hold + "_macs"].update(addresses)
+        collected.sets["bridge", "held_macs"].update(addresses)
+    for name, texts in (("smarthosts", model["smtp"]["smarthosts"]), ("rescue", model["rescue"])):
+        for version, found in zip("46", _names.prefixes(texts, name)):
+            collected.both(name + version, found)
+    patterns = sorted({_names.interface_pattern(pattern) for pattern in model["routed_interfaces"]})
+    mode = unknown[0] if unknown[1] else "off"
+    return Ruleset(_shape(mode, patterns), collected.finish(), collected.services)
