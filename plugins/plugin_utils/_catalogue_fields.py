@@ -186,8 +186,9 @@ def identifier(value):
 def node_name(value):
     """A node's name, which becomes an inventory host name."""
     text = _text(value, "a node name")
-    if not _NODE.fullmatch(text) or text in ("all", "ungrouped"):
-        raise Refused(f"{shown(text)} is not a host name: letters, digits, '-' and '.', at most 253")
+    if not _NODE.fullmatch(text) or text in ("all", "ungrouped") or text.startswith("aup_"):
+        raise Refused(f"{shown(text)} is not a host name: letters, digits, '-' and '.', at most 253, "
+                      "not all, ungrouped or aup_…")
     return text
 
 

@@ -1,0 +1,204 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: services
+short_description: Nodes and groups from the catalogue of services
+version_added: 1.0.0
+author:
+  - hosting.aup contributors (@hosting-aup)
+description:
+  - Reads the same catalogue that the playbooks of this collection read, checks all of it, and makes its nodes
+    the hosts of the inventory.
+  - Services do not become hosts. Thousands of them as hosts or variables would make every play slow; the
+    playbooks read them from the catalogue themselves.
+  - The groups C(aup_kvm_nodes), C(aup_proxmox_clusters) and C(aup_routers) always exist. There is a group
+    C(aup_location_NAME) for each location and C(aup_pool_NAME) for each migration pool, with every character
+    that a group name can't hold replaced by C(_).
+  - Each node gets C(aup_location), C(aup_uplinks), C(aup_bridges), C(aup_routed_interfaces), C(aup_pool),
+    C(aup_backend), the catalogue's own variables of that node and, where the catalogue gives an address,
+    C(ansible_host). The group C(all) gets C(aup_catalogue), and if they are configured
+    C(aup_mapping), C(aup_policy) and C(aup_ledger_url).
+  - What comes from the catalogue is text. A template in it is never evaluated.
+extends_documentation_fragment:
+  - constructed
+requirements:
+  - jmespath (for O(mapping))
+options:
+  plugin:
+    description: Names this plugin, so that Ansible reads the file with it.
+    type: str
+    required: true
+    choices:
+      - hosting.aup.services
+  catalogue:
+    description:
+      - The catalogue, a YAML, JSON or CSV file; relative to the directory of this configuration file.
+    type: str
+    required: true
+  mapping:
+    description:
+      - For a panel's export as O(catalogue), how to map it. Either the path of a mapping file, relative to the
+        directory of this configuration file, or the mapping itself.
+      - Not needed where O(catalogue) is a file that names export and mapping under C(services_from).
+    type: raw
+  policy:
+    description:
+      - The policy of this provider, as C(aup_policy). The name of a shipped policy or the path of a file,
+        relative to the directory of this configuration file; what ends in C(.yml) or C(.yaml) or has a C(/) in
+        it is a path.
+    type: str
+  ledger_url:
+    description:
+      - Where the ledger is, as C(aup_ledger_url). Better without a password, see the documentation on security.
+    type: str
+  connection_defaults:
+    description:
+      - Variables for every node, such as C(ansible_user). The variables of a node in the catalogue win.
+    type: dict
+    default: {}
+seealso:
+  - plugin: ansible.builtin.constructed
+    plugin_type: inventory
+"""
+
+EXAMPLES = r"""
+# hosts.aup.yml: the name must end in .aup.yml or .aup.yaml
+plugin: hosting.aup.services
+catalogue: catalogue.yml
+policy: policies/provider.yml
+ledger_url: sqlite:////var/lib/aup/ledger.db
+connection_defaults:
+  ansible_user: aup
+  ansible_become: true
+
+# A panel's export and its mapping, with a group of the nodes of each country.
+---
+plugin: hosting.aup.services
+catalogue: panel-export.json
+mapping: mapping.yml
+policy: default
+keyed_groups:
+  - key: aup_location[:2]
+    prefix: country
+"""
+
+import json
+import os
+import re
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
+
+try:
+    # Present where variables are text unless they are marked as templates (ansible-core 2.19 and newer).
+    from ansible.template import trust_as_template
+except ImportError:
+    # Before, every variable was a template unless it was marked as text.
+    from ansible.utils.unsafe_proxy import wrap_var
+    trust_as_template = None
+else:
+    wrap_var = None
+
+BACKEND_GROUPS = {"kvm": "aup_kvm_nodes", "proxmox": "aup_proxmox_clusters", "router": "aup_routers"}
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable):
+    """Hosts are the catalogue's nodes."""
+
+    NAME = "hosting.aup.services"
+
+    def verify_file(self, path):
+        """Whether the file's name is one of ours."""
+        return super().verify_file(path) and path.endswith((".aup.yml", ".aup.yaml"))
+
+    def parse(self, inventory, loader, path, cache=True):
+        """Fill the inventory from the catalogue that the configuration file `path` names."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        folder = os.path.dirname(os.path.abspath(path))
+        catalogue = _beside(folder, self.get_option("catalogue"))
+        mapping = self.get_option("mapping")
+        if isinstance(mapping, str):
+            mapping = _beside(folder, mapping)
+        elif mapping is not None:
+            # Ansible tags what it reads; the loader wants plain values.
+            mapping = json.loads(json.dumps(mapping))
+        try:
+            document = load_catalogue(catalogue, mapping)
+            names = group_names(document["nodes"])
+        except AupError as exc:
+            # Without the cause: Ansible would print the same text a second time.
+            raise AnsibleParserError(str(exc)) from None
+
+        self._set("all", "aup_catalogue", catalogue)
+        if mapping is not None:
+            self._set("all", "aup_mapping", mapping)
+        policy = self.get_option("policy")
+        if policy is not None:
+            is_path = "/" in policy or policy.endswith((".yml", ".yaml"))
+            self._set("all", "aup_policy", _beside(folder, policy) if is_path else policy)
+        if self.get_option("ledger_url") is not None:
+            self.inventory.set_variable("all", "aup_ledger_url", self.get_option("ledger_url"))
+        for group in (*BACKEND_GROUPS.values(), *sorted(names)):
+            self.inventory.add_group(group)
+        for name, node in document["nodes"].items():
+            self._add_node(name, node)
+        for group, members in names.items():
+            for name in members:
+                self.inventory.add_host(name, group=group)
+        self._construct(document["nodes"])
+
+    def _add_node(self, name, node):
+        self.inventory.add_host(name, group=BACKEND_GROUPS[node["backend"]])
+        for key, value in self.get_option("connection_defaults").items():
+            self.inventory.set_variable(name, key, value)
+        for key in ("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces"):
+            if node[key] is not None:
+                self._set(name, f"aup_{key}", node[key])
+        if node["address"] is not None:
+            self._set(name, "ansible_host", node["address"])
+        for key, value in node["vars"].items():
+            self._set(name, key, value)
+
+    def _construct(self, nodes):
+        strict = self.get_option("strict")
+        for name in nodes:
+            variables = self.inventory.get_host(name).get_vars()
+            self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
+            variables = self.inventory.get_host(name).get_vars()
+            self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
+            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+
+    def _set(self, entity, key, value):
+        """Set a variable that is data, whatever it looks like."""
+        self.inventory.set_variable(entity, key, value if wrap_var is None else wrap_var(value))
+
+
+def _beside(folder, path):
+    """A path of the configuration file, absolute."""
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+
+def group_names(nodes):
+    """The location and pool groups: group name to its nodes.
+
+    :raises AupError: when two locations or two pools would share one group
+    """
+    groups, origin = {}, {}
+    for name, node in nodes.items():
+        for kind in ("location", "pool"):
+            value = node[kind]
+            if value is None:
+                continue
+            group = f"aup_{kind}_" + re.sub(r"[^A-Za-z0-9_]", "_", value)
+            if origin.setdefault(group, value) != value:
+                raise AupError(
+                    f"the {kind}s '{origin[group]}' and '{value}' would both be the group {group}.", target=group,
+                    remedy="Rename one of them in the catalogue.")
+            groups.setdefault(group, []).append(name)
+    return groups
