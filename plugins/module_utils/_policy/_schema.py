@@ -32,12 +32,12 @@ class Problems(list):
     """All the problems of a document, in the order they were found."""
 
     def add(self, path, expected, value, hint=None):
-        self.append(Problem(path, expected, describe(value), hint))
-        return INVALID
+        return self.say(path, expected, describe(value), hint)
 
     def say(self, path, expected, found, hint=None):
-        """Like `add`, with what was found already in words."""
-        self.append(Problem(path, expected, found, hint))
+        """Like `add`, with what was found already in words. What is wrong at one path is told once."""
+        if all(problem.path != path for problem in self):
+            self.append(Problem(path, expected, found, hint))
         return INVALID
 
 
