@@ -3,8 +3,8 @@
 """The ledger: cases, enforcements, exemptions, releases and an append-only log. PRIVATE to the collection.
 
 `open_ledger(url)` gives a Ledger; `with ledger.transaction() as tx:` a transaction,
-which every verb takes first.
-Writing verbs take keyword arguments of JSON values and return JSON values.
+which every verb takes first: `lift(tx, …)` or `tx.lift(…)`.
+Verbs take JSON values and return JSON values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import 
     adopt,
     find_node,
     record_baselines,
-    retire_node,
+    forget_node,
     set_node_release,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._pending import replay
@@ -59,6 +59,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction i
     open_ledger,
 )
 
+# The event log itself is below transactions, so its two readers are declared here.
+reader(head)
+reader(verify)
+
 __all__ = [
     "Ledger",
     "Transaction",
@@ -76,6 +80,7 @@ __all__ = [
     "find_case",
     "find_node",
     "find_release",
+    "forget_node",
     "head",
     "history",
     "lift",
@@ -86,7 +91,6 @@ __all__ = [
     "record_baselines",
     "record_result",
     "replay",
-    "retire_node",
     "revoke_exemption",
     "run_summary",
     "set_node_release",

@@ -11,12 +11,13 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import Conflic
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 OWN_ID = re.compile(r"C-([0-9]{4})-([0-9]{1,9})")
 """The form of the ids that the ledger gives; all others belong to the ticket system that made them."""
 
 
+@reader
 def find_case(tx, case_id):
     """The case as a document, or None."""
     row = tx.execute(sa.select(t.case).where(t.case.c.id == case_id)).first()
@@ -128,7 +129,7 @@ def _matching(present, violation):
 
 
 @verb
-def close_case(tx, *, case_id, reason=None):
+def close_case(tx, case_id, reason=None):
     """Close a case that holds no service any more. Closing a closed one changes nothing.
 
     :raises InputError: no such case

@@ -11,7 +11,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 KINDS = ("suspend", "quarantine")
 HOLDING = ("opened", "active", "ending")
@@ -63,6 +63,7 @@ def find_enforcements(tx, *conditions):
     return [enforcement_document(row, row.detail) for row in rows]
 
 
+@reader
 def active(tx, service=None):
     """All enforcements that may still be in force (opened, active, ending), of one service or of all."""
     conditions = [t.enforcement.c.status.in_(HOLDING)]
@@ -252,7 +253,7 @@ def set_status(tx, document, status, event, detail=None, **columns):
 
 
 @verb
-def lift(tx, *, enforcement_id=None, service=None, kind=None, case_id=None, reason=None):
+def lift(tx, enforcement_id=None, service=None, kind=None, case_id=None, reason=None):
     """End enforcements by decision: by id, or all that match the service, kind and case given.
 
     The status is `ending` until a node was seen without it. One already ending stays as it is.
@@ -283,15 +284,7 @@ def lift(tx, *, enforcement_id=None, service=None, kind=None, case_id=None, reas
             remedy="ledger_info what=service lists those of a service.",
         )
     lifted = [
-        set_status(
-            tx,
-            document,
-            "ending",
-            "enforcement_ending",
-            {"reason": reason},
-            ending_at=tx.now,
-            end_reason="lifted",
-        )
+        _begin_end(tx, document, "lifted", {"reason": reason})
         for document in found
         if document["status"] in ("opened", "active")
     ]
@@ -304,10 +297,15 @@ def end_due(tx):
     due = find_enforcements(
         tx, t.enforcement.c.status.in_(("opened", "active")), t.enforcement.c.ends_at <= tx.now
     )
-    return [
-        set_status(tx, document, "ending", "enforcement_ending", ending_at=tx.now, end_reason="time")
-        for document in due
-    ]
+    return [_begin_end(tx, document, "time") for document in due]
+
+
+def _begin_end(tx, document, why, detail=None):
+    """Mark as ending; what no managed node can carry ends at once, for there is nowhere to look for it."""
+    document = set_status(
+        tx, document, "ending", "enforcement_ending", detail, ending_at=tx.now, end_reason=why
+    )
+    return document if _may_carry(tx, document, _seen_states(tx, document)) else finish(tx, document)
 
 
 def verified_in_force(tx, node, ids):
@@ -351,20 +349,25 @@ def finish(tx, document):
 
 def nodes_not_seen_gone(tx, document):
     """Managed nodes that may carry this enforcement, not seen without it since it was ended."""
-    managed = set(tx.execute(sa.select(t.node.c.name).where(t.node.c.release_id.is_not(None))).scalars())
-    seen = {
-        row.node: row
-        for row in tx.execute(
-            sa.select(t.enforcement_node).where(t.enforcement_node.c.enforcement_id == document["id"])
-        )
-    }
-    may_carry = set(document["snapshot"]["nodes"]) & managed | {
-        name for name, row in seen.items() if row.state == "in_force" and name in managed
-    }
+    seen = _seen_states(tx, document)
     return sorted(
         name
-        for name in may_carry
+        for name in _may_carry(tx, document, seen)
         if name not in seen or seen[name].state != "gone" or seen[name].seen_at < document["ending_at"]
+    )
+
+
+def _seen_states(tx, document):
+    of = t.enforcement_node.c.enforcement_id == document["id"]
+    rows = tx.execute(sa.select(t.enforcement_node).where(of))
+    return {row.node: row for row in rows}
+
+
+def _may_carry(tx, document, seen):
+    """Managed nodes of the service when it was enforced, and those that were seen holding it."""
+    managed = set(tx.execute(sa.select(t.node.c.name).where(t.node.c.release_id.is_not(None))).scalars())
+    return managed & (
+        set(document["snapshot"]["nodes"]) | {name for name, row in seen.items() if row.state == "in_force"}
     )
 
 
@@ -383,6 +386,7 @@ def _seen(tx, enforcement_id, node, state):
         )
 
 
+@reader
 def history(tx, service):
     """Everything the log says about a service, oldest first; `detail` is None when erased."""
     own = {

@@ -137,7 +137,7 @@ def _close(tx, document, status, event, detail=None):
 
 
 @verb
-def revoke_exemption(tx, *, service=None, control=None, exemption_id=None, reason=None):
+def revoke_exemption(tx, service=None, control=None, exemption_id=None, reason=None):
     """Take back an open exemption, by id or by service and control. Returns those revoked.
 
     :raises InputError: neither is given

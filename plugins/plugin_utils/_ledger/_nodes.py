@@ -11,14 +11,15 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     finish,
     nodes_not_seen_gone,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import find_release
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import content, find_release
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 _COLUMNS = ("name", "release_id", "adopted_at", "retired_at", "last_seen_at", "last_run_id", "last_outcome")
 
 
+@reader
 def find_node(tx, name):
     """A node as a document, or None when the ledger has not met it."""
     row = tx.execute(sa.select(t.node).where(t.node.c.name == name)).first()
@@ -41,16 +42,20 @@ def meet(tx, name):
 
 
 @verb
-def adopt(tx, *, node, services):
+def adopt(tx, node, release_id=None, services=None):
     """Note which services were there when the node came under policy.
 
     Services present at the node's first adoption get `adopted_at` now; services first met later get none:
     they are born under policy. A service keeps what it got first, on whatever node.
 
-    :param services: ids of all services that may live on this node
+    :param release_id: the release whose catalogue says which services may live on this node
+    :param services: their ids, when they are known otherwise
     :returns: `{"node_adopted", "adopted": [ids], "born": [ids]}`
     """
     before = meet(tx, node)
+    if services is None:
+        catalogue = content(tx, find_release(tx, release_id)["catalogue_digest"])
+        services = [name for name, service in catalogue["services"].items() if node in service["nodes"]]
     first = before["adopted_at"] is None
     known = set(tx.execute(sa.select(t.adoption.c.service)).scalars())
     new = sorted(values.identifier(service, "service") for service in set(services) - known)
@@ -76,7 +81,7 @@ def adopt(tx, *, node, services):
 
 
 @verb
-def set_node_release(tx, *, node, release_id):
+def set_node_release(tx, node, release_id):
     """Say which release a node is to carry from now on. Returns whether that changed.
 
     :raises InputError: no such release
@@ -92,7 +97,7 @@ def set_node_release(tx, *, node, release_id):
 
 
 @verb
-def retire_node(tx, *, node):
+def forget_node(tx, node):
     """Take a node out of management: it carries no release, and nothing waits for it any more.
 
     :returns: whether it was managed
@@ -138,7 +143,7 @@ def open_baselines(tx, node):
 
 
 @verb
-def record_baselines(tx, *, node, baselines):
+def record_baselines(tx, node, baselines):
     """Keep prior states before anything is changed. The first open one of a service on a node wins.
 
     :param baselines: [{"service", "fields", "digest"}]

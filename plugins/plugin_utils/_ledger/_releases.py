@@ -15,7 +15,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 _KEPT = 16
 _contents = OrderedDict()
@@ -60,12 +60,14 @@ def content(tx, name):
     return _contents[name]
 
 
+@reader
 def current_release(tx):
     """The newest release as a document, or None."""
-    row = tx.execute(sa.select(t.release).order_by(t.release.c.number.desc()).limit(1)).first()
+    row = tx.execute(sa.select(t.release).order_by(t.release.c.id.desc()).limit(1)).first()
     return _document(row) if row else None
 
 
+@reader
 def find_release(tx, release_id):
     """A release as a document.
 
@@ -105,7 +107,7 @@ def _unpack(arguments):
 
 
 @verb(pack=_pack, unpack=_unpack)
-def create_release(tx, *, policies, default_policy, catalogue):
+def create_release(tx, policies, default_policy, catalogue):
     """Release policies and catalogue together. The same contents as the current release make no new one.
 
     :param policies: {key `name@version`: policy document}
@@ -126,8 +128,7 @@ def create_release(tx, *, policies, default_policy, catalogue):
     present = current_release(tx)
     if present and present["digest"] == own:
         return dict(present, created=False)
-    number = tx.next_number(t.release.c.number)
-    release_id = "R-%d" % number
+    release_id = tx.next_number(t.release.c.id)
     tx.append(
         "release_created",
         {
@@ -141,7 +142,6 @@ def create_release(tx, *, policies, default_policy, catalogue):
     tx.execute(
         t.release.insert().values(
             id=release_id,
-            number=number,
             created_at=tx.now,
             contents_digest=own,
             default_policy=default_policy,

@@ -14,22 +14,23 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import close_baselines, meet
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 
 @verb
-def start_run(tx, *, verb, inputs=None):
+def start_run(tx, verb, inputs=None, services=()):
     """Note that a run begins. Returns its id, `run-<number>`.
 
     :param verb: the runbook: suspend, reconcile …
-    :param inputs: its inputs; only their digest goes into the chain
+    :param inputs: its inputs as given, kept in the event's erasable detail
+    :param services: ids of the services it is about
     """
     number = tx.next_number(t.run.c.number)
     run_id = "run-%d" % number
     inputs_digest = digest(inputs or {})
     event = tx.append(
         "run_started",
-        {"run": run_id, "verb": values.identifier(verb, "verb"), "inputs": inputs_digest},
+        {"run": run_id, "verb": values.identifier(verb, "verb"), "services": sorted(services)},
         {"inputs": inputs or {}},
     )
     tx.execute(
@@ -46,18 +47,24 @@ def start_run(tx, *, verb, inputs=None):
 
 
 @verb
-def record_result(tx, *, run_id, node, outcome, fence=None, services=(), baselines_closed=(), summary=None):
+def record_result(
+    tx, run_id, node, outcome, fence=None, services=(), ended_ids=(), baselines_closed=(), summary=None
+):
     """Record what a run saw on a node. "Active" and "ended" come from here alone.
 
     :param outcome: changed, unchanged, failed, unreachable … (a word)
     :param fence: the fence the node now holds; None when it was not reached: then it does not count as seen
     :param services: [{"service", "enforcement_ids": verified in force, "ended_ids": verified gone,
         "outcome", "error"}]; only services there is something to say about
+    :param ended_ids: more enforcements verified gone
     :param baselines_closed: services that are again as their baseline says
     :returns: `{"activated": [ids], "ended": [ids], "waiting": {id: [nodes still to be seen]},
         "baselines_closed": [services]}`
+    :param run_id: None for a node converged on its own, which is then a run by itself
     :raises InputError: no such run
     """
+    if run_id is None:
+        run_id = start_run(tx, "converge", {"node": node})
     if not tx.execute(sa.select(t.run.c.id).where(t.run.c.id == run_id)).first():
         raise InputError("there is no run %s." % run_id, target="run_id", remedy="start_run comes first.")
     outcome = values.identifier(outcome, "outcome")
@@ -75,7 +82,9 @@ def record_result(tx, *, run_id, node, outcome, fence=None, services=(), baselin
     activated = verified_in_force(
         tx, node, [i for entry in services for i in entry.get("enforcement_ids") or ()]
     )
-    ended, waiting = verified_gone(tx, node, [i for entry in services for i in entry.get("ended_ids") or ()])
+    ended, waiting = verified_gone(
+        tx, node, [*ended_ids, *(i for entry in services for i in entry.get("ended_ids") or ())]
+    )
     closed = close_baselines(tx, node, baselines_closed)
     number = tx.next_number(t.node_result.c.number)
     rows = [_row(tx, run_id, node, None, outcome, None, summary)]
@@ -103,6 +112,17 @@ def _row(tx, run_id, node, service, outcome, error, summary):
     }
 
 
+@reader
+def run_failed(tx, run_id):
+    """Whether a node of this run failed or could not be reached, by its last result."""
+    if run_id is None:
+        return False
+    return any(
+        node["outcome"] in ("failed", "unreachable") for node in run_summary(tx, run_id)["nodes"].values()
+    )
+
+
+@reader
 def run_summary(tx, run_id):
     """What a run saw on each node.
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import exemptions_in_force
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import find_node, open_baselines
@@ -15,10 +14,12 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases impo
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader
 
 PRESENT, NEWEST = "present", "newest"
 
 
+@reader
 def snapshot(tx, node=None, release_id=None):
     """The ledger's side of a node's desired state.
 
@@ -26,7 +27,8 @@ def snapshot(tx, node=None, release_id=None):
 
     :param node: None leaves out node, baselines and takes the newest release
     :param release_id: a release's id, `newest`, or None or `present` for the one that the node carries
-    :raises InputError: the node carries no release, or there is none
+    :returns: the document of docs/architecture.md; `release` is None when there is none
+    :raises InputError: no release of this id
     """
     carried = find_node(tx, node) if node is not None else None
     release = _chosen(tx, node, carried, release_id)
@@ -48,15 +50,7 @@ def snapshot(tx, node=None, release_id=None):
                 "adopted_at": carried["adopted_at"] if carried else None,
             }
         ),
-        "release": {
-            "id": release["id"],
-            "created_at": release["created_at"],
-            "policy_keys": release["policy_keys"],
-            "default_policy": release["default_policy"],
-            "catalogue_digest": release["catalogue_digest"],
-        },
-        "policies": {key: content(tx, name) for key, name in sorted(release["policies"].items())},
-        "catalogue": content(tx, release["catalogue_digest"]),
+        **_contents(tx, release),
         "enforcements": [_enforcement(document) for document in active(tx)],
         "exemptions": exemptions_in_force(tx),
         "baselines": open_baselines(tx, node) if node is not None else [],
@@ -67,19 +61,26 @@ def snapshot(tx, node=None, release_id=None):
 def _chosen(tx, node, carried, release_id):
     if release_id is None or release_id == PRESENT:
         if node is not None and (carried is None or carried["release_id"] is None):
-            raise InputError(
-                "node %s carries no release." % node,
-                target=node,
-                remedy="Run hosting.aup.provision for it first.",
-            )
-        release = find_release(tx, carried["release_id"]) if node is not None else current_release(tx)
-    else:
-        release = current_release(tx) if release_id == NEWEST else find_release(tx, release_id)
+            return None
+        return find_release(tx, carried["release_id"]) if node is not None else current_release(tx)
+    return current_release(tx) if release_id == NEWEST else find_release(tx, release_id)
+
+
+def _contents(tx, release):
     if release is None:
-        raise InputError(
-            "the ledger holds no release.", target="release_id", remedy="Run hosting.aup.provision first."
-        )
-    return release
+        nothing = {"format": 1, "generated_at": None, "prefixes": [], "nodes": {}, "services": {}}
+        return {"release": None, "policies": {}, "catalogue": nothing}
+    return {
+        "release": {
+            "id": release["id"],
+            "created_at": release["created_at"],
+            "policy_keys": release["policy_keys"],
+            "default_policy": release["default_policy"],
+            "catalogue_digest": release["catalogue_digest"],
+        },
+        "policies": {key: content(tx, name) for key, name in sorted(release["policies"].items())},
+        "catalogue": content(tx, release["catalogue_digest"]),
+    }
 
 
 _FIELDS = (

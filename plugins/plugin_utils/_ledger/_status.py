@@ -12,20 +12,23 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import current_release
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 
+@reader
 def nodes(tx):
     """All nodes the ledger has met, by name."""
     return [node_document(row) for row in tx.execute(sa.select(t.node).order_by(t.node.c.name))]
 
 
+@reader
 def cases(tx, status="open"):
     """Cases of a status, oldest first."""
     rows = tx.execute(sa.select(t.case).where(t.case.c.status == status).order_by(t.case.c.event_number))
     return [case_document(row) for row in rows]
 
 
+@reader
 def status(tx):
     """Ledger, head, newest release, nodes, what holds which service, open exemptions, open cases."""
     return {
@@ -42,7 +45,7 @@ def status(tx):
 
 
 @verb
-def bump_epoch(tx, *, reason):
+def bump_epoch(tx, reason):
     """Begin a new epoch, after a restore from backup: its fences are then newer than any node has seen.
 
     :returns: the new epoch

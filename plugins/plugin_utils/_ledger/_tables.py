@@ -68,8 +68,7 @@ def _build():
         ),
         release=table(
             "release",
-            column("id", text, pk=True),
-            column("number", big),
+            sa.Column("id", big, primary_key=True, autoincrement=False),
             column("created_at", big),
             column("contents_digest", text),
             column("default_policy", text),
@@ -81,7 +80,7 @@ def _build():
         node=table(
             "node",
             column("name", text, pk=True),
-            column("release_id", text, key("release.id"), null=True),
+            column("release_id", big, key("release.id"), null=True),
             column("adopted_at", big, null=True),
             column("retired_at", big, null=True),
             column("last_seen_at", big, null=True),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 import uuid
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ NOBODY = {"name": "unknown", "source": "none"}
 
 
 class Transaction:
-    """One transaction on the ledger; verbs take it as their first argument.
+    """One transaction on the ledger. Verbs take it as their first argument, or are called as its methods.
 
     :ivar now: time of everything written in it, seconds since the epoch
     :ivar actor: who acts, as `_actor.identify` says it
@@ -40,6 +41,12 @@ class Transaction:
         self.epoch = meta.epoch
         self.head_number = meta.head_number
         self.head_digest = meta.head_digest
+
+    def __getattr__(self, name):
+        function = VERBS.get(name) or READERS.get(name)
+        if function is None:
+            raise AttributeError(name)
+        return functools.partial(function, self)
 
     def execute(self, statement, rows=None):
         """Run one statement; with `rows`, once for each of them."""
@@ -74,11 +81,19 @@ class Transaction:
 
 
 VERBS = {}
-"""The verbs that write, by name: what a pending list may name."""
+"""The verbs that write, by name: what a pending list may name, and methods of each transaction."""
+READERS = {}
+"""The verbs that only read, by name: methods of each transaction too."""
+
+
+def reader(function):
+    """Declare a function `f(tx, …)` that reads, so that it is a method of each transaction as well."""
+    READERS[function.__name__] = function
+    return function
 
 
 def verb(function=None, *, pack=None, unpack=None):
-    """Declare a function `f(tx, *, …)` of JSON arguments as a verb that check mode can record and replay.
+    """Declare a function `f(tx, …)` of JSON arguments as a verb that check mode can record and replay.
 
     :param pack: makes the arguments small enough to travel in a task's result
     :param unpack: the reverse
@@ -86,8 +101,13 @@ def verb(function=None, *, pack=None, unpack=None):
     if function is None:
         return functools.partial(verb, pack=pack, unpack=unpack)
 
+    signature = inspect.signature(function)
+
     @functools.wraps(function)
-    def run(tx, **arguments):
+    def run(tx, *positional, **named):
+        # By name, because a pending list carries them as a mapping.
+        arguments = dict(signature.bind(tx, *positional, **named).arguments)
+        arguments.pop("tx")
         return tx.run(function.__name__, function, arguments, pack)
 
     run.unpack = unpack or (lambda arguments: arguments)
@@ -121,9 +141,8 @@ class Ledger:
 
     @contextmanager
     def _connected(self, writes):
-        with _database.explained(self._url):
-            with self._engine.connect().execution_options(aup_writes=writes) as connection:
-                yield connection
+        with _database.explained(self._url), self._engine.connect() as connection:
+            yield connection.execution_options(aup_writes=writes)
 
     def prepare(self, now=None):
         """Make the tables of an empty database, or update older ones. Returns the steps that ran."""
@@ -184,6 +203,11 @@ class Ledger:
         with self._connected(writes=False) as connection, connection.begin() as begun:
             yield Transaction(connection, int(time.time()) if now is None else int(now), NOBODY, check=True)
             begun.rollback()
+
+    def run_failed(self, run_id):
+        """Whether a node of this run failed or could not be reached so far."""
+        with self.read() as tx:
+            return tx.run_failed(run_id)
 
 
 def _actor_document(actor):

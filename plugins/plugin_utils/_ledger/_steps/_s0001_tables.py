@@ -115,8 +115,7 @@ def _releases(op):
     )
     op.create_table(
         "aup_release",
-        _text("id", primary_key=True),
-        _counted(),
+        _number("id"),
         _time("created_at"),
         _text("contents_digest"),
         _text("default_policy"),
@@ -124,12 +123,11 @@ def _releases(op):
         _text("catalogue_digest", sa.ForeignKey("aup_content.digest")),
         sa.Column("nodes", sa.Integer, nullable=False),
         sa.Column("services", sa.Integer, nullable=False),
-        _unique("release_number", "number"),
     )
     op.create_table(
         "aup_node",
         _text("name", primary_key=True),
-        _text("release_id", sa.ForeignKey("aup_release.id"), null=True),
+        sa.Column("release_id", sa.BigInteger, sa.ForeignKey("aup_release.id"), nullable=True),
         _time("adopted_at", null=True),
         _time("retired_at", null=True),
         _time("last_seen_at", null=True),

@@ -13,10 +13,14 @@ _ERASURE = (
 )
 
 _SQLITE = (
-    f"CREATE TRIGGER aup_event_no_update BEFORE UPDATE ON aup_event"
-    f" BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
-    f"CREATE TRIGGER aup_event_no_delete BEFORE DELETE ON aup_event"
-    f" BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
+    (
+        f"CREATE TRIGGER aup_event_no_update BEFORE UPDATE ON aup_event"
+        f" BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"
+    ),
+    (
+        f"CREATE TRIGGER aup_event_no_delete BEFORE DELETE ON aup_event"
+        f" BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"
+    ),
     (
         f"CREATE TRIGGER aup_detail_no_update BEFORE UPDATE ON aup_event_detail WHEN NOT ({_ERASURE})"
         f" BEGIN SELECT RAISE(ABORT, '{_REFUSED_DETAIL}'); END"
