@@ -18,8 +18,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_le
 
 ARGUMENTS = {
     "ledger_url": {"type": "str", "required": True},
-    "run_id": {"type": "str"},
-    "release": {"type": "int"},
+    "run_id": {"type": "str", "required": True},
+    "release": {"type": "str"},
     "pending": {"type": "list", "elements": "dict", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "location": {"type": "str"},

@@ -82,6 +82,18 @@ def _choose_baseline(service, own):
     return own
 
 
+def _guest_of(service, guests, owners):
+    """The guest that is this service's: by its identity, or else by a MAC of the service."""
+    macs = {nic["mac"] for nic in service["nics"]}
+    by_mac = None
+    for guest in guests:
+        if owners.of_guest(guest) is service or guest["name"] == service["guest"]["name"]:
+            return guest
+        if by_mac is None and any(nic["mac"] in macs for nic in guest["nics"]):
+            by_mac = guest
+    return by_mac
+
+
 def _remaining(work, sid):
     """Whether a plan still wants something for a service."""
     return any(step["service"] == sid for step in work.steps) or any(e["service"] == sid for e in work.errors)
@@ -127,24 +139,21 @@ class KvmNode:
         reference = _nftables.reference(self._run, ruleset, state["reference"])
         return _nftables.plan(ruleset, rules, reference), reference
 
-    def _plan_service(self, service, guests, owners, observation, own_baseline):
-        """Steps, prior, notes and errors for one service that is held or has something to be given back."""
-        baseline = _choose_baseline(service, own_baseline)
-        found = [g for g in guests if owners.of_guest(g) is service]
-        if not found:
-            macs = {nic["mac"] for nic in service["nics"]}
-            found = [g for g in guests if any(nic["mac"] in macs for nic in g["nics"])]
-        detail = _libvirt.detail(self._libvirt(), found[0]["uuid"]) if found else None
+    def _plan_service(self, service, guests, owners, boot_id, own):
+        """What one service needs that is held, or has something to be given back.
+
+        :param own: this node's copy of what to give back, or None
+        :returns: `(here, _hold.HoldPlan)`
+        """
+        baseline = _choose_baseline(service, own)
+        fields = baseline and baseline["fields"]
+        touched = own and own["touched"]
+        guest = _guest_of(service, guests, owners)
+        detail = guest and _libvirt.detail(self._libvirt(), guest["uuid"])
         if service["hold"]:
-            if detail is None and service["elsewhere"]:
-                return False, [], None, [], []
-            fields = baseline["fields"] if baseline else None
-            steps, prior, notes, errors = _hold.plan_hold(service, detail, fields, observation.boot_id)
-            return detail is not None, steps, prior, notes, errors
-        if detail is None:
-            return False, [], None, ["%s: its guest is gone, nothing is left to give back." % service["id"]], []
-        steps, notes = _hold.plan_release(service, detail, baseline["fields"], observation.boot_id)
-        return True, steps, None, notes, []
+            return detail is not None, _hold.plan_hold(service, detail, fields, boot_id, touched)
+        release = _hold.plan_release(service, detail, fields, boot_id, touched)
+        return detail is not None, _hold.HoldPlan(release.steps, None, release.notes, [])
 
     def _plan(self, desired, state, disarmed):
         observation = self.observe()
@@ -161,26 +170,24 @@ class KvmNode:
             if not (service["hold"] or service["baseline"] or own):
                 continue
             try:
-                here, todo, prior, said, problems = self._plan_service(
-                    service, observation.guests, owners, observation, own)
+                here, todo = self._plan_service(service, observation.guests, owners, observation.boot_id, own)
             except AupError as exc:
-                here, todo, prior, said, problems = True, [], None, [], [_item_error(sid, exc)]
-            steps += todo
-            notes += said
-            errors += problems
-            if prior is not None:
-                prior = dict(prior, guest=service["guest"])
-                priors.append({"service": sid, "fields": prior, "digest": digest(prior)})
+                here, todo = True, _hold.HoldPlan([], None, [], [_item_error(sid, exc)])
+            steps += todo.steps
+            notes += ["%s: %s" % (sid, note) for note in todo.notes]
+            errors += todo.errors
+            if todo.prior is not None:
+                priors.append({"service": sid, "fields": todo.prior, "digest": digest(todo.prior)})
             elif own and not service["baseline"]:
                 priors.append({"service": sid, "fields": own["fields"], "digest": own["digest"]})
-            if not service["hold"] and not todo and not problems:
+            if not service["hold"] and not todo.steps and not todo.errors:
                 closed.append(sid)
             services.append({
                 "service": sid, "here": here, "hold": service["hold"] and service["hold"]["kind"],
                 "enforcement_ids": service["hold"]["enforcement_ids"] if service["hold"] else [],
             })
         plan_hash = digest({
-            "filter": [change.kind, change.before, change.after], "steps": steps,
+            "filter": change.digest, "steps": steps,
             "priors": [p["digest"] for p in priors],
         })
         return Work(observation, model, change, steps, priors, closed, services, errors, notes, gaps, plan_hash)
@@ -244,12 +251,11 @@ class KvmNode:
             if work.plan_hash != plan_hash:
                 raise NodeError("the host changed between plan and apply.", code="plan_changed", retryable=True,
                                 remedy="Run again; it plans anew.")
-            for prior in work.priors:
-                state["baselines"].setdefault(prior["service"], {"fields": prior["fields"], "digest": prior["digest"]})
+            self._remember(state, desired, work)
             self.state.save(state)
             planned = self._result(work, state, disarmed)
             token = self._apply_filter(work, state, confirm_seconds)
-            failures = self._apply_steps(work.steps)
+            failures = self._apply_steps(work.steps, {s["id"] for s in desired["services"] if s["hold"]})
             after = self._plan(desired, state, disarmed)
             self._settle(state, after, desired, packed, fence)
             result = self._result(after, state, disarmed)
@@ -260,6 +266,22 @@ class KvmNode:
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
                 "ports": result["ports"], "confirm": token and _rollback.rollback_path(token, self._root),
             }
+
+    @staticmethod
+    def _remember(state, desired, work):
+        """Before any step: what to give back, and which fields will hold a value of ours."""
+        kept = state["baselines"]
+        for prior in work.priors:
+            kept.setdefault(prior["service"], {
+                "fields": prior["fields"], "digest": prior["digest"], "touched": _hold.untouched()})
+        for service in desired["services"]:
+            if service["hold"] and service["baseline"]:
+                kept.setdefault(service["id"], dict(service["baseline"], touched=None))  # this node lost its copy
+            entry = kept.get(service["id"])
+            if entry is None:
+                continue
+            steps = [step for step in work.steps if step["service"] == service["id"]]
+            entry["touched"] = _hold.record(entry["touched"], steps, work.observation.boot_id)
 
     def _apply_filter(self, work, state, confirm_seconds):
         """Load the rules; returns the token to confirm, or None."""
@@ -287,16 +309,20 @@ class KvmNode:
                 total["packets"] += counter["packets"]
                 total["bytes"] += counter["bytes"]
 
-    def _apply_steps(self, steps):
-        """Carry out libvirt's steps; a service whose step failed gets no further ones, the others do."""
+    def _apply_steps(self, steps, held):
+        """Carry out libvirt's steps.
+
+        A step that failed ends giving a service back, since the order matters there; holding goes
+        on, since each step holds a bit more. Other services are not concerned.
+        """
         failures = {}
         for step in steps:
-            if step["service"] in failures:
+            if step["service"] in failures and step["service"] not in held:
                 continue
             try:
                 _libvirt.apply_step(self._libvirt(), step)
             except AupError as exc:
-                failures[step["service"]] = _item_error(step["service"], exc)
+                failures.setdefault(step["service"], _item_error(step["service"], exc))
         return list(failures.values())
 
     def _settle(self, state, work, desired, packed, fence):

@@ -110,8 +110,8 @@ def _unknown_port(policy, location, node_adopted_at, now):
     return {"mode": decision.mode, "ports": decision.ports}
 
 
-def _networks(policies, name):
-    return sorted({prefix for policy in policies.values() for prefix in policy.networks(name)})
+def _united(prefix_lists):
+    return sorted({prefix for prefixes in prefix_lists for prefix in prefixes})
 
 
 def _service_entry(service, decision, hold, baseline):
@@ -208,8 +208,8 @@ def resolve(policies, snapshot, node, now):
         "bridges": sorted(node.get("bridges") or ()),
         "routed_interfaces": sorted(node.get("routed_interfaces") or ()),
         "prefixes": catalogue["prefixes"],
-        "smtp": {"unknown": unknown, "smarthosts": _networks(policies, "smarthosts")},
-        "rescue": _networks(policies, "rescue"),
+        "smtp": {"unknown": unknown, "smarthosts": _united(p.networks("smarthosts") for p in policies.values())},
+        "rescue": _united(p.rescue_prefixes() for p in policies.values()),
         "services": entries,
     }
     return Resolution(desired, reasons)

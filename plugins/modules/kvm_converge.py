@@ -33,9 +33,10 @@ options:
   run_id:
     description: The run this belongs to, as M(hosting.aup.ledger_enforcement) and the like return it.
     type: str
+    required: true
   release:
     description: The release to bring the node to. Without it, the release the node has.
-    type: int
+    type: str
   pending:
     description: In check mode, what the ledger would have been told before; as the ledger modules return it.
     type: list
@@ -100,9 +101,19 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Mark what is due
+  hosting.aup.ledger_enforcement:
+    ledger_url: sqlite:////var/lib/aup/ledger.db
+    state: due
+  register: opened
+  delegate_to: localhost
+  run_once: true
+
 - name: Put a node back to the release it has
   hosting.aup.kvm_converge:
     ledger_url: sqlite:////var/lib/aup/ledger.db
+    run_id: "{{ opened.run_id }}"
+    pending: "{{ opened.pending }}"
   become: true
 """
 

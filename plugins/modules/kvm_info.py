@@ -38,11 +38,11 @@ EXAMPLES = r"""
 RETURN = r"""
 counters:
   description:
-    - Packets and bytes per service and control. V(smtp_outbound) counts refused packets, V(smtp_outbound_observed)
-      those that would have been refused. The service V(unknown) stands for guests that no service is known for.
+    - Packets and bytes per service. V(smtp_outbound_refused) counts refused packets, V(smtp_outbound_observed)
+      those that would have been refused, V(suspend) and V(quarantine) what was cut. The service V(unknown) stands for guests that no service is known for.
   returned: success
   type: dict
-  sample: {"vps-1002": {"smtp_outbound": {"packets": 12, "bytes": 720}}}
+  sample: {"vps-1002": {"smtp_outbound_refused": {"packets": 12, "bytes": 720}}}
 held:
   description: Services held on this node, with kind, enforcements and end.
   returned: success

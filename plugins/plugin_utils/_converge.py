@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     AupError,
     GuardError,
-    LedgerError,
     NodeError,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as ledger_verbs
 
 RETRIES = 3
+DONE = ("changed", "unchanged")
+FAILED = ("failed", "unreachable")
 _RETRY = ("fence_old", "plan_changed")
 _CONFIRM_PATH = re.compile(r"/run/hosting_aup/rollback-[0-9a-f]{32}\.nft")
 
@@ -37,8 +38,8 @@ class Wanted:
     """
 
     node: str
-    run_id: str | None = None
-    release_id: int | None = None
+    run_id: str
+    release_id: str | None = None
     pending: list = field(default_factory=list)
     description: dict = field(default_factory=dict)
     absent: bool = False
@@ -71,22 +72,22 @@ def guard_controller(desired, addresses):
                 )
 
 
-def ended_on_node(enforcements, services):
-    """Ids of enforcements that were to end and are seen gone from this node.
+def ended_on_node(node, enforcements, services):
+    """`{service: [ids]}` of enforcements that were to end and are seen gone from this node.
+
+    A service the node says nothing of is neither held there nor has anything to be given back.
 
     :param enforcements: those of the snapshot
     :param services: what the node said of its services
     """
     seen = {entry["service"]: entry for entry in services}
-    ended = []
+    ended = {}
     for enforcement in enforcements:
-        if enforcement["status"] != "ending":
+        if enforcement["status"] != "ending" or node not in enforcement["snapshot"]["nodes"]:
             continue
         entry = seen.get(enforcement["service"])
-        if entry is None:
-            continue
-        if entry["in_force"] if entry["hold"] else entry["released"]:
-            ended.append(enforcement["id"])
+        if entry is None or (entry["in_force"] if entry["hold"] else entry["released"]):
+            ended.setdefault(enforcement["service"], []).append(enforcement["id"])
     return ended
 
 
@@ -121,12 +122,8 @@ class Converge:
     def _resolve(self, wanted):
         """Snapshot and desired state as they would be; what resolving needs written is written with the prior state."""
         with self._transaction(rolled_back=True) as tx:
-            replay(tx, wanted.pending)
-            self._adopt(tx, wanted)
-            snapshot = tx.snapshot(wanted.node, wanted.release_id)
-        if snapshot["release"] is None:
-            raise LedgerError("node %s has no release yet." % wanted.node, code="no_release", target=wanted.node,
-                              remedy="Run hosting.aup.provision first.")
+            ledger_verbs.replay(tx, wanted.pending)
+            snapshot = self._adopt_and_read(tx, wanted)
         if wanted.absent:
             return snapshot, retired(snapshot, {"name": wanted.node}), {}
         policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
@@ -135,9 +132,15 @@ class Converge:
         guard_controller(resolution.desired, wanted.controller_addresses)
         return snapshot, resolution.desired, resolution.reasons
 
-    def _adopt(self, tx, wanted):
-        if wanted.release_id is not None and not wanted.absent:
-            tx.adopt(wanted.node, wanted.release_id)
+    @staticmethod
+    def _adopt_and_read(tx, wanted):
+        snapshot = ledger_verbs.snapshot(tx, wanted.node, wanted.release_id)
+        if wanted.release_id is None or wanted.absent:
+            return snapshot
+        services = snapshot["catalogue"]["services"]
+        ledger_verbs.adopt(tx, node=wanted.node, services=[
+            sid for sid in services if wanted.node in services[sid]["nodes"]])
+        return ledger_verbs.snapshot(tx, wanted.node, wanted.release_id)
 
     def run(self, wanted):
         """Converge; the outcome is in the ledger before this returns or raises.
@@ -145,7 +148,7 @@ class Converge:
         :returns: dict with outcome, changed, steps, errors, notes, gaps, services, plan_hash …
         """
         try:
-            if wanted.stop_after_failure and not self.check and self.ledger.run_failed(wanted.run_id):
+            if wanted.stop_after_failure and not self.check and self._failed_before(wanted.run_id):
                 result = self._nothing("held_back", [{
                     "service": None, "code": "held_back", "message": "an earlier node of this run failed; nothing was done here.",
                     "remedy": "Mend that node, then run again."}])
@@ -160,6 +163,12 @@ class Converge:
         if not self.check:
             self._record(wanted, snapshot, result)
         return result
+
+    def _failed_before(self, run_id):
+        """Whether a node of this run has failed already."""
+        with self.ledger.read(now=self.now) as tx:
+            nodes = ledger_verbs.run_summary(tx, run_id)["nodes"]
+        return any(node["outcome"] in FAILED for node in nodes.values())
 
     @staticmethod
     def _nothing(outcome, errors):
@@ -207,9 +216,10 @@ class Converge:
         if wanted.release_id is None and not plan["priors"]:
             return
         with self._transaction(rolled_back=False) as tx:
-            self._adopt(tx, wanted)
+            if wanted.release_id is not None:
+                self._adopt_and_read(tx, wanted)
             if plan["priors"]:
-                tx.record_baselines(wanted.node, plan["priors"])
+                ledger_verbs.record_baselines(tx, node=wanted.node, baselines=plan["priors"])
 
     def _confirmed(self, path):
         if not _CONFIRM_PATH.fullmatch(path):
@@ -218,19 +228,27 @@ class Converge:
         return self.confirm(path)
 
     def _record(self, wanted, snapshot, result):
-        done = result["outcome"] in ("changed", "unchanged")
-        services = [
-            {"service": entry["service"], "outcome": "in_force" if entry["in_force"] else "released" if entry["released"] else "open",
-             "enforcement_ids": entry["enforcement_ids"] if entry["in_force"] else [], "ended_ids": [], "error": None}
-            for entry in result["services"]
-        ]
-        ended = ended_on_node(snapshot["enforcements"], result["services"]) if snapshot else []
+        done = result["outcome"] in DONE
+        whole = not any(error["service"] is None for error in result["errors"])
+        ended = ended_on_node(wanted.node, snapshot["enforcements"], result["services"]) if snapshot and whole else {}
+        said = {entry["service"]: entry for entry in result["services"]}
+        errors = {error["service"]: error for error in result["errors"] if error["service"]}
+        services = []
+        for sid in sorted(set(said) | set(ended) | set(errors)):
+            entry = said.get(sid, {"in_force": False, "released": sid in ended, "enforcement_ids": []})
+            services.append({
+                "service": sid, "error": errors.get(sid),
+                "outcome": "in_force" if entry["in_force"] else "released" if entry["released"] else "open",
+                "enforcement_ids": entry["enforcement_ids"] if entry["in_force"] else [],
+                "ended_ids": ended.get(sid, []),
+            })
         summary = {key: result[key] for key in ("changed", "errors", "notes", "gaps", "disarmed", "unknown_ports")}
         summary["steps"] = len(result["steps"])
         with self._transaction(rolled_back=False) as tx:
-            tx.record_result(wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
-                             ended_ids=ended, baselines_closed=result["closed"], summary=summary)
+            ledger_verbs.record_result(
+                tx, run_id=wanted.run_id, node=wanted.node, outcome=result["outcome"], fence=result.get("fence"),
+                services=services, baselines_closed=result["closed"], summary=summary)
             if done and wanted.absent:
-                tx.forget_node(wanted.node)
+                ledger_verbs.retire_node(tx, node=wanted.node)
             elif done and wanted.release_id is not None:
-                tx.set_node_release(wanted.node, wanted.release_id)
+                ledger_verbs.set_node_release(tx, node=wanted.node, release_id=wanted.release_id)

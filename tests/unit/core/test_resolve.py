@@ -42,7 +42,10 @@ class FixedPolicy:
         return self._setting
 
     def networks(self, name):
-        return {"smarthosts": ["192.0.2.25/32"], "rescue": ["198.51.100.0/28"]}[name]
+        return {"smarthosts": ["192.0.2.25/32"]}[name]
+
+    def rescue_prefixes(self):
+        return ["198.51.100.0/28"]
 
 
 def service(sid, nodes=("kvm1",), **more):

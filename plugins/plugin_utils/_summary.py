@@ -1,0 +1,75 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one summary a runbook ends with: what, where, until when, verified or not. Pure. PRIVATE to the collection."""
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+
+_OUTCOMES = {
+    "changed": "changed, verified", "unchanged": "as it should be, verified", "failed": "FAILED",
+    "unreachable": "UNREACHABLE", "held_back": "held back, nothing was done",
+}
+_PLANNED = {"changed": "would change", "unchanged": "as it should be"}
+
+
+def _sentence(error):
+    where = "%s: " % error["service"] if error["service"] else ""
+    return "%s%s%s" % (where, error["message"], " %s" % error["remedy"] if error["remedy"] else "")
+
+
+def node_result(name, converged):
+    """What is kept of one node's converge result.
+
+    :param converged: result of `kvm_converge`, or None if the task ended without one
+    """
+    if not converged or "outcome" not in converged:
+        said = (converged or {}).get("msg") or "the task ended without a result; see its output above."
+        return {"node": name, "outcome": "failed", "changed": False, "notes": [], "services": [], "steps": 0, "disarmed": [],
+                "errors": [{"service": None, "code": "no_result", "message": str(said), "remedy": "Run hosting.aup.reconcile."}]}
+    return {
+        "node": name, "outcome": converged["outcome"], "changed": bool(converged.get("changed")),
+        "errors": list(converged.get("errors") or ()), "notes": list(converged.get("notes") or ()),
+        "services": [
+            {"service": s["service"], "hold": s["hold"], "here": s["here"],
+             "verified": bool(s["in_force"] if s["hold"] else s["released"])}
+            for s in converged.get("services") or ()
+        ],
+        "steps": len(converged.get("steps") or ()), "disarmed": sorted(converged.get("disarmed") or ()),
+    }
+
+
+def summarise(opened, nodes, check):
+    """The summary as data and as lines.
+
+    :param opened: what the ledger was told: its result has `what`, lines about cases and enforcements
+    :param nodes: results of `node_result`
+    :param check: whether nothing was really done
+    :returns: dict with run, ok, nodes, lines
+    """
+    lines = ["%s%s" % ("CHECK, nothing was done: " if check else "", line) for line in opened.get("what") or ()]
+    for node in nodes:
+        outcome = (_PLANNED if check else _OUTCOMES).get(node["outcome"]) or _OUTCOMES.get(node["outcome"], node["outcome"])
+        lines.append("%s: %s%s" % (node["node"], outcome, ", %d steps" % node["steps"] if node["steps"] else ""))
+        for service in node["services"]:
+            if not service["here"]:
+                state = "its guest is not on this node"
+            elif check:
+                state = "would be under %s" % service["hold"] if service["hold"] else "would be given back"
+            elif service["hold"]:
+                state = "%s %s" % (service["hold"], "in force, verified" if service["verified"] else "NOT VERIFIED")
+            else:
+                state = "given back, verified" if service["verified"] else "NOT YET given back"
+            lines.append("  %s: %s" % (service["service"], state))
+        lines += ["  note: %s" % note for note in node["notes"]]
+        lines += ["  %s is switched off here (disarm); rearm ends that" % control for control in node["disarmed"]]
+        lines += ["  error: %s" % _sentence(error) for error in node["errors"]]
+    ok = all(node["outcome"] in ("changed", "unchanged") for node in nodes)
+    return {"run": opened.get("run_id"), "check": check, "ok": ok, "nodes": nodes, "lines": lines}
+
+
+def enforcement_line(document):
+    """One enforcement as a line for people."""
+    until = iso(document["ends_at"]) or {"remedied": "remedied, review %s" % iso(document["review_at"]),
+                                         "decision": "it is lifted"}.get(document["until"], "it is lifted")
+    return "%s of %s until %s, case %s, clause %s (%s)" % (
+        document["kind"], document["service"], until, document["case_id"], document["clause"] or "none", document["id"])
