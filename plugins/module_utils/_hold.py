@@ -30,7 +30,10 @@ steps: plain dicts in the order to apply; prior: fields to store as baseline, No
 notes: sentences for the operator; errors: dicts service, code, message, remedy, retryable.
 """
 ReleasePlan = namedtuple("ReleasePlan", "steps notes")
-ReleasePlan.__doc__ = """What `plan_release` returns: steps in the order to apply, sentences for the operator."""
+ReleasePlan.__doc__ = """What `plan_release` returns.
+
+steps: in the order to apply; notes: sentences for the operator.
+"""
 
 FORMAT = 1
 SHUTDOWN_SECONDS = 120  # how long a guest may take over an ACPI shutdown, unless the hold says otherwise
@@ -65,11 +68,12 @@ def record(touched, steps, boot_id):
             new["autostart"] = {"set": after, "back": before}
         elif verb in ("pause", "shutdown", "destroy"):
             former = new["power"]
-            if former is not None and former["set"] == before:
-                back = former["back"]  # from one way of holding to a stricter one
+            if former is not None and before in former["set"]:
+                # From one way of holding to a stricter one: until that is done, both are ours.
+                ours, back = sorted(set(former["set"]) | {after}), former["back"]
             else:
-                back = "off" if before == "shutting_down" and verb != "pause" else "running"
-            new["power"] = {"set": after, "back": back, "boot_id": boot_id}
+                ours, back = [after], "off" if before == "shutting_down" and verb != "pause" else "running"
+            new["power"] = {"set": ours, "back": back, "boot_id": boot_id}
     return new
 
 
@@ -100,8 +104,8 @@ def lost_on_hold(hold, guest):
     :param guest: from `_libvirt.detail`, or None if it isn't known
     """
     if hold["kind"] != "suspend":
-        return ["Connections to other than the rescue networks are cut; "
-                "what times out meanwhile does not come back."]
+        return [("Connections to other than the rescue networks are cut; "
+                 "what times out meanwhile does not come back.")]
     lost = ["Open network sessions time out while the guest is suspended."]
     if guest is not None and guest["state"] not in _EXECUTING:
         return lost
@@ -234,6 +238,8 @@ def _inferred(baseline, guest):
     for mac, was in baseline["links"].items():
         for scope in ("live", "config"):
             value = present[mac]["link_" + scope] if mac in present else None
+            if mac in present and scope == "live" and guest["state"] == "off":
+                value = "down"  # and so it stays when the guest starts, unless it is given back
             if was[scope] == "up" and value == "down":
                 owned["links"].setdefault(mac, {})[scope] = {"set": "down", "back": "up"}
             elif was[scope] == "up" and value == "up":
@@ -242,7 +248,7 @@ def _inferred(baseline, guest):
         owned["autostart"] = {"set": False, "back": True}
     # We cut the links before the power: with one of them up, the power is not our doing.
     if all_down and baseline["power"] in _EXECUTING and guest["state"] in ("paused", "off"):
-        owned["power"] = {"set": guest["state"], "back": "running", "boot_id": baseline["boot_id"]}
+        owned["power"] = {"set": [guest["state"]], "back": "running", "boot_id": baseline["boot_id"]}
     return owned
 
 
@@ -280,7 +286,7 @@ def _power_off_or_pause(service, guest, owned, notes, why):
         notes.append("Guest %s is transient: powered off it would cease to exist, so it is paused instead."
                      % guest["name"])
         power = "pause"
-    ours = owned is not None and owned["set"] == state
+    ours = owned is not None and state in owned["set"]
     if state == "off" or (state == "paused" and ours and power == "pause"):
         return []
     if state not in _EXECUTING and not (state == "paused" and ours):
@@ -313,7 +319,7 @@ def _power_to_give_back(guest, baseline, power, boot_id, notes):
     if power is None or power["back"] == "off" or state in _EXECUTING:
         return None
     verb = None
-    if state == power["set"]:
+    if state in power["set"]:
         verb = "resume" if state == "paused" else "start"
     elif state == "off" and power["boot_id"] != boot_id:
         verb = "start"
@@ -324,7 +330,7 @@ def _power_to_give_back(guest, baseline, power, boot_id, notes):
         notes.append("Guest %s was paused by us and its process ended by a fault (%s): it is booted."
                      % (name, guest["reason"]))
     else:
-        did = "paused" if power["set"] == "paused" else "powered off"
+        did = "powered off" if "off" in power["set"] else "paused"
         notes.append("Guest %s was %s by us and is now %s (%s): somebody changed that meanwhile, it stays so."
                      % (name, did, state, guest["reason"]))
     if verb and baseline["power"] not in _EXECUTING:
@@ -343,12 +349,13 @@ def _links_to_give_back(service, guest, baseline, links, starting, notes, why):
                          % (guest["name"], mac))
             continue
         now, back = nic["link_live"], None
-        if starting and nic["link_config"] is not None:
-            now = nic["link_config"]
-            back = _live_link_after_start(scopes, baseline["links"].get(mac, {}).get("live"))
+        if starting:
+            now = nic["link_config"]  # what the guest starts with; up here means that somebody changed it
+            if now == "down":
+                back = _live_link_after_start(scopes, baseline["links"].get(mac, {}).get("live"))
         elif "live" in scopes and now == scopes["live"]["set"]:
             back = scopes["live"]["back"]
-        if back is not None and now is not None and back != now:
+        if back is not None and back != now:
             live.append(_step(service, guest, "set_link", why, now, back, mac=mac, scope="live"))
         if "config" in scopes and nic["link_config"] == scopes["config"]["set"] != scopes["config"]["back"]:
             config.append(_step(service, guest, "set_link", why, nic["link_config"], scopes["config"]["back"],

@@ -74,9 +74,10 @@ def connect(uri=URI, connection_factory=None):
         or `libvirt_down` (retryable)
     """
     if libvirt is None:
-        raise NodeError("the Python binding of libvirt is not installed.", code="libvirt_missing", target=uri,
-                        remedy="Install the distribution's package python3-libvirt on the node; its own Python "
-                               "has to run the module (ansible_python_interpreter).")
+        raise NodeError(
+            "the Python binding of libvirt is not installed.", code="libvirt_missing", target=uri,
+            remedy="Install the distribution's package python3-libvirt on the node; its own Python "
+                   "has to run the module (ansible_python_interpreter).")
     # libvirt prints every error to stderr unless told otherwise; ours reach the operator once, as results.
     libvirt.registerErrorHandler(_ignore_error, None)
     if connection_factory is None:
@@ -370,9 +371,12 @@ def set_link(host, uuid, mac, wanted, scope, service=None):
             if _link(element) == wanted:
                 continue
             link = element.find("link")
-            if link is None:
-                link = ElementTree.SubElement(element, "link")
-            link.set("state", wanted)
+            if wanted == "up":
+                element.remove(link)  # up is the default: so the XML is again what it was
+            else:
+                if link is None:
+                    link = ElementTree.SubElement(element, "link")
+                link.set("state", wanted)
             doing.domain.updateDeviceFlags(
                 ElementTree.tostring(element, encoding="unicode"),
                 libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG)
@@ -435,7 +439,7 @@ class _Doing:
     def unverified(self, seen):
         """The error for a change that libvirt accepted and that can't be seen afterwards."""
         return NodeError(
-            "%s: libvirt accepted it, but read back %s." % (_what(self._uuid, self._service, self._verb), seen),
+            "%s: libvirt accepted it, but %s." % (_what(self._uuid, self._service, self._verb), seen),
             code="unverified", target=self._service or self._uuid, retryable=True,
             remedy="Look at the guest with `virsh`, then run `reconcile`.")
 
@@ -493,6 +497,7 @@ def _failed(host, exc, uuid, service, verb):
         return _down(host.uri, exc)
     busy = code == libvirt.VIR_ERR_OPERATION_TIMEOUT
     return NodeError(
-        "%s: libvirt says: %s." % (what, exc.get_error_message()), code="libvirt", target=target, retryable=busy,
+        "%s: libvirt says: %s." % (what, exc.get_error_message()), code="libvirt", target=target,
+        retryable=busy,
         remedy="Another operation on this guest is running: wait for it, then run again." if busy
         else "Mend what libvirt names, then run `reconcile`.")
