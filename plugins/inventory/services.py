@@ -52,6 +52,7 @@ options:
   ledger_url:
     description:
       - Where the ledger is, as C(aup_ledger_url). Better without a password, see the documentation on security.
+      - C(sqlite:///ledger.db) is a file in the directory of this configuration file.
     type: str
   connection_defaults:
     description:
@@ -143,7 +144,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             is_path = "/" in policy or policy.endswith((".yml", ".yaml"))
             self._set("all", "aup_policy", _beside(folder, policy) if is_path else policy)
         if self.get_option("ledger_url") is not None:
-            self.inventory.set_variable("all", "aup_ledger_url", self.get_option("ledger_url"))
+            self.inventory.set_variable("all", "aup_ledger_url", _ledger_url(folder, self.get_option("ledger_url")))
         for group in (*BACKEND_GROUPS.values(), *sorted(names)):
             self.inventory.add_group(group)
         for name, node in document["nodes"].items():
@@ -182,6 +183,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 def _beside(folder, path):
     """A path of the configuration file, absolute."""
     return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+
+def _ledger_url(folder, url):
+    """The URL; an SQLite file named by a relative path lies beside the configuration file, not where we run."""
+    scheme, slashes, rest = url.partition(":///")
+    if slashes and scheme.startswith("sqlite") and rest and rest[0] not in "/:{":
+        return f"{scheme}:///{_beside(folder, rest)}"
+    return url
 
 
 def group_names(nodes):

@@ -354,6 +354,7 @@ def _node(reader):
     backend = reader.need("backend", fields.token)
     if backend is not None and backend not in fields.BACKENDS:
         reader.refuse("backend", f"{fields.shown(backend)} is none of {', '.join(fields.BACKENDS)}")
+        backend = None
     node = {
         "backend": backend,
         "location": reader.need("location", fields.token),
@@ -371,7 +372,7 @@ def _node(reader):
         for pattern in node["routed_interfaces"]:
             if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])):
                 reader.refuse("routed_interfaces", f"{pattern!r} also means {name!r}, which is no guest's interface")
-    if backend == "kvm" and not (node["bridges"] or node["routed_interfaces"]):
+    if backend == "kvm" and not (reader.raw.get("bridges") or reader.raw.get("routed_interfaces")):
         reader.refuse("bridges", "a KVM node needs its tenant bridges, or routed_interfaces, or both")
     return node
 
@@ -405,7 +406,7 @@ def _pools(top, nodes):
                 node["pool"] = str(pool)
     first = {}
     for name, node in nodes.items():
-        if node["pool"] is None:
+        if node["pool"] is None or node["backend"] is None:
             continue
         other = first.setdefault(node["pool"], name)
         if nodes[other]["backend"] != node["backend"]:

@@ -353,7 +353,7 @@ def _port_range(value):
     elif isinstance(value, int) and not isinstance(value, bool):
         low = high = value
     if low is None or not 1 <= low <= high <= 65535:
-        found = shown(value) if isinstance(value, (str, int, list)) else described(value)
+        found = described(value) if isinstance(value, (bool, dict)) else shown(value)
         raise Refused(f"{found} is not a port or range from 1 to 65535 such as 443 or \"20000-20999\"")
     return [low, high]
 

@@ -75,14 +75,13 @@ def read_text(path):
     except (OSError, ValueError) as exc:
         raise CatalogueError(f"{_shown(path)} can't be opened: {_reason(exc)}.", target=path,
                              remedy=_open_remedy(exc)) from exc
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what, remedy = (("a directory", "Name the catalogue file in it.") if stat.S_ISDIR(mode)
+                        else ("not a regular file", "Write the export to a file first."))
+        raise CatalogueError(f"{path} is {what}.", target=path, remedy=remedy)
     with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise CatalogueError(f"{path} is a directory.", target=path,
-                                 remedy="Name the catalogue file in it.")
-        if not stat.S_ISREG(status.st_mode):
-            raise CatalogueError(f"{path} is not a regular file.", target=path,
-                                 remedy="Write the export to a file first.")
         try:
             content = stream.read(MAX_BYTES + 1)
         except OSError as exc:
