@@ -57,6 +57,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction i
     Ledger,
     Transaction,
     open_ledger,
+    reader,
 )
 
 # The event log itself is below transactions, so its two readers are declared here.
