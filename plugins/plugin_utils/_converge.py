@@ -20,11 +20,10 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import (
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
-from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as ledger_verbs
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
 
 RETRIES = 3
 DONE = ("changed", "unchanged")
-FAILED = ("failed", "unreachable")
 _RETRY = ("fence_old", "plan_changed")
 _CONFIRM_PATH = re.compile(r"/run/hosting_aup/rollback-[0-9a-f]{32}\.nft")
 
@@ -122,7 +121,7 @@ class Converge:
     def _resolve(self, wanted):
         """Snapshot and desired state as they would be; what resolving needs written is written with the prior state."""
         with self._transaction(rolled_back=True) as tx:
-            ledger_verbs.replay(tx, wanted.pending)
+            replay(tx, wanted.pending)
             snapshot = self._adopt_and_read(tx, wanted)
         if wanted.absent:
             return snapshot, retired(snapshot, {"name": wanted.node}), {}
@@ -134,13 +133,9 @@ class Converge:
 
     @staticmethod
     def _adopt_and_read(tx, wanted):
-        snapshot = ledger_verbs.snapshot(tx, wanted.node, wanted.release_id)
-        if wanted.release_id is None or wanted.absent:
-            return snapshot
-        services = snapshot["catalogue"]["services"]
-        ledger_verbs.adopt(tx, node=wanted.node, services=[
-            sid for sid in services if wanted.node in services[sid]["nodes"]])
-        return ledger_verbs.snapshot(tx, wanted.node, wanted.release_id)
+        if wanted.release_id is not None and not wanted.absent:
+            tx.adopt(wanted.node, wanted.release_id)
+        return tx.snapshot(wanted.node, wanted.release_id)
 
     def run(self, wanted):
         """Converge; the outcome is in the ledger before this returns or raises.
@@ -148,7 +143,7 @@ class Converge:
         :returns: dict with outcome, changed, steps, errors, notes, gaps, services, plan_hash …
         """
         try:
-            if wanted.stop_after_failure and not self.check and self._failed_before(wanted.run_id):
+            if wanted.stop_after_failure and not self.check and self.ledger.run_failed(wanted.run_id):
                 result = self._nothing("held_back", [{
                     "service": None, "code": "held_back", "message": "an earlier node of this run failed; nothing was done here.",
                     "remedy": "Mend that node, then run again."}])
@@ -163,12 +158,6 @@ class Converge:
         if not self.check:
             self._record(wanted, snapshot, result)
         return result
-
-    def _failed_before(self, run_id):
-        """Whether a node of this run has failed already."""
-        with self.ledger.read(now=self.now) as tx:
-            nodes = ledger_verbs.run_summary(tx, run_id)["nodes"]
-        return any(node["outcome"] in FAILED for node in nodes.values())
 
     @staticmethod
     def _nothing(outcome, errors):
@@ -216,10 +205,10 @@ class Converge:
         if wanted.release_id is None and not plan["priors"]:
             return
         with self._transaction(rolled_back=False) as tx:
-            if wanted.release_id is not None:
-                self._adopt_and_read(tx, wanted)
+            if wanted.release_id is not None and not wanted.absent:
+                tx.adopt(wanted.node, wanted.release_id)
             if plan["priors"]:
-                ledger_verbs.record_baselines(tx, node=wanted.node, baselines=plan["priors"])
+                tx.record_baselines(wanted.node, plan["priors"])
 
     def _confirmed(self, path):
         if not _CONFIRM_PATH.fullmatch(path):
@@ -245,10 +234,10 @@ class Converge:
         summary = {key: result[key] for key in ("changed", "errors", "notes", "gaps", "disarmed", "unknown_ports")}
         summary["steps"] = len(result["steps"])
         with self._transaction(rolled_back=False) as tx:
-            ledger_verbs.record_result(
-                tx, run_id=wanted.run_id, node=wanted.node, outcome=result["outcome"], fence=result.get("fence"),
-                services=services, baselines_closed=result["closed"], summary=summary)
+            tx.record_result(
+                wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
+                baselines_closed=result["closed"], summary=summary)
             if done and wanted.absent:
-                ledger_verbs.retire_node(tx, node=wanted.node)
+                tx.forget_node(wanted.node)
             elif done and wanted.release_id is not None:
-                ledger_verbs.set_node_release(tx, node=wanted.node, release_id=wanted.release_id)
+                tx.set_node_release(wanted.node, wanted.release_id)
