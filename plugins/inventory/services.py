@@ -1,4 +1,5 @@
 # Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -89,21 +90,19 @@ import json
 import os
 import re
 
+from ansible import template
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
 
-try:
-    # Present where variables are text unless they are marked as templates (ansible-core 2.19 and newer).
-    from ansible.template import trust_as_template
-except ImportError:
+if hasattr(template, "trust_as_template"):
+    # Variables are text unless they are marked as templates (ansible-core 2.19 and newer).
+    wrap_var = None
+else:
     # Before, every variable was a template unless it was marked as text.
     from ansible.utils.unsafe_proxy import wrap_var
-    trust_as_template = None
-else:
-    wrap_var = None
 
 BACKEND_GROUPS = {"kvm": "aup_kvm_nodes", "proxmox": "aup_proxmox_clusters", "router": "aup_routers"}
 

@@ -403,5 +403,3 @@ class KvmNode:
             ],
             "baselines": {sid: b["digest"] for sid, b in state["baselines"].items()},
         }
-
-

@@ -227,7 +227,7 @@ class _Source:
         elif isinstance(services, list):
             for index, raw in enumerate(services):
                 name = raw.get("id") if isinstance(raw, dict) else None
-                named = isinstance(name, str) or type(name) is int
+                named = isinstance(name, (str, int)) and not isinstance(name, bool)
                 label = f"service {fields.shown(name)}" if named else f"services[{index}]"
                 self.entries.append((f"{reader.label}: {label}", raw, ()))
         elif services is None:
@@ -314,7 +314,7 @@ def _generated_at(value):
             value = parse_iso(value)
         except InputError as exc:
             raise Refused(exc.message) from exc
-    if type(value) is not int or not 0 <= value <= _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LATEST:
         raise Refused(f"an ISO 8601 time such as 2026-11-21T01:39:00Z is expected, found {described(value)}")
     return value
 

@@ -324,11 +324,15 @@ def protocol(value):
     return text
 
 
+def _is_integer(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def ports(value):
     """Port ranges `[[low, high], …]`, sorted and merged, from numbers, `"low-high"` texts and pairs."""
     if not isinstance(value, list):
         value = [value]
-    if len(value) == 2 and all(type(part) is int for part in value) and value[0] > value[1]:
+    if len(value) == 2 and all(_is_integer(part) for part in value) and value[0] > value[1]:
         raise Refused(f"{value}: the first port is above the second")
     ranges = sorted(_port_range(part) for part in value)
     if not ranges:
@@ -348,7 +352,7 @@ def _port_range(value):
         match = _PORTS.fullmatch(value.strip())
         if match:
             low, high = int(match[1]), int(match[2] or match[1])
-    elif isinstance(value, list) and len(value) == 2 and all(type(part) is int for part in value):
+    elif isinstance(value, list) and len(value) == 2 and all(_is_integer(part) for part in value):
         low, high = value
     elif isinstance(value, int) and not isinstance(value, bool):
         low = high = value

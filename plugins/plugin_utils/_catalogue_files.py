@@ -162,7 +162,7 @@ class _YamlBuilder:
                 continue
             if container is None:
                 result = value
-            elif type(container) is list:
+            elif isinstance(container, list):
                 container.append(value)
             elif key is missing:
                 # Keys are text: `1001:` under services is the id "1001", as it would be in JSON.

@@ -103,8 +103,9 @@ def _ignore_error(_context, _error):
 def _down(uri, exc):
     return NodeError(
         "libvirt at %s does not answer: %s." % (uri, exc.get_error_message()), code="libvirt_down",
-        target=uri, retryable=True, remedy="Start libvirtd (or virtqemud) on the node, then run `reconcile`. "
-                               "The packet filter does not depend on it.",
+        target=uri, retryable=True,
+        remedy="Start libvirtd (or virtqemud) on the node, then run `reconcile`. "
+               "The packet filter does not depend on it.",
     )
 
 
