@@ -20,7 +20,9 @@ from .node import Node
 from .process import LabError, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-_OFFSET = re.compile(r"[+-]\d+(\.\d+)?[smhdy]")
+CLOCK = CHECKOUT / ".build/guest/clock.so"
+_OFFSET = re.compile(r"([+-]\d+)([smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class PlaybookRun:
 
     def must_succeed(self) -> PlaybookRun:
         if self.returncode:
-            raise LabError(f"exit {self.returncode}: {' '.join(self.command)}\n{self.stdout[-6000:]}\n{self.stderr[-3000:]}")
+            raise LabError(f"exit {self.returncode}: {' '.join(self.command)}\n"
+                           f"{self.stdout[-6000:]}\n{self.stderr[-3000:]}")
         return self
 
 
@@ -56,7 +59,7 @@ class Controller:
     def __init__(self, state: Path):
         self.state = state
         self.namespace = Namespace("controller")
-        self.inventory = state / "inventory"
+        self.inventory = state / "inventory/hosts.aup.yml"
         self.ledger_url = f"sqlite:///{state}/ledger/ledger.sqlite3"
 
     def start(self) -> None:
@@ -80,10 +83,10 @@ class Controller:
         """Write the nodes' host keys, so that connections can insist on them, and the inventory."""
         lines = [f"{node.plan.management} {node.host_key}" for node in nodes]
         (self.state / "known_hosts").write_text("\n".join(lines) + "\n")
-        self.write_inventory(self.inventory, nodes)
+        self.write_inventory(self.inventory.parent, nodes)
 
     def write_inventory(self, target: Path, nodes: list[Node]) -> Path:
-        """Write a complete inventory directory for these nodes; returns it."""
+        """Write inventory, catalogue and policy for these nodes into a directory; returns what ``-i`` wants."""
         return inventory.write(target, nodes, self.state, self.ledger_url)
 
     def environment(self) -> dict[str, str]:
@@ -118,11 +121,8 @@ class Controller:
         """
         environment = {**self.environment(), **(env or {})}
         if at is not None:
-            if not _OFFSET.fullmatch(at):
-                raise ValueError(f"not an offset of the clock: {at!r}; write e.g. +49h")
-            # Time-outs are measured on the monotonic clock: it must go on as it is.
-            environment["DONT_FAKE_MONOTONIC"] = "1"
-            command = ["faketime", "-f", at, *command]
+            environment["LD_PRELOAD"] = str(CLOCK)
+            environment["AUPLAB_CLOCK_OFFSET"] = str(offset_seconds(at))
         return run([*self.namespace.enter, *command], check=False, env=environment, timeout=timeout)
 
     def ansible_playbook(
@@ -144,6 +144,14 @@ class Controller:
         done = self.run(command, at=at, env=env, timeout=timeout)
         return PlaybookRun(command, done.returncode, done.stdout, done.stderr, time.monotonic() - began,
                            _recap(done.stdout))
+
+
+def offset_seconds(at: str) -> int:
+    """``+49h`` as seconds."""
+    match = _OFFSET.fullmatch(at)
+    if match is None:
+        raise ValueError(f"not an offset of the clock: {at!r}; write e.g. +49h")
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def _recap(text: str) -> dict[str, dict[str, int]]:

@@ -128,7 +128,8 @@ class Guest:
     def ask_all(self, requests: Sequence[Sequence[str]], timeout: float = 10) -> list[str]:
         """Say several requests at once, which the guest works on side by side; their answers, in order."""
         waiting: dict[str, int] = {}
-        text = ""
+        # A line that was cut off earlier (asked while the guest was paused) ends here.
+        text = "\n"
         for place, words in enumerate(requests):
             if any(set(word) & set("\r\n") for word in words):
                 raise ValueError(f"not words of a request: {words!r}")

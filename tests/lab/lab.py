@@ -76,7 +76,7 @@ class Lab:
         """Make everything and return when every guest answers. Fails with nothing left behind."""
         if os.geteuid():
             raise LabError("the lab makes network namespaces and guests: run it as root (sudo)")
-        for name in ("vmlinuz", "initrd.img"):
+        for name in ("vmlinuz", "initrd.img", "clock.so"):
             if not (IMAGE / name).exists():
                 raise LabError(f"{IMAGE / name} is missing: run scripts/setup")
         sweep()
@@ -110,8 +110,8 @@ class Lab:
             list(pool.map(Node.await_services, self.nodes))
             self.say("guests: " + ", ".join(guest.name for guest in self.guests))
             list(pool.map(_define_and_start, self.guests))
+            self.controller.know(self.nodes)
             list(pool.map(Guest.await_boot, self.guests))
-        self.controller.know(self.nodes)
         self.say(f"up: {len(self.guests)} guests answer")
         (self.state / "up").write_text(json.dumps(self.describe()))
 
@@ -176,8 +176,8 @@ class Lab:
         return self.internet.messages
 
     def inventory(self, target: Path | None = None) -> Path:
-        """Write an inventory directory for ``ansible-playbook -i`` (default: the controller's own) and return it."""
-        return self.controller.write_inventory(target or self.controller.inventory, self.nodes)
+        """Write an inventory into a directory (default: the controller's own); returns what ``-i`` wants."""
+        return self.controller.write_inventory(target or self.controller.inventory.parent, self.nodes)
 
     def ansible_playbook(self, playbook: str, extra_vars: Mapping[str, Any] | None = None, **options) -> PlaybookRun:
         """Run a playbook on the controller; options as :meth:`Controller.ansible_playbook`, e.g. ``at="+49h"``."""
