@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Guardrails: what no enforcement may do, whoever asks. Pure. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -8,16 +9,16 @@ import ipaddress
 from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardError
 from ansible_collections.hosting.aup.plugins.module_utils._time import duration_text
 
-# Enforcements that act on addresses, wherever these are in use, and not on the ports of the service's own guest.
+# Enforcements that act on addresses, wherever these are in use, not on the ports of the service's own guest.
 ADDRESS_KINDS = frozenset(("null_route",))
 
 
 def check_enforcement(policy, service_document, provider_prefixes, kind, node_addresses=(), targets=None):
     """Refuse an enforcement that would reach beyond the service or hit what must stay up.
 
-    A service's own addresses are those of its NICs, its routed prefixes and its floating addresses. An address it
-    shares with others is none of its own: kinds that act on the guest's ports don't touch it, and kinds that act on
-    addresses (`null_route`) may not.
+    A service's own addresses are those of its NICs, its routed prefixes and its floating addresses. An address
+    it shares with others is none of its own: kinds that act on the guest's ports don't touch it, and kinds that
+    act on addresses (`null_route`) may not.
 
     :param policy: Policy, for `guardrails.protected` and the provider's own `networks`
     :param provider_prefixes: all prefixes of the provider, as text
@@ -33,8 +34,11 @@ def check_enforcement(policy, service_document, provider_prefixes, kind, node_ad
     chosen = own if targets is None else [_network(target, name, "target") for target in targets]
     if kind in ADDRESS_KINDS and not chosen:
         raise GuardError(
-            "%s acts on addresses, and service %r has none of its own." % (kind, name), target=name,
-            remedy="Use suspend or quarantine, which act on its guest.", code="guard_no_address")
+            "%s acts on addresses, and service %r has none of its own." % (kind, name),
+            target=name,
+            remedy="Use suspend or quarantine, which act on its guest.",
+            code="guard_no_address",
+        )
     for network in chosen:
         if targets is not None or kind in ADDRESS_KINDS:
             _check_not_shared(network, shared, name)
@@ -44,18 +48,23 @@ def check_enforcement(policy, service_document, provider_prefixes, kind, node_ad
     for network in chosen:
         if not any(_inside(network, prefix) for prefix in provider):
             raise GuardError(
-                "%s of service %r is outside the provider's prefixes (%s)." % (
-                    _text(network), name, _listed(provider)),
-                target=name, code="guard_foreign_address",
-                remedy="Correct the service's addresses in the catalogue, or add the prefix to the catalogue's "
-                       "prefixes if it is yours.")
+                "%s of service %r is outside the provider's prefixes (%s)."
+                % (_text(network), name, _listed(provider)),
+                target=name,
+                code="guard_foreign_address",
+                remedy="Correct the service's addresses in the catalogue, or add the prefix to its "
+                "prefixes if it is yours.",
+            )
         for prefix, rule in protected:
             if _overlap(network, prefix):
                 raise GuardError(
-                    "%s of service %r is protected: it overlaps %s (%s)." % (_text(network), name, _text(prefix), rule),
-                    target=name, code="guard_protected_address",
-                    remedy="Nothing may cut this address off. Correct the catalogue if the service doesn't have it, "
-                           "or change %s." % rule)
+                    "%s of service %r is protected: it overlaps %s (%s)."
+                    % (_text(network), name, _text(prefix), rule),
+                    target=name,
+                    code="guard_protected_address",
+                    remedy="Nothing may cut it off. Correct the catalogue if the service doesn't have it, "
+                    "or change %s." % rule,
+                )
     return [str(network) for network in sorted(set(chosen), key=_order)]
 
 
@@ -74,22 +83,26 @@ def check_count(policy, number_of_services, break_glass=None, lifting=False, kin
     if kind == "terminate":
         raise GuardError(
             "terminate for %d services: at most %d in one run (%s)." % (number_of_services, cap, rule),
-            target="guardrails.max_services_per_run", code="guard_too_many_services",
-            remedy="Terminate them in several runs; break_glass does not apply to what can't be undone.")
+            target="guardrails.max_services_per_run",
+            code="guard_too_many_services",
+            remedy="Terminate them in several runs; break_glass does not apply to what can't be undone.",
+        )
     reason = break_glass.strip() if isinstance(break_glass, str) else ""
     if not reason:
         raise GuardError(
             "%d services in one run: at most %d (%s)." % (number_of_services, cap, rule),
-            target="guardrails.max_services_per_run", code="guard_too_many_services",
-            remedy="Name fewer services, or say why they must go together with break_glass: the reason is recorded "
-                   "and reviewed.")
+            target="guardrails.max_services_per_run",
+            code="guard_too_many_services",
+            remedy="Name fewer services, or say why they must go together in break_glass: it is recorded "
+            "and reviewed.",
+        )
     return reason
 
 
 def check_duration(policy, kind, seconds):
     """Refuse an enforcement that lasts longer than the policy allows for its kind.
 
-    :param seconds: how long; None for one that ends when remedied or by decision, which has no length to check
+    :param seconds: how long; None for one that ends when remedied or by decision, which has no length
     :raises GuardError: zero or negative, or longer than allowed; names the rule
     :raises PolicyError: unknown kind of enforcement
     """
@@ -98,15 +111,20 @@ def check_duration(policy, kind, seconds):
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds <= 0:
         raise GuardError(
-            "%s for %r seconds: a duration is above zero." % (kind, seconds), target="duration",
-            remedy="Give a duration like 48h.", code="guard_duration")
+            "%s for %r seconds: a duration is above zero." % (kind, seconds),
+            target="duration",
+            remedy="Give a duration like 48h.",
+            code="guard_duration",
+        )
     if seconds > terms.max_seconds:
         longest = duration_text(terms.max_seconds)
         raise GuardError(
-            "%s for %s: at most %s (policy %s, %s)." % (
-                kind, duration_text(seconds), longest, policy.key, terms.max_rule),
-            target="duration", code="guard_duration",
-            remedy="Use %s or less; a longer one needs a new version of the policy." % longest)
+            "%s for %s: at most %s (policy %s, %s)."
+            % (kind, duration_text(seconds), longest, policy.key, terms.max_rule),
+            target="duration",
+            code="guard_duration",
+            remedy="Use %s or less; a longer one needs a new version of the policy." % longest,
+        )
 
 
 def _assignment(service):
@@ -128,8 +146,11 @@ def _network(text, name, key):
         network = None
     if network is None:
         raise GuardError(
-            "%r (%s of service %r) is not an IPv4 or IPv6 address or prefix." % (text, key, name), target=name,
-            remedy="Correct it in the catalogue.", code="guard_bad_address")
+            "%r (%s of service %r) is not an IPv4 or IPv6 address or prefix." % (text, key, name),
+            target=name,
+            remedy="Correct it in the catalogue.",
+            code="guard_bad_address",
+        )
     return network
 
 
@@ -137,16 +158,21 @@ def _check_not_shared(network, shared, name):
     for prefix in shared:
         if _overlap(network, prefix):
             raise GuardError(
-                "%s is shared: service %r and others use it." % (_text(prefix), name), target=name,
-                remedy="Use an enforcement on the guest (suspend, quarantine), which leaves the others alone.",
-                code="guard_shared_address")
+                "%s is shared: service %r and others use it." % (_text(prefix), name),
+                target=name,
+                remedy="Use an enforcement on the guest (suspend, quarantine); it leaves the others alone.",
+                code="guard_shared_address",
+            )
 
 
 def _check_within_assignment(network, own, name):
     if not any(_inside(network, prefix) for prefix in own):
         raise GuardError(
-            "%s is wider than what service %r is assigned (%s)." % (_text(network), name, _listed(own)), target=name,
-            remedy="Act on the service's own addresses only.", code="guard_wider_than_assigned")
+            "%s is wider than what service %r is assigned (%s)." % (_text(network), name, _listed(own)),
+            target=name,
+            remedy="Act on the service's own addresses only.",
+            code="guard_wider_than_assigned",
+        )
 
 
 def _provider(prefixes):
@@ -159,28 +185,41 @@ def _provider(prefixes):
         # A default route as "our prefix" would switch the rule off.
         if network is None or network.prefixlen == 0:
             raise GuardError(
-                "%r is no prefix of a provider." % (text,), target="prefixes", code="guard_bad_prefix",
-                remedy="List the provider's own prefixes in the catalogue, like 192.0.2.0/24 and 2001:db8::/32.")
+                "%r is no prefix of a provider." % (text,),
+                target="prefixes",
+                code="guard_bad_prefix",
+                remedy="List the provider's own prefixes in the catalogue, like 192.0.2.0/24, 2001:db8::/32.",
+            )
         networks.append(network)
     if not networks:
         raise GuardError(
             "the catalogue lists no prefixes of the provider, so no address can be told to be its own.",
-            target="prefixes", remedy="List them under prefixes in the catalogue.", code="guard_no_prefixes")
+            target="prefixes",
+            remedy="List them under prefixes in the catalogue.",
+            code="guard_no_prefixes",
+        )
     return [
-        network for version in (4, 6)
-        for network in ipaddress.collapse_addresses(one for one in networks if one.version == version)]
+        network
+        for version in (4, 6)
+        for network in ipaddress.collapse_addresses(one for one in networks if one.version == version)
+    ]
 
 
 def _protected(policy, node_addresses):
     """(network, rule that protects it) of everything an enforcement must not touch."""
     result = [
         (ipaddress.ip_network(prefix), "guardrails.protected of policy %s" % policy.key)
-        for prefix in policy.guardrails.protected]
+        for prefix in policy.guardrails.protected
+    ]
     for name, prefixes in sorted(policy.document["networks"].items()):
         result.extend(
-            (ipaddress.ip_network(prefix), "networks.%s of policy %s" % (name, policy.key)) for prefix in prefixes)
-    result.extend((_network(address, "nodes", "node address"), "the addresses of the nodes")
-                  for address in node_addresses)
+            (ipaddress.ip_network(prefix), "networks.%s of policy %s" % (name, policy.key))
+            for prefix in prefixes
+        )
+    result.extend(
+        (_network(address, "nodes", "node address"), "the addresses of the nodes")
+        for address in node_addresses
+    )
     return result
 
 

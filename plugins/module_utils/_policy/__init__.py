@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A provider's policy: reading a document strictly, and answering what it says. Pure. PRIVATE to the collection."""
+"""A provider's policy: reading a document strictly, answering what it says. Pure. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import PolicyError
@@ -27,7 +28,20 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
 )
 
 __all__ = (
-    "CONTROLS", "ENFORCEMENTS", "MODES", "NETWORKS", "ControlSetting", "EnforcementTerms", "ExemptionTerms",
-    "Guardrails", "LadderStep", "Measure", "Policy", "PolicyDocumentError", "PolicyError", "Violation", "located",
+    "CONTROLS",
+    "ENFORCEMENTS",
+    "MODES",
+    "NETWORKS",
+    "ControlSetting",
+    "EnforcementTerms",
+    "ExemptionTerms",
+    "Guardrails",
+    "LadderStep",
+    "Measure",
+    "Policy",
+    "PolicyDocumentError",
+    "PolicyError",
+    "Violation",
+    "located",
     "read_document",
 )

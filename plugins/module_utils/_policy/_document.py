@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a policy document must look like, declared; and the rules between its parts. PRIVATE to the collection."""
+"""What a policy document must look like, and the rules between its parts. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 from decimal import Decimal
@@ -58,15 +59,18 @@ _PORT = Integer(1, 65535, "a port from 1 to 65535")
 _PORTS = ListOf(_PORT, shortest=1, unordered=True)
 _RATE = Text(
     "a rate as a whole number with its unit (10 Mbit/s; kbit/s, Mbit/s, Gbit/s)",
-    r"[1-9][0-9]{0,6} ?(kbit|Mbit|Gbit)/s")
+    r"[1-9][0-9]{0,6} ?(kbit|Mbit|Gbit)/s",
+)
 
 # Options of each control and enforcement: name -> (kind, default or None).
 _CONTROL_OPTIONS = {
     "smtp_outbound": {"ports": (_PORTS, [25])},
     "anti_spoofing": {},
     "mining": {
-        "activities": (ListOf(Choice("mining", "farming", "plotting", "nodes"), shortest=1, unordered=True),
-                       ["farming", "mining", "nodes", "plotting"]),
+        "activities": (
+            ListOf(Choice("mining", "farming", "plotting", "nodes"), shortest=1, unordered=True),
+            ["farming", "mining", "nodes", "plotting"],
+        ),
     },
     "tor_exit": {"relays_allowed": (Boolean(), True)},
     "irc_server": {"clients_allowed": (Boolean(), True)},
@@ -83,7 +87,7 @@ _ENFORCEMENT_OPTIONS = {
     "null_route": {},
     "bandwidth_cap": {"rate": (_RATE, None)},
     "cpu_throttle": {"share": (Percentage(), None)},
-    "io_throttle": {"iops": (Integer(1, 10000000), None), "bytes_per_second": (Integer(1, 10 ** 12), None)},
+    "io_throttle": {"iops": (Integer(1, 10000000), None), "bytes_per_second": (Integer(1, 10**12), None)},
     "smtp_block": {"ports": (_PORTS, [25])},
     "port_block": {"ports": (_PORTS, None)},
     "terminate": {"keep_data": (Duration(), None)},
@@ -103,17 +107,26 @@ def _control(name):
         mode=required(Choice(*MODES)),
         clause=optional(_CLAUSE),
         options=optional(Map(**_fields(options, True)), {}),
-        rules=optional(ListOf(Map(
-            when=required(Map(
-                location=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
-                account_type=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
-            )),
-            mode=optional(Choice(*MODES)),
-            clause=optional(_CLAUSE),
-            options=optional(Map(**_fields(options, False))),
-        )), []),
-        adoption=optional(Map(**{"mode": required(Choice("observe", "enforce")), "for": optional(Duration())}),
-                          DEFAULT_ADOPTION),
+        rules=optional(
+            ListOf(
+                Map(
+                    when=required(
+                        Map(
+                            location=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
+                            account_type=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
+                        )
+                    ),
+                    mode=optional(Choice(*MODES)),
+                    clause=optional(_CLAUSE),
+                    options=optional(Map(**_fields(options, False))),
+                )
+            ),
+            [],
+        ),
+        adoption=optional(
+            Map(**{"mode": required(Choice("observe", "enforce")), "for": optional(Duration())}),
+            DEFAULT_ADOPTION,
+        ),
     )
 
 
@@ -136,14 +149,16 @@ _STEP = Map(
     enforcement=optional(Choice(*ENFORCEMENTS)),
     any_of=optional(ListOf(_ALTERNATIVE, shortest=2)),
     unless=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
-    after=optional(Map(
-        condition=required(Choice(*STEP_CONDITIONS)),
-        **{"for": optional(Duration()), "times": optional(Integer(2, 100))}
-    )),
+    after=optional(
+        Map(
+            condition=required(Choice(*STEP_CONDITIONS)),
+            **{"for": optional(Duration()), "times": optional(Integer(2, 100))},
+        )
+    ),
     mode=optional(Choice(*STEP_MODES), "act"),
     clause=optional(_CLAUSE),
     notice=optional(_NAME),
-    **_MEASURE
+    **_MEASURE,
 )
 
 POLICY = Map(
@@ -151,64 +166,114 @@ POLICY = Map(
     name=required(_NAME),
     version=required(Version()),
     effective=required(Date()),
-    provider=required(Map(
-        name=required(Text(longest=200)),
-        abuse_contact=optional(Text(longest=200)),
-        url=optional(Text("a web address (https://…)", r"https?://[^\s\"'<>]+")),
-        law=optional(Text(longest=200)),
-    )),
-    clauses=required(Named(
-        Map(summary=required(_WORDS), source=optional(Text(longest=400))), "number of a clause (house.1)",
-        pattern=CLAUSE_ID)),
+    provider=required(
+        Map(
+            name=required(Text(longest=200)),
+            abuse_contact=optional(Text(longest=200)),
+            url=optional(Text("a web address (https://…)", r"https?://[^\s\"'<>]+")),
+            law=optional(Text(longest=200)),
+        )
+    ),
+    clauses=required(
+        Named(
+            Map(summary=required(_WORDS), source=optional(Text(longest=400))),
+            "number of a clause (house.1)",
+            pattern=CLAUSE_ID,
+        )
+    ),
     locations=required(ListOf(_NAME, shortest=1, unordered=True)),
     account_types=required(ListOf(_NAME, shortest=1, unordered=True)),
-    controls=optional(Named(
-        Map(), "control", CONTROLS, named_kinds={name: _control(name) for name in CONTROLS}), {}),
-    exemptions=optional(Named(
+    controls=optional(
+        Named(Map(), "control", CONTROLS, named_kinds={name: _control(name) for name in CONTROLS}), {}
+    ),
+    exemptions=optional(
+        Named(
+            Map(
+                allowed=required(Boolean()),
+                max_duration=optional(Duration()),
+                requires=optional(ListOf(_WORDS), []),
+                approver=optional(Text(longest=200)),
+                clause=optional(_CLAUSE),
+            ),
+            "control",
+            CONTROLS,
+        ),
+        {},
+    ),
+    violations=optional(
+        Named(
+            Map(
+                clause=required(_CLAUSE),
+                fault=required(Choice(*FAULTS)),
+                summary=optional(Text(longest=400)),
+                fees=optional(ListOf(_NAME, single=True), []),
+                notice=optional(_NAME),
+                ladder=required(ListOf(_STEP)),
+            ),
+            "violation",
+            pattern=NAME,
+        ),
+        {},
+    ),
+    enforcements=optional(
+        Named(
+            Map(),
+            "enforcement",
+            ENFORCEMENTS,
+            named_kinds={name: _enforcement(name) for name in ENFORCEMENTS},
+        ),
+        {},
+    ),
+    fees=optional(
+        Named(
+            Map(
+                amount=required(Amount()),
+                maximum=optional(Amount()),
+                currency=required(
+                    Text("an ISO 4217 currency code in capitals (EUR)", "|".join(sorted(CURRENCIES)))
+                ),
+                per=optional(Choice(*FEE_UNITS), "once"),
+                rounding=optional(Choice("started", "pro_rata")),
+                clause=required(_CLAUSE),
+            ),
+            "fee",
+            pattern=NAME,
+        ),
+        {},
+    ),
+    notices=optional(
+        Named(
+            Map(
+                timing=required(Choice(*NOTICE_TIMINGS)),
+                wait=optional(Duration()),
+                clause=optional(_CLAUSE),
+                subject=optional(Text("one line of text", r"[^\r\n]+", longest=200)),
+                text=optional(Text(longest=20000)),
+            ),
+            "notice",
+            pattern=NAME,
+        ),
+        {},
+    ),
+    networks=optional(
         Map(
-            allowed=required(Boolean()),
-            max_duration=optional(Duration()),
-            requires=optional(ListOf(_WORDS), []),
-            approver=optional(Text(longest=200)),
-            clause=optional(_CLAUSE),
-        ), "control", CONTROLS), {}),
-    violations=optional(Named(
+            **{
+                name: optional(ListOf(Prefix(widest=(8, 16)), single=True, unordered=True), [])
+                for name in NETWORKS
+            }
+        ),
+        {},
+    ),
+    guardrails=optional(
         Map(
-            clause=required(_CLAUSE),
-            fault=required(Choice(*FAULTS)),
-            summary=optional(Text(longest=400)),
-            fees=optional(ListOf(_NAME, single=True), []),
-            notice=optional(_NAME),
-            ladder=required(ListOf(_STEP)),
-        ), "violation", pattern=NAME), {}),
-    enforcements=optional(Named(
-        Map(), "enforcement", ENFORCEMENTS, named_kinds={name: _enforcement(name) for name in ENFORCEMENTS}), {}),
-    fees=optional(Named(
-        Map(
-            amount=required(Amount()),
-            maximum=optional(Amount()),
-            currency=required(Text("an ISO 4217 currency code in capitals (EUR)", "|".join(sorted(CURRENCIES)))),
-            per=optional(Choice(*FEE_UNITS), "once"),
-            rounding=optional(Choice("started", "pro_rata")),
-            clause=required(_CLAUSE),
-        ), "fee", pattern=NAME), {}),
-    notices=optional(Named(
-        Map(
-            timing=required(Choice(*NOTICE_TIMINGS)),
-            wait=optional(Duration()),
-            clause=optional(_CLAUSE),
-            subject=optional(Text("one line of text", r"[^\r\n]+", longest=200)),
-            text=optional(Text(longest=20000)),
-        ), "notice", pattern=NAME), {}),
-    networks=optional(Map(**{
-        name: optional(ListOf(Prefix(widest=(8, 16)), single=True, unordered=True), []) for name in NETWORKS}), {}),
-    guardrails=optional(Map(
-        protected=optional(ListOf(Prefix(), single=True, unordered=True), []),
-        max_services_per_run=optional(Integer(1, 100000), 5),
-        max_duration=optional(Duration(), DEFAULT_MAX_DURATION),
-        catalogue_shrink_limit=optional(Percentage(), "20%"),
-        terminate=optional(Map(persons=optional(Integer(2, 5), 2)), {}),
-    ), {}),
+            protected=optional(ListOf(Prefix(), single=True, unordered=True), []),
+            max_services_per_run=optional(Integer(1, 100000), 5),
+            max_duration=optional(Duration(), DEFAULT_MAX_DURATION),
+            catalogue_shrink_limit=optional(Percentage(), "20%"),
+            terminate=optional(Map(persons=optional(Integer(2, 5), 2)), {}),
+        ),
+        {},
+    ),
 )
 
 
@@ -219,18 +284,29 @@ class PolicyDocumentError(PolicyError):
         self.problems = problems
         lines = []
         for problem in problems:
-            place = problem["file"] if problem["line"] is None else "%s:%d" % (problem["file"], problem["line"])
-            lines.append("%s: %s: expected %s; found %s.%s" % (
-                place, problem["path"], problem["expected"], problem["found"],
-                " " + problem["hint"] if problem["hint"] else ""))
+            place = (
+                problem["file"] if problem["line"] is None else "%s:%d" % (problem["file"], problem["line"])
+            )
+            lines.append(
+                "%s: %s: expected %s; found %s.%s"
+                % (
+                    place,
+                    problem["path"],
+                    problem["expected"],
+                    problem["found"],
+                    " " + problem["hint"] if problem["hint"] else "",
+                )
+            )
         count = "1 problem" if len(problems) == 1 else "%d problems" % len(problems)
         super().__init__(
-            "policy %s has %s:\n  %s\n" % (source, count, "\n  ".join(lines)), target=source,
-            remedy="Nothing was changed. Each key is explained in docs/policy-reference.md.")
+            "policy %s has %s:\n  %s\n" % (source, count, "\n  ".join(lines)),
+            target=source,
+            remedy="Nothing was changed. Each key is explained in docs/policy-reference.md.",
+        )
 
 
 def located(problems, source, where=None):
-    """Problems as plain dicts, each with the file and line `where` knows for its path or the nearest above it."""
+    """Problems as plain dicts, each with the file and line `where` knows for its path or the nearest above."""
     result = []
     for problem in problems:
         path, place = tuple(problem.path), None
@@ -240,10 +316,16 @@ def located(problems, source, where=None):
                 break
             path = path[:-1]
         file, line = place or (source, None)
-        result.append({
-            "file": file, "line": line, "path": path_text(problem.path), "expected": problem.expected,
-            "found": problem.found, "hint": problem.hint,
-        })
+        result.append(
+            {
+                "file": file,
+                "line": line,
+                "path": path_text(problem.path),
+                "expected": problem.expected,
+                "found": problem.found,
+                "hint": problem.hint,
+            }
+        )
     return result
 
 
@@ -273,7 +355,7 @@ def seconds_or_none(duration):
 
 
 class _Relations:
-    """The rules between parts of a document. Parts that are missing or wrong by themselves are reported already."""
+    """The rules between parts of a document. Parts missing or wrong by themselves are reported already."""
 
     def __init__(self, document, problems):
         self._document, self._problems = document, problems
@@ -293,7 +375,9 @@ class _Relations:
             self._check_notice(("notices", name), notice)
 
     def _part(self, name):
-        return [(key, value) for key, value in self._document.get(name, {}).items() if isinstance(value, dict)]
+        return [
+            (key, value) for key, value in self._document.get(name, {}).items() if isinstance(value, dict)
+        ]
 
     def _check_declared(self, path, value, part, what):
         """A name used at path must be declared in a part of the document."""
@@ -317,8 +401,11 @@ class _Relations:
             self._problems.say(path + ("clause",), "the clause this control rests on", "no such key")
         adoption = control.get("adoption") or {}
         if adoption.get("mode") == "enforce" and "for" in adoption:
-            self._problems.say(path + ("adoption", "for"), "no period: enforce applies at once and stays",
-                               describe(adoption["for"]))
+            self._problems.say(
+                path + ("adoption", "for"),
+                "no period: enforce applies at once and stays",
+                describe(adoption["for"]),
+            )
         rules = control.get("rules") or []
         for number, rule in enumerate(rules):
             if isinstance(rule, dict):
@@ -330,8 +417,10 @@ class _Relations:
         when = rule.get("when")
         if when == {}:
             self._problems.say(path + ("when",), "location, account_type or both", "an empty map")
-        for key, part, what in (("location", "locations", "a location"),
-                                ("account_type", "account_types", "an account type")):
+        for key, part, what in (
+            ("location", "locations", "a location"),
+            ("account_type", "account_types", "an account type"),
+        ):
             for value in (when or {}).get(key) or []:
                 self._check_declared(path + ("when", key), value, part, what)
         if not {"mode", "options", "clause"} & set(rule):
@@ -349,12 +438,16 @@ class _Relations:
                 return
             mine = {
                 (location, account_type)
-                for location in when.get("location", locations) for account_type in when.get("account_type", types)
+                for location in when.get("location", locations)
+                for account_type in when.get("account_type", types)
             }
             if mine and mine <= taken:
-                self._problems.say(path + ("rules", number), "a rule that can match",
-                                   "a rule never reached: earlier rules match all its cases",
-                                   "The first rule that matches wins: move it up or remove it.")
+                self._problems.say(
+                    path + ("rules", number),
+                    "a rule that can match",
+                    "a rule never reached: earlier rules match all its cases",
+                    "The first rule that matches wins: move it up or remove it.",
+                )
             taken |= mine
 
     def _check_exemption(self, path, exemption):
@@ -362,15 +455,21 @@ class _Relations:
         if exemption.get("allowed") is False:
             for key in ("max_duration", "approver"):
                 if key in exemption:
-                    self._problems.say(path + (key,), "no %s, as allowed is false" % key, describe(exemption[key]))
+                    self._problems.say(
+                        path + (key,), "no %s, as allowed is false" % key, describe(exemption[key])
+                    )
 
     def _check_violation(self, path, violation):
         self._check_clause(path, violation)
         for number, fee in enumerate(violation.get("fees") or []):
             self._check_declared(path + ("fees", number), fee, "fees", "a fee")
         if violation.get("fault") == "none" and violation.get("fees"):
-            self._problems.say(path + ("fees",), "no fees, as fault is none", describe(violation["fees"]),
-                               "Someone without fault is never charged.")
+            self._problems.say(
+                path + ("fees",),
+                "no fees, as fault is none",
+                describe(violation["fees"]),
+                "Someone without fault is never charged.",
+            )
         self._check_declared(path + ("notice",), violation.get("notice"), "notices", "a notice")
         for number, step in enumerate(violation.get("ladder") or []):
             if isinstance(step, dict):
@@ -381,17 +480,25 @@ class _Relations:
         self._check_declared(path + ("notice",), step.get("notice"), "notices", "a notice")
         after = step.get("after") or {}
         if "times" in after and after.get("condition") != "repeated":
-            self._problems.say(path + ("after", "times"), "times only with condition repeated",
-                               "condition %s" % after.get("condition"))
+            self._problems.say(
+                path + ("after", "times"),
+                "times only with condition repeated",
+                "condition %s" % after.get("condition"),
+            )
         if "any_of" not in step:
             if "enforcement" not in step:
-                self._problems.say(path + ("enforcement",), "%s; or any_of" % one_of(ENFORCEMENTS), "no such key")
+                self._problems.say(
+                    path + ("enforcement",), "%s; or any_of" % one_of(ENFORCEMENTS), "no such key"
+                )
             self._check_measure(path, step, step.get("mode"))
             return
         for key in ("enforcement", "duration", "until", "review", "options"):
             if key in step:
-                self._problems.say(path + (key,), "either any_of or %s; with any_of each alternative has its own" % key,
-                                   "both")
+                self._problems.say(
+                    path + (key,),
+                    "either any_of or %s; with any_of each alternative has its own" % key,
+                    "both",
+                )
         for number, alternative in enumerate(step["any_of"]):
             if isinstance(alternative, dict):
                 self._check_measure(path + ("any_of", number), alternative, step.get("mode"))
@@ -401,14 +508,21 @@ class _Relations:
         if "duration" in measure and "until" in measure:
             self._problems.say(path + ("until",), "duration or until", "both")
         if measure.get("until") == "remedied" and "review" not in measure:
-            self._problems.say(path + ("review",), "when an enforcement that lasts until remedied is looked at again "
-                               "(a duration)", "no such key")
+            self._problems.say(
+                path + ("review",),
+                "when an enforcement that lasts until remedied is looked at again (a duration)",
+                "no such key",
+            )
         if "review" in measure and "until" not in measure:
             self._problems.say(path + ("review",), "review only together with until", "no until")
         if kind == "terminate":
             if mode != "propose":
-                self._problems.add(path + ("enforcement",), "mode propose for terminate, which nothing can undo", kind,
-                                   "Set mode: propose on the step.")
+                self._problems.add(
+                    path + ("enforcement",),
+                    "mode propose for terminate, which nothing can undo",
+                    kind,
+                    "Set mode: propose on the step.",
+                )
             for key in ("duration", "until", "review"):
                 if key in measure:
                     self._problems.say(path + (key,), "no end for terminate", describe(measure[key]))
@@ -423,8 +537,10 @@ class _Relations:
         """(seconds, key path in words) of the tightest maximum for a kind."""
         limits = []
         own = self._document.get("enforcements", {}).get(kind) or {}
-        for holder, name in ((own, "enforcements.%s.max_duration" % kind),
-                             (self._document.get("guardrails") or {}, "guardrails.max_duration")):
+        for holder, name in (
+            (own, "enforcements.%s.max_duration" % kind),
+            (self._document.get("guardrails") or {}, "guardrails.max_duration"),
+        ):
             seconds = seconds_or_none(holder.get("max_duration"))
             if seconds is not None:
                 limits.append((seconds, "%s (%s)" % (name, holder["max_duration"])))
@@ -441,15 +557,22 @@ class _Relations:
         limit = (self._document.get("guardrails") or {}).get("max_duration")
         own, most = seconds_or_none(enforcement.get("max_duration")), seconds_or_none(limit)
         if own is not None and most is not None and own > most:
-            self._problems.add(path + ("max_duration",), "at most guardrails.max_duration (%s)" % limit,
-                               enforcement["max_duration"])
+            self._problems.add(
+                path + ("max_duration",),
+                "at most guardrails.max_duration (%s)" % limit,
+                enforcement["max_duration"],
+            )
 
     def _check_fee(self, path, fee):
         self._check_clause(path, fee)
         if "amount" in fee and "maximum" in fee and Decimal(fee["maximum"]) < Decimal(fee["amount"]):
-            self._problems.add(path + ("maximum",), "at least the amount (%s)" % fee["amount"], fee["maximum"])
+            self._problems.add(
+                path + ("maximum",), "at least the amount (%s)" % fee["amount"], fee["maximum"]
+            )
         if "rounding" in fee and fee.get("per") == "once":
-            self._problems.say(path + ("rounding",), "rounding only with a unit (per)", describe(fee["rounding"]))
+            self._problems.say(
+                path + ("rounding",), "rounding only with a unit (per)", describe(fee["rounding"])
+            )
 
     def _check_notice(self, path, notice):
         self._check_clause(path, notice)

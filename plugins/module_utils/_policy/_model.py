@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a policy says about one service, violation, enforcement or exemption. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -19,22 +20,26 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     NETWORKS,
 )
 
-ControlSetting = namedtuple("ControlSetting", "control mode options clause reason adoption_mode adoption_seconds")
+ControlSetting = namedtuple(
+    "ControlSetting", "control mode options clause reason adoption_mode adoption_seconds"
+)
 ControlSetting.__doc__ = """What a control is for one location and account type.
 
-mode: off|observe|enforce; options: dict, not to be changed; clause: number or None when off; reason: which part of
-the policy says so; adoption_mode: observe|enforce, what guests that were there before adoption get;
+mode: off|observe|enforce; options: dict, not to be changed; clause: number, or None when off; reason: which
+part of the policy says so; adoption_mode: observe|enforce, what guests that were there before adoption get;
 adoption_seconds: how long that lasts, None when adoption_mode is enforce.
 """
 
 ExemptionTerms = namedtuple("ExemptionTerms", "control allowed max_seconds requires approver clause reason")
-ExemptionTerms.__doc__ = "Whether and how a control may be relaxed for one service. max_seconds None: no limit."
+ExemptionTerms.__doc__ = (
+    "Whether and how a control may be relaxed for one service. max_seconds None: no limit."
+)
 
 EnforcementTerms = namedtuple("EnforcementTerms", "kind options default_seconds max_seconds max_rule")
 EnforcementTerms.__doc__ = """How an enforcement is done.
 
-options: dict with defaults; default_seconds None: the policy has no default; max_seconds: the tightest limit, and
-max_rule the key that sets it.
+options: dict with defaults; default_seconds None: the policy has no default; max_seconds: the tightest limit,
+and max_rule the key that sets it.
 """
 
 Violation = namedtuple("Violation", "name clause fault summary fees notice ladder")
@@ -43,20 +48,24 @@ Violation.__doc__ = "A violation and its ladder of LadderStep, in order."
 LadderStep = namedtuple("LadderStep", "alternatives unless after mode clause notice")
 LadderStep.__doc__ = """One step: any one of its alternatives (Measure).
 
-unless: add-ons that spare it; after: None or a dict condition, seconds, times; mode: act|propose; clause: its own or
-the violation's; notice: its own or the violation's, or None.
+unless: add-ons that spare it; after: None or a dict condition, seconds, times; mode: act|propose; clause: its
+own or the violation's; notice: its own or the violation's, or None.
 """
 
 Measure = namedtuple("Measure", "enforcement until seconds review_seconds options")
 Measure.__doc__ = """An enforcement as a ladder sets it.
 
-until: time|remedied|decision; seconds only with time; review_seconds: when it is looked at again; options: what this
-step sets, over the policy's own options of that enforcement.
+until: time|remedied|decision; seconds only with time; review_seconds: when it is looked at again; options: what
+this step sets, over the policy's own options of that enforcement.
 """
 
 Guardrails = namedtuple(
-    "Guardrails", "protected max_services_per_run max_seconds max_duration catalogue_shrink_percent terminate_persons")
-Guardrails.__doc__ = "Limits on what a run may do. protected: prefixes as text; max_duration: the text as written."
+    "Guardrails",
+    "protected max_services_per_run max_seconds max_duration catalogue_shrink_percent terminate_persons",
+)
+Guardrails.__doc__ = (
+    "Limits on what a run may do. protected: prefixes as text; max_duration: the text as written."
+)
 
 
 class Policy:
@@ -93,7 +102,7 @@ class Policy:
         return "<Policy %s>" % self.key
 
     def control(self, name, location, account_type):
-        """What a control is for a service at a location with an account type; the first rule that matches wins.
+        """What a control is for a service at a location with an account type; the first match wins.
 
         A known control that the policy says nothing of is off.
 
@@ -107,7 +116,7 @@ class Policy:
         return setting
 
     def unknown_port(self, control, location):
-        """What a control is for a guest port no service is known for: rules by account type don't apply to it.
+        """What a control is for a guest port of no known service: rules by account type don't apply to it.
 
         :raises PolicyError: unknown control or location
         """
@@ -118,14 +127,20 @@ class Policy:
         return setting
 
     def violation(self, name):
-        """A violation with its ladder. :raises PolicyError: the policy has none of this name; lists those it has."""
+        """A violation with its ladder. :raises PolicyError: none of this name; lists those it has."""
         known = self.document["violations"]
         if name not in known:
             raise self._no_such("violation", name, known)
         violation = known[name]
         return Violation(
-            name, violation["clause"], violation["fault"], violation.get("summary"), tuple(violation["fees"]),
-            violation.get("notice"), tuple(self._step(step, violation) for step in violation["ladder"]))
+            name,
+            violation["clause"],
+            violation["fault"],
+            violation.get("summary"),
+            tuple(violation["fees"]),
+            violation.get("notice"),
+            tuple(self._step(step, violation) for step in violation["ladder"]),
+        )
 
     def measure(self, violation, kind):
         """The first measure of an enforcement kind on a violation's ladder, or None when the ladder has none.
@@ -140,11 +155,12 @@ class Policy:
         return None
 
     def enforcement(self, kind):
-        """How an enforcement is done. :raises PolicyError: no such kind of enforcement; lists the known ones."""
+        """How an enforcement is done. :raises PolicyError: no such kind; lists the known ones."""
         self._check_kind(kind)
         terms = self._terms_as_written(kind)
         options = {
-            key: value for key, value in terms.items() if key not in ("default_duration", "max_duration")}
+            key: value for key, value in terms.items() if key not in ("default_duration", "max_duration")
+        }
         longest, rule = self.guardrails.max_seconds, "guardrails.max_duration"
         own = seconds_or_none(terms.get("max_duration"))
         if own is not None and own <= longest:
@@ -159,11 +175,18 @@ class Policy:
         self._check_control(control)
         terms = self.document["exemptions"].get(control)
         if terms is None:
-            return ExemptionTerms(control, False, None, (), None, None,
-                                  "policy %s has no exemptions.%s" % (self.key, control))
+            return ExemptionTerms(
+                control, False, None, (), None, None, "policy %s has no exemptions.%s" % (self.key, control)
+            )
         return ExemptionTerms(
-            control, terms["allowed"], seconds_or_none(terms.get("max_duration")), tuple(terms["requires"]),
-            terms.get("approver"), terms.get("clause"), "policy %s, exemptions.%s" % (self.key, control))
+            control,
+            terms["allowed"],
+            seconds_or_none(terms.get("max_duration")),
+            tuple(terms["requires"]),
+            terms.get("approver"),
+            terms.get("clause"),
+            "policy %s, exemptions.%s" % (self.key, control),
+        )
 
     def networks(self, name):
         """The prefixes of a named network, as text; none overlaps another.
@@ -174,17 +197,24 @@ class Policy:
             raise self._no_such("network", name, NETWORKS)
         prefixes = [ipaddress.ip_network(prefix) for prefix in self.document["networks"][name]]
         return [
-            str(prefix) for version in (4, 6)
-            for prefix in ipaddress.collapse_addresses(one for one in prefixes if one.version == version)]
+            str(prefix)
+            for version in (4, 6)
+            for prefix in ipaddress.collapse_addresses(one for one in prefixes if one.version == version)
+        ]
 
     def rescue_prefixes(self):
         """The prefixes that still reach a quarantined guest."""
-        prefixes = {prefix for name in self.enforcement("quarantine").options["rescue"]
-                    for prefix in self.networks(name)}
+        prefixes = {
+            prefix
+            for name in self.enforcement("quarantine").options["rescue"]
+            for prefix in self.networks(name)
+        }
         networks = [ipaddress.ip_network(prefix) for prefix in prefixes]
         return [
-            str(prefix) for version in (4, 6)
-            for prefix in ipaddress.collapse_addresses(one for one in networks if one.version == version)]
+            str(prefix)
+            for version in (4, 6)
+            for prefix in ipaddress.collapse_addresses(one for one in networks if one.version == version)
+        ]
 
     def clause_summary(self, clause):
         """What a clause says, in the policy's words, or None for a clause it doesn't list."""
@@ -212,19 +242,24 @@ class Policy:
         return terms
 
     def _setting(self, name, location, account_type):
-        """The setting for a location and an account type; None stands for an unknown one, which no rule names."""
+        """The setting for a location and an account type; None is an unknown one, which no rule names."""
         self._check_control(name)
         if location not in self.locations:
             raise self._no_such("location", location, self.locations, "Declare it under locations.")
         control = self.document["controls"].get(name)
         if control is None:
-            return ControlSetting(name, "off", {}, None, "policy %s says nothing of %s" % (self.key, name),
-                                  "observe", None)
+            return ControlSetting(
+                name, "off", {}, None, "policy %s says nothing of %s" % (self.key, name), "observe", None
+            )
         adoption = control["adoption"]
-        adoption_seconds = seconds_or_none(adoption.get("for", "7d")) if adoption["mode"] == "observe" else None
+        adoption_seconds = (
+            seconds_or_none(adoption.get("for", "7d")) if adoption["mode"] == "observe" else None
+        )
         options, mode, clause = dict(control["options"]), control["mode"], control.get("clause")
         subject = "location %s, %s" % (
-            location, "account type unknown" if account_type is None else "account type %s" % account_type)
+            location,
+            "account type unknown" if account_type is None else "account type %s" % account_type,
+        )
         reason = "policy %s, controls.%s (no rule for %s)" % (self.key, name, subject)
         if not control["rules"]:
             reason = "policy %s, controls.%s" % (self.key, name)
@@ -243,12 +278,19 @@ class Policy:
     def _step(self, step, violation):
         after = step.get("after")
         if after is not None:
-            after = {"condition": after["condition"], "seconds": seconds_or_none(after.get("for")),
-                     "times": after.get("times")}
+            after = {
+                "condition": after["condition"],
+                "seconds": seconds_or_none(after.get("for")),
+                "times": after.get("times"),
+            }
         return LadderStep(
             tuple(self._measure(measure) for measure in step.get("any_of", (step,))),
-            tuple(step.get("unless", ())), after, step["mode"], step.get("clause", violation["clause"]),
-            step.get("notice", violation.get("notice")))
+            tuple(step.get("unless", ())),
+            after,
+            step["mode"],
+            step.get("clause", violation["clause"]),
+            step.get("notice", violation.get("notice")),
+        )
 
     def _measure(self, measure):
         kind = measure["enforcement"]
@@ -257,7 +299,9 @@ class Policy:
         if until is None:
             seconds = None if kind == "terminate" else self.enforcement(kind).default_seconds
             until = "decision" if seconds is None else "time"
-        return Measure(kind, until, seconds, seconds_or_none(measure.get("review")), dict(measure.get("options", {})))
+        return Measure(
+            kind, until, seconds, seconds_or_none(measure.get("review")), dict(measure.get("options", {}))
+        )
 
     def _check_control(self, name):
         if name not in CONTROLS:
@@ -269,18 +313,26 @@ class Policy:
 
     def _check_account_type(self, account_type):
         if account_type not in self.account_types:
-            raise self._no_such("account type", account_type, self.account_types, "Declare it under account_types.")
+            raise self._no_such(
+                "account type", account_type, self.account_types, "Declare it under account_types."
+            )
 
     def _no_such(self, what, value, known, remedy=None):
         known = sorted(known)
         close = did_you_mean(value, known)
         return PolicyError(
             "policy %s has no %s %r. It has: %s." % (self.key, what, value, ", ".join(known) or "none"),
-            target=what, remedy=" ".join(text for text in (close, remedy) if text) or "Use one of these.")
+            target=what,
+            remedy=" ".join(text for text in (close, remedy) if text) or "Use one of these.",
+        )
 
 
 def _guardrails(document):
     return Guardrails(
-        tuple(document["protected"]), document["max_services_per_run"], seconds_or_none(document["max_duration"]),
-        document["max_duration"], int(document["catalogue_shrink_limit"].rstrip("%")),
-        document["terminate"]["persons"])
+        tuple(document["protected"]),
+        document["max_services_per_run"],
+        seconds_or_none(document["max_duration"]),
+        document["max_duration"],
+        int(document["catalogue_shrink_limit"].rstrip("%")),
+        document["terminate"]["persons"],
+    )

@@ -1,10 +1,11 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small declarative schema: what a value must look like, read into its canonical form. PRIVATE to the collection.
+"""A small declarative schema: what values must look like, and their canonical form. PRIVATE to the collection.
 
 A kind reads one value at a path and returns its canonical form; what is wrong is reported to `problems`, and
 reading goes on, so that one pass finds everything that is wrong. A value that could not be read is `INVALID`.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -91,7 +92,8 @@ def _yaml_hint(value):
     """What YAML may have made of an unquoted word."""
     if value is True or value is False:
         return "Unquoted %s are booleans to many YAML readers: put the word in quotes." % (
-            "yes, on and true" if value else "no, off and false")
+            "yes, on and true" if value else "no, off and false"
+        )
     if isinstance(value, (int, float)):
         return "Put it in quotes."
     return None
@@ -122,7 +124,8 @@ class Version(Text):
 
     def __init__(self):
         super().__init__(
-            "a version: letters, digits, dots, dashes (1, 2026-05, 1.10)", r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+            "a version: letters, digits, dots, dashes (1, 2026-05, 1.10)", r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+        )
 
     def read(self, value, path, problems):
         if isinstance(value, int) and not isinstance(value, bool):
@@ -177,7 +180,11 @@ class Integer:
         self.expected = expected or "a whole number from %d to %d" % (lowest, highest)
 
     def read(self, value, path, problems):
-        if isinstance(value, bool) or not isinstance(value, int) or not self._lowest <= value <= self._highest:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not self._lowest <= value <= self._highest
+        ):
             hint = "Write it without quotes." if isinstance(value, str) and value.isdecimal() else None
             return problems.add(path, self.expected, value, hint)
         return value
@@ -193,7 +200,12 @@ class Duration:
             parse_duration(value)
         except InputError:
             hint = None
-            if isinstance(value, int) and not isinstance(value, bool) or isinstance(value, str) and value.isdecimal():
+            if (
+                isinstance(value, int)
+                and not isinstance(value, bool)
+                or isinstance(value, str)
+                and value.isdecimal()
+            ):
                 hint = "Did you mean %sm, %sh or %sd?" % (value, value, value)
             return problems.add(path, self.expected, value, hint)
         return value
@@ -254,7 +266,11 @@ class Prefix:
             return problems.add(path, self.expected, value)
         if network.network_address != ipaddress.ip_address(value.partition("/")[0]):
             return problems.add(path, "a prefix without host bits", value, "Did you mean %s?" % network)
-        if network.version == 6 and network.network_address.ipv4_mapped is not None and network.prefixlen >= 96:
+        if (
+            network.version == 6
+            and network.network_address.ipv4_mapped is not None
+            and network.prefixlen >= 96
+        ):
             return problems.add(path, self.expected, value, "Write an IPv4 address as an IPv4 address.")
         widest = self._widest[0 if network.version == 4 else 1]
         if network.prefixlen < widest:
@@ -305,7 +321,11 @@ class AnyMap:
     expected = "a map"
 
     def read(self, value, path, problems):
-        return dict(value) if isinstance(value, dict) else problems.add(path, self.expected, value, _yaml_hint(value))
+        return (
+            dict(value)
+            if isinstance(value, dict)
+            else problems.add(path, self.expected, value, _yaml_hint(value))
+        )
 
 
 class Map:
@@ -323,8 +343,12 @@ class Map:
         for key in value:
             if key not in self.fields:
                 hint = did_you_mean(key, self.fields)
-                problems.say(path + (str(key),), "a key that exists here (%s)" % ", ".join(self.fields),
-                             "the unknown key '%s'" % _shortened(str(key)), hint)
+                problems.say(
+                    path + (str(key),),
+                    "a key that exists here (%s)" % ", ".join(self.fields),
+                    "the unknown key '%s'" % _shortened(str(key)),
+                    hint,
+                )
         for key, field in self.fields.items():
             if key in value:
                 read = field.kind.read(value[key], path + (key,), problems)
@@ -359,12 +383,19 @@ class Named:
                 problems.say(path + (str(key),), "a %s as text" % self._what, describe(key), _yaml_hint(key))
                 continue
             if self._names is not None and key not in self._names:
-                problems.say(path + (key,), "a known %s (%s)" % (self._what, ", ".join(self._names)),
-                             "the unknown %s '%s'" % (self._what, _shortened(key)), did_you_mean(key, self._names))
+                problems.say(
+                    path + (key,),
+                    "a known %s (%s)" % (self._what, ", ".join(self._names)),
+                    "the unknown %s '%s'" % (self._what, _shortened(key)),
+                    did_you_mean(key, self._names),
+                )
                 continue
             if self._names is None and not self._pattern.fullmatch(key):
-                problems.say(path + (key,), "a %s like %s" % (self._what, self._pattern.pattern),
-                             "the key '%s'" % _shortened(key))
+                problems.say(
+                    path + (key,),
+                    "a %s like %s" % (self._what, self._pattern.pattern),
+                    "the key '%s'" % _shortened(key),
+                )
                 continue
             read = self.named_kinds.get(key, self.kind).read(item, path + (key,), problems)
             if read is not INVALID:

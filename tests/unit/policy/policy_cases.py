@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A policy document for tests, and ways to change one thing in it."""
+
 from __future__ import annotations
 
 import copy

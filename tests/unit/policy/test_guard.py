@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """No protected, foreign or shared address gets past the guard, in either family."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -22,10 +23,20 @@ PROVIDER = ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"]
 
 
 def service(addresses=(), prefixes=(), shared=(), floating=()):
-    return {"id": "vps-1", "nics": [{
-        "mac": "52:54:00:00:00:01", "addresses": list(addresses), "prefixes": list(prefixes),
-        "shared": [{"address": address, "protocol": "tcp", "ports": [[1000, 1009]]} for address in shared],
-        "floating": list(floating)}]}
+    return {
+        "id": "vps-1",
+        "nics": [
+            {
+                "mac": "52:54:00:00:00:01",
+                "addresses": list(addresses),
+                "prefixes": list(prefixes),
+                "shared": [
+                    {"address": address, "protocol": "tcp", "ports": [[1000, 1009]]} for address in shared
+                ],
+                "floating": list(floating),
+            }
+        ],
+    }
 
 
 def refusal(*args, **kwargs):
@@ -39,48 +50,78 @@ def networks(version):
     bits = 32 if version == 4 else 128
     cls = ipaddress.IPv4Network if version == 4 else ipaddress.IPv6Network
     # Near the provider's prefixes half of the time, or chance would never meet them.
-    bases = [int(ipaddress.ip_network(text).network_address) for text in PROVIDER if (":" in text) == (version == 6)]
+    bases = [
+        int(ipaddress.ip_network(text).network_address)
+        for text in PROVIDER
+        if (":" in text) == (version == 6)
+    ]
     near = st.builds(lambda base, low: base + low, st.sampled_from(bases), st.integers(0, 1023))
     return st.builds(
         lambda number, length: cls((number >> (bits - length) << (bits - length), length)),
-        near | st.integers(0, 2 ** bits - 1), st.integers(0, bits))
+        near | st.integers(0, 2**bits - 1),
+        st.integers(0, bits),
+    )
 
 
 any_network = networks(4) | networks(6)
 everything = st.sampled_from([ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")])
 
 
-@given(st.lists(any_network | everything, max_size=3), st.lists(any_network | everything, max_size=3),
-       st.lists(any_network, max_size=2), st.sampled_from(["suspend", "quarantine", "null_route"]))
+@given(
+    st.lists(any_network | everything, max_size=3),
+    st.lists(any_network | everything, max_size=3),
+    st.lists(any_network, max_size=2),
+    st.sampled_from(["suspend", "quarantine", "null_route"]),
+)
 def test_whatever_is_let_through_is_the_providers_own_and_not_protected(own, protected, nodes, kind):
     document = changed(("guardrails", "protected"), [str(network) for network in protected])
     document["networks"] = {}
     policy = Policy.from_document(document)
     try:
         acted_on = check_enforcement(
-            policy, service(prefixes=map(str, own)), PROVIDER, kind, [str(network) for network in nodes])
+            policy, service(prefixes=map(str, own)), PROVIDER, kind, [str(network) for network in nodes]
+        )
     except GuardError:
         return
     assert set(acted_on) == {str(network) for network in own}
     forbidden = [*protected, *nodes]
     for text in acted_on:
         network = ipaddress.ip_network(text)
-        assert any(network.version == ipaddress.ip_network(prefix).version
-                   and network.subnet_of(ipaddress.ip_network(prefix)) for prefix in PROVIDER)
+        assert any(
+            network.version == ipaddress.ip_network(prefix).version
+            and network.subnet_of(ipaddress.ip_network(prefix))
+            for prefix in PROVIDER
+        )
         assert not any(network.version == other.version and network.overlaps(other) for other in forbidden)
 
 
 @given(st.sampled_from(["192.0.2.77", "192.0.2.64/26", "2001:db8:7::/48", "2001:db8:9::1"]), st.data())
 def test_a_service_of_the_providers_that_touches_nothing_protected_is_let_through(own, data):
-    elsewhere = data.draw(st.lists(st.sampled_from(
-        ["203.0.113.0/24", "192.0.2.1", "192.0.2.0/26", "2001:db8::/64", "fd00::/8"]), max_size=3))
+    elsewhere = data.draw(
+        st.lists(
+            st.sampled_from(["203.0.113.0/24", "192.0.2.1", "192.0.2.0/26", "2001:db8::/64", "fd00::/8"]),
+            max_size=3,
+        )
+    )
     policy = Policy.from_document(changed(("guardrails", "protected"), elsewhere))
-    assert check_enforcement(policy, service([own] if "/" not in own else [], [own] if "/" in own else []), PROVIDER,
-                             "suspend") == [str(ipaddress.ip_network(own))]
+    assert check_enforcement(
+        policy, service([own] if "/" not in own else [], [own] if "/" in own else []), PROVIDER, "suspend"
+    ) == [str(ipaddress.ip_network(own))]
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "192.0.0.0/16", "2001:d00::/24", "8.8.8.8",
-                                     "fe80::1", "::ffff:192.0.2.7"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.0.0.0/0",
+        "::/0",
+        "0.0.0.0/1",
+        "192.0.0.0/16",
+        "2001:d00::/24",
+        "8.8.8.8",
+        "fe80::1",
+        "::ffff:192.0.2.7",
+    ],
+)
 @pytest.mark.parametrize("key", ["addresses", "prefixes", "floating"])
 def test_a_foreign_address_is_refused_wherever_the_service_lists_it(address, key):
     error = refusal(HOUSE, service(**{key: [address]}), PROVIDER, "suspend")
@@ -89,16 +130,19 @@ def test_a_foreign_address_is_refused_wherever_the_service_lists_it(address, key
     assert "vps-1" in str(error)
 
 
-@pytest.mark.parametrize(("own", "rule"), [
-    ({"addresses": ["192.0.2.1"]}, "guardrails.protected"),
-    ({"prefixes": ["192.0.2.0/28"]}, "guardrails.protected"),
-    ({"prefixes": ["2001:db8::/64"]}, "guardrails.protected"),
-    ({"floating": ["2001:db8::1"]}, "guardrails.protected"),
-    ({"addresses": ["192.0.2.25"]}, "networks.smarthosts"),
-    ({"prefixes": ["198.51.100.0/24"]}, "networks.rescue"),
-    ({"addresses": ["192.0.2.9"]}, "the addresses of the nodes"),
-    ({"prefixes": ["2001:db8:9::/64"]}, "the addresses of the nodes"),
-])
+@pytest.mark.parametrize(
+    ("own", "rule"),
+    [
+        ({"addresses": ["192.0.2.1"]}, "guardrails.protected"),
+        ({"prefixes": ["192.0.2.0/28"]}, "guardrails.protected"),
+        ({"prefixes": ["2001:db8::/64"]}, "guardrails.protected"),
+        ({"floating": ["2001:db8::1"]}, "guardrails.protected"),
+        ({"addresses": ["192.0.2.25"]}, "networks.smarthosts"),
+        ({"prefixes": ["198.51.100.0/24"]}, "networks.rescue"),
+        ({"addresses": ["192.0.2.9"]}, "the addresses of the nodes"),
+        ({"prefixes": ["2001:db8:9::/64"]}, "the addresses of the nodes"),
+    ],
+)
 def test_a_protected_address_is_refused_and_the_rule_named(own, rule):
     error = refusal(HOUSE, service(**own), PROVIDER, "suspend", ["192.0.2.9", "2001:db8:9::9"])
     assert error.code == "guard_protected_address"
@@ -109,15 +153,22 @@ def test_adjacent_prefixes_of_the_provider_count_as_one():
     halves = ["192.0.2.0/25", "192.0.2.128/25"]
     policy = Policy.from_document(changed(("guardrails", "protected"), []))
     policy.document["networks"]["smarthosts"] = []
-    assert check_enforcement(policy, service(prefixes=["192.0.2.0/24"]), halves, "suspend") == ["192.0.2.0/24"]
+    assert check_enforcement(policy, service(prefixes=["192.0.2.0/24"]), halves, "suspend") == [
+        "192.0.2.0/24"
+    ]
 
 
 @pytest.mark.parametrize("prefixes", [[], ["0.0.0.0/0"], ["192.0.2.0/24", "::/0"], ["nonsense"], [1]])
 def test_a_list_of_provider_prefixes_that_tells_nothing_is_refused(prefixes):
-    assert refusal(HOUSE, service(["192.0.2.7"]), prefixes, "suspend").code in ("guard_no_prefixes", "guard_bad_prefix")
+    assert refusal(HOUSE, service(["192.0.2.7"]), prefixes, "suspend").code in (
+        "guard_no_prefixes",
+        "guard_bad_prefix",
+    )
 
 
-@pytest.mark.parametrize("address", ["", "192.0.2", "192.0.2.7; reboot", "{{ x }}", None, 3221225985, "192.0.2.7/24"])
+@pytest.mark.parametrize(
+    "address", ["", "192.0.2", "192.0.2.7; reboot", "{{ x }}", None, 3221225985, "192.0.2.7/24"]
+)
 def test_what_is_no_address_is_refused(address):
     assert refusal(HOUSE, service([address]), PROVIDER, "suspend").code == "guard_bad_address"
 
@@ -135,13 +186,16 @@ def test_a_shared_address_is_left_out_for_the_guest_and_refused_as_a_target():
 
 @pytest.mark.parametrize("target", ["192.0.2.0/24", "192.0.2.8", "2001:db8::/32", "0.0.0.0/0", "::/0"])
 def test_a_target_beyond_the_services_own_is_refused(target):
-    error = refusal(HOUSE, service(["192.0.2.7"], ["2001:db8:7::/48"]), PROVIDER, "null_route", targets=[target])
+    error = refusal(
+        HOUSE, service(["192.0.2.7"], ["2001:db8:7::/48"]), PROVIDER, "null_route", targets=[target]
+    )
     assert error.code == "guard_wider_than_assigned"
 
 
 def test_a_narrower_target_is_taken():
-    assert check_enforcement(HOUSE, service(prefixes=["2001:db8:7::/48"]), PROVIDER, "null_route",
-                             targets=["2001:db8:7::1"]) == ["2001:db8:7::1/128"]
+    assert check_enforcement(
+        HOUSE, service(prefixes=["2001:db8:7::/48"]), PROVIDER, "null_route", targets=["2001:db8:7::1"]
+    ) == ["2001:db8:7::1/128"]
 
 
 def test_an_unknown_enforcement_is_refused():
@@ -167,7 +221,9 @@ def test_a_duration_is_held_to_the_tightest_limit():
     check_duration(HOUSE, "suspend", None)
     check_duration(HOUSE, "suspend", 10 * 86400)
     check_duration(HOUSE, "quarantine", 30 * 86400)
-    with pytest.raises(GuardError, match=r"at most 240h \(policy house@3, enforcements.suspend.max_duration\)"):
+    with pytest.raises(
+        GuardError, match=r"at most 240h \(policy house@3, enforcements.suspend.max_duration\)"
+    ):
         check_duration(HOUSE, "suspend", 10 * 86400 + 60)
     with pytest.raises(GuardError, match=r"guardrails.max_duration"):
         check_duration(HOUSE, "quarantine", 30 * 86400 + 60)

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Policy files: what is shipped, what YAML may not do, how `extends` merges, and where errors point."""
+
 from __future__ import annotations
 
 import errno
@@ -50,6 +51,7 @@ def write(tmp_path):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return path
+
     return _write
 
 
@@ -90,7 +92,9 @@ def test_xtom_is_as_its_text_says():
     attacked = policy.violation("attack_target")
     assert (attacked.clause, attacked.fault) == ("xtom.32", "none")
     assert [(step.alternatives[0].enforcement, step.mode, step.clause) for step in attacked.ladder] == [
-        ("suspend", "act", "xtom.32"), ("terminate", "propose", "xtom.26")]
+        ("suspend", "act", "xtom.32"),
+        ("terminate", "propose", "xtom.26"),
+    ]
     assert policy.violation("blacklisting").fees == ("delisting", "delisting_hour")
     assert (policy.fee("delisting")["amount"], policy.fee("delisting_hour")["per"]) == ("50.00", "hour")
     # What the text doesn't regulate is not in force.
@@ -109,8 +113,13 @@ def test_the_example_extends_default_and_its_rules_differ_by_location():
 
 
 def test_yaml_surprises_are_taken_out(write):
-    policy = load_policy(write("p.yml", HEAD + BODY + "    options: {ports: [25]}\n"
-                               "  mining: {mode: off}\nfees:\n  f: {amount: 50.00, currency: EUR, clause: house.1}\n"))
+    policy = load_policy(
+        write(
+            "p.yml",
+            HEAD + BODY + "    options: {ports: [25]}\n"
+            "  mining: {mode: off}\nfees:\n  f: {amount: 50.00, currency: EUR, clause: house.1}\n",
+        )
+    )
     assert policy.version == "1.10"
     assert policy.locations == {"no", "fra"}
     assert policy.control("mining", "no", "personal").mode == "off"
@@ -119,7 +128,7 @@ def test_yaml_surprises_are_taken_out(write):
 
 
 def test_templates_stay_text(write):
-    text = HEAD + BODY + "notices:\n  n: {timing: with, text: '{{ lookup(\"pipe\", \"id\") }} $(id)'}\n"
+    text = HEAD + BODY + 'notices:\n  n: {timing: with, text: \'{{ lookup("pipe", "id") }} $(id)\'}\n'
     assert load_policy(write("p.yml", text)).notice("n")["text"] == '{{ lookup("pipe", "id") }} $(id)'
 
 
@@ -137,25 +146,28 @@ def test_letters_beyond_16_bits_are_read_from_json_escapes(write):
     assert "half of a character" in refusal(write("p.json", broken))
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    (HEAD + BODY + "name: again\n", ("p.yml:13", "'name' is there twice", "line 2")),
-    (HEAD + BODY + "    mode: off\n", ("p.yml:13", "'mode' is there twice", "line 11")),
-    (HEAD + BODY + "fees: {{ fees }}\n", ("p.yml:13", "key must be plain text", "{{ }}")),
-    (HEAD + "clauses: &c {}\nfees: *c\n", ("p.yml:7", "aliases")),
-    (HEAD + "clauses:\n  <<: {}\n", ("p.yml:7", "merge keys")),
-    (HEAD + "clauses: !vault x\n", ("p.yml:6", "!vault", "not supported")),
-    (HEAD + "clauses: !!python/object/apply:os.system [id]\n", ("p.yml:6", "not supported")),
-    (HEAD + "clauses: [\n", ("p.yml:7", "not valid YAML")),
-    (HEAD + "clauses: " + "[" * 1000, ("p.yml:6", "32 levels")),
-    ("a: 1\n--- \nb: 2\n", ("p.yml:2", "another document")),
-    ("", ("p.yml", "a map with schema", "nothing (null)")),
-    ("- 1\n", ("p.yml:1", "a map with schema", "a list of 1")),
-    ("just words\n", ("p.yml:1", "a map with schema", "just words")),
-    ("x" * (1024 * 1024 + 1), ("larger than 1 MiB",)),
-    (HEAD + BODY + "extends: house@1\n", ("p.yml:13", "extends", "neither a shipped name nor a path")),
-    (HEAD + BODY + "extends: [default]\n", ("p.yml:13", "extends", "one policy")),
-    (HEAD + BODY + "extends: nosuch\n", ("p.yml:13", "extends", "nosuch", "default, example, xtom")),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD + BODY + "name: again\n", ("p.yml:13", "'name' is there twice", "line 2")),
+        (HEAD + BODY + "    mode: off\n", ("p.yml:13", "'mode' is there twice", "line 11")),
+        (HEAD + BODY + "fees: {{ fees }}\n", ("p.yml:13", "key must be plain text", "{{ }}")),
+        (HEAD + "clauses: &c {}\nfees: *c\n", ("p.yml:7", "aliases")),
+        (HEAD + "clauses:\n  <<: {}\n", ("p.yml:7", "merge keys")),
+        (HEAD + "clauses: !vault x\n", ("p.yml:6", "!vault", "not supported")),
+        (HEAD + "clauses: !!python/object/apply:os.system [id]\n", ("p.yml:6", "not supported")),
+        (HEAD + "clauses: [\n", ("p.yml:7", "not valid YAML")),
+        (HEAD + "clauses: " + "[" * 1000, ("p.yml:6", "32 levels")),
+        ("a: 1\n--- \nb: 2\n", ("p.yml:2", "another document")),
+        ("", ("p.yml", "a map with schema", "nothing (null)")),
+        ("- 1\n", ("p.yml:1", "a map with schema", "a list of 1")),
+        ("just words\n", ("p.yml:1", "a map with schema", "just words")),
+        ("x" * (1024 * 1024 + 1), ("larger than 1 MiB",)),
+        (HEAD + BODY + "extends: house@1\n", ("p.yml:13", "extends", "neither a shipped name nor a path")),
+        (HEAD + BODY + "extends: [default]\n", ("p.yml:13", "extends", "one policy")),
+        (HEAD + BODY + "extends: nosuch\n", ("p.yml:13", "extends", "nosuch", "default, example, xtom")),
+    ],
+)
 def test_a_file_that_is_no_policy_is_refused_with_its_line(write, text, words):
     message = refusal(write("p.yml", text))
     for word in words:
@@ -193,8 +205,13 @@ def test_a_policy_that_is_not_there_is_told_with_what_is(tmp_path):
 
 
 def test_errors_name_the_line_of_each_problem(write):
-    message = refusal(write("p.yml", HEAD + BODY + "    rules:\n      - when:\n          location: far\n"
-                            "        mode: off\n    adoption: {mode: observe, for: 7}\nguardrial: {}\n"))
+    message = refusal(
+        write(
+            "p.yml",
+            HEAD + BODY + "    rules:\n      - when:\n          location: far\n"
+            "        mode: off\n    adoption: {mode: observe, for: 7}\nguardrial: {}\n",
+        )
+    )
     assert "3 problems" in message
     assert "p.yml:15: controls.smtp_outbound.rules[0].when.location: expected a location declared" in message
     assert "p.yml:17: controls.smtp_outbound.adoption.for: expected a duration" in message
@@ -202,11 +219,18 @@ def test_errors_name_the_line_of_each_problem(write):
 
 
 def test_extends_merges_maps_and_replaces_lists_and_single_values(write):
-    write("base.yml", HEAD + BODY + "    options: {ports: [25, 465]}\n"
-          "  mining: {mode: off}\nnetworks: {rescue: [192.0.2.0/28], resolvers: [192.0.2.53]}\n")
-    path = write("own.yml", "extends: ./base.yml\n" + HEAD.replace("house", "own") +
-                 "clauses: {own.1: {summary: x}}\ncontrols:\n  smtp_outbound: {options: {ports: [587]}}\n"
-                 "  mining: {mode: observe, clause: own.1}\nnetworks: {rescue: []}\nlocations: [ams]\n")
+    write(
+        "base.yml",
+        HEAD + BODY + "    options: {ports: [25, 465]}\n"
+        "  mining: {mode: off}\nnetworks: {rescue: [192.0.2.0/28], resolvers: [192.0.2.53]}\n",
+    )
+    path = write(
+        "own.yml",
+        "extends: ./base.yml\n"
+        + HEAD.replace("house", "own")
+        + "clauses: {own.1: {summary: x}}\ncontrols:\n  smtp_outbound: {options: {ports: [587]}}\n"
+        "  mining: {mode: observe, clause: own.1}\nnetworks: {rescue: []}\nlocations: [ams]\n",
+    )
     policy = load_policy(path)
     assert (policy.key, set(policy.clauses), policy.locations) == ("own@1.10", {"house.1", "own.1"}, {"ams"})
     setting = policy.control("smtp_outbound", "ams", "personal")
@@ -220,7 +244,12 @@ def test_who_a_policy_is_is_never_inherited(write):
     with pytest.raises(PolicyDocumentError) as caught:
         load_policy(write("own.yml", "extends: base.yml\n"))
     assert [problem["path"] for problem in caught.value.problems] == [
-        "schema", "name", "version", "effective", "provider"]
+        "schema",
+        "name",
+        "version",
+        "effective",
+        "provider",
+    ]
 
 
 def test_an_error_in_an_extended_file_points_there(write):

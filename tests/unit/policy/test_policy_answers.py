@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a policy answers for services, violations, enforcements and exemptions."""
+
 from __future__ import annotations
 
 import json
@@ -31,7 +32,11 @@ def documents(draw):
             when["location"] = draw(st.lists(st.sampled_from(places), min_size=1, unique=True))
         if draw(st.booleans()) or not when:
             when["account_type"] = draw(st.lists(st.sampled_from(types), min_size=1, unique=True))
-        mine = {(place, kind) for place in when.get("location", places) for kind in when.get("account_type", types)}
+        mine = {
+            (place, kind)
+            for place in when.get("location", places)
+            for kind in when.get("account_type", types)
+        }
         if mine <= taken:
             continue
         taken |= mine
@@ -57,16 +62,20 @@ def test_a_validated_document_reads_back_as_itself(document):
 
 
 @given(documents())
-def test_control_answers_for_each_declared_location_and_account_type_as_the_first_matching_rule_says(document):
+def test_control_answers_for_each_declared_location_and_account_type_as_the_first_matching_rule_says(
+    document,
+):
     policy = Policy.from_document(document)
     control = document["controls"]["smtp_outbound"]
     base_ports = control.get("options", {}).get("ports", [25])
     for location in document["locations"]:
         for account_type in document["account_types"]:
             matching = [
-                rule for rule in control["rules"]
+                rule
+                for rule in control["rules"]
                 if location in rule["when"].get("location", [location])
-                and account_type in rule["when"].get("account_type", [account_type])]
+                and account_type in rule["when"].get("account_type", [account_type])
+            ]
             setting = policy.control("smtp_outbound", location, account_type)
             rule = matching[0] if matching else {"mode": control["mode"]}
             assert setting.mode == rule["mode"]
@@ -83,8 +92,10 @@ def test_an_unknown_port_gets_what_no_account_type_changes(document):
     control = document["controls"]["smtp_outbound"]
     for location in document["locations"]:
         matching = [
-            rule for rule in control["rules"]
-            if "account_type" not in rule["when"] and location in rule["when"]["location"]]
+            rule
+            for rule in control["rules"]
+            if "account_type" not in rule["when"] and location in rule["when"]["location"]
+        ]
         setting = policy.unknown_port("smtp_outbound", location)
         assert setting.mode == (matching[0] if matching else control)["mode"]
 
@@ -93,9 +104,11 @@ def test_the_rule_that_matched_is_named():
     setting = HOUSE.control("smtp_outbound", "ams", "business")
     assert (setting.mode, setting.options, setting.clause) == ("observe", {"ports": [25]}, "house.2")
     assert setting.reason == (
-        "policy house@3, controls.smtp_outbound.rules[0] (location ams, account type business)")
+        "policy house@3, controls.smtp_outbound.rules[0] (location ams, account type business)"
+    )
     assert HOUSE.control("smtp_outbound", "ams", "personal").reason == (
-        "policy house@3, controls.smtp_outbound (no rule for location ams, account type personal)")
+        "policy house@3, controls.smtp_outbound (no rule for location ams, account type personal)"
+    )
     assert HOUSE.control("smtp_outbound", "fra", "personal").options == {"ports": [25, 587]}
 
 
@@ -117,18 +130,28 @@ def test_what_a_policy_does_not_mention_is_off_and_not_exempted():
 
 
 def test_a_setting_is_worked_out_once():
-    assert HOUSE.control("smtp_outbound", "fra", "business") is HOUSE.control("smtp_outbound", "fra", "business")
+    assert HOUSE.control("smtp_outbound", "fra", "business") is HOUSE.control(
+        "smtp_outbound", "fra", "business"
+    )
     assert HOUSE.unknown_port("smtp_outbound", "fra") is HOUSE.unknown_port("smtp_outbound", "fra")
 
 
 def test_a_ladder_is_read_with_its_ends_in_seconds():
     violation = HOUSE.violation("spam")
     assert (violation.clause, violation.fault, violation.fees, violation.notice) == (
-        "house.1", "customer", ("clean_up",), "told")
+        "house.1",
+        "customer",
+        ("clean_up",),
+        "told",
+    )
     first, second = violation.ladder
     assert first.alternatives[0]._asdict() == {
-        "enforcement": "suspend", "until": "time", "seconds": 2 * DAY, "review_seconds": None,
-        "options": {"power": "destroy"}}
+        "enforcement": "suspend",
+        "until": "time",
+        "seconds": 2 * DAY,
+        "review_seconds": None,
+        "options": {"power": "destroy"},
+    }
     assert (first.mode, first.unless, first.after, first.clause) == ("act", (), None, "house.1")
     assert [measure.enforcement for measure in second.alternatives] == ["null_route", "suspend"]
     assert (second.alternatives[1].until, second.alternatives[1].review_seconds) == ("remedied", 7 * DAY)
@@ -147,10 +170,18 @@ def test_a_step_without_an_end_takes_the_enforcements_default_or_lasts_until_dec
 def test_an_enforcement_has_options_default_and_the_tightest_limit():
     terms = HOUSE.enforcement("suspend")
     assert (terms.options, terms.default_seconds, terms.max_seconds, terms.max_rule) == (
-        {"power": "shutdown"}, DAY, 10 * DAY, "enforcements.suspend.max_duration")
+        {"power": "shutdown"},
+        DAY,
+        10 * DAY,
+        "enforcements.suspend.max_duration",
+    )
     terms = HOUSE.enforcement("quarantine")
     assert (terms.options, terms.default_seconds, terms.max_seconds, terms.max_rule) == (
-        {"rescue": ["rescue"]}, None, 30 * DAY, "guardrails.max_duration")
+        {"rescue": ["rescue"]},
+        None,
+        30 * DAY,
+        "guardrails.max_duration",
+    )
     for kind in ENFORCEMENTS:
         assert HOUSE.enforcement(kind).kind == kind
 
@@ -158,14 +189,20 @@ def test_an_enforcement_has_options_default_and_the_tightest_limit():
 def test_networks_are_canonical_prefixes_that_do_not_overlap():
     assert HOUSE.document["networks"]["smarthosts"] == ["192.0.2.25/32", "2001:db8::25/128"]
     assert HOUSE.networks("rescue") == HOUSE.rescue_prefixes() == ["198.51.100.0/28"]
-    policy = Policy.from_document(changed(
-        ("networks", "rescue"), ["192.0.2.128/25", "192.0.2.7", "2001:db8::/64", "192.0.2.0/25", "2001:DB8::1"]))
+    policy = Policy.from_document(
+        changed(
+            ("networks", "rescue"),
+            ["192.0.2.128/25", "192.0.2.7", "2001:db8::/64", "192.0.2.0/25", "2001:DB8::1"],
+        )
+    )
     assert policy.networks("rescue") == ["192.0.2.0/24", "2001:db8::/64"]
     assert HOUSE.networks("backup") == []
 
 
 def test_a_quarantine_may_be_reached_from_several_networks():
-    policy = Policy.from_document(changed(("enforcements", "quarantine"), {"rescue": ["rescue", "smarthosts"]}))
+    policy = Policy.from_document(
+        changed(("enforcements", "quarantine"), {"rescue": ["rescue", "smarthosts"]})
+    )
     assert policy.rescue_prefixes() == ["192.0.2.25/32", "198.51.100.0/28", "2001:db8::25/128"]
 
 
@@ -186,5 +223,9 @@ def test_guardrails_have_safe_defaults():
     bare = dict(DOCUMENT)
     del bare["guardrails"]
     rails = Policy.from_document(bare).guardrails
-    assert (rails.max_services_per_run, rails.max_seconds, rails.catalogue_shrink_percent, rails.terminate_persons) == (
-        5, 30 * DAY, 20, 2)
+    assert (
+        rails.max_services_per_run,
+        rails.max_seconds,
+        rails.catalogue_shrink_percent,
+        rails.terminate_persons,
+    ) == (5, 30 * DAY, 20, 2)
