@@ -389,16 +389,8 @@ def _seen(tx, enforcement_id, node, state):
 @reader
 def history(tx, service):
     """Everything the log says about a service, oldest first; `detail` is None when erased."""
-    own = {
-        row
-        for row in tx.execute(
-            sa.select(t.enforcement.c.id).where(t.enforcement.c.service == service)
-        ).scalars()
-    }
-    own |= {
-        row
-        for row in tx.execute(sa.select(t.exemption.c.id).where(t.exemption.c.service == service)).scalars()
-    }
+    own = set(tx.execute(sa.select(t.enforcement.c.id).where(t.enforcement.c.service == service)).scalars())
+    own |= set(tx.execute(sa.select(t.exemption.c.id).where(t.exemption.c.service == service)).scalars())
     cases = set(
         tx.execute(sa.select(t.enforcement.c.case_id).where(t.enforcement.c.service == service)).scalars()
     )

@@ -54,7 +54,7 @@ def snapshot(tx, node=None, release_id=None):
         "enforcements": [_enforcement(document) for document in active(tx)],
         "exemptions": exemptions_in_force(tx),
         "baselines": open_baselines(tx, node) if node is not None else [],
-        "adoptions": {service: at for service, at in adoptions},
+        "adoptions": dict(adoptions.all()),
     }
 
 

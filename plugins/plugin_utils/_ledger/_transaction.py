@@ -189,9 +189,11 @@ class Ledger:
         with self._connected(writes=True) as connection, connection.begin() as begun:
             if self._behind:
                 self._bring_up_to_date(connection, now)
-            yield Transaction(connection, now, _actor_document(actor), check)
-            if check:
-                begun.rollback()
+            try:
+                yield Transaction(connection, now, _actor_document(actor), check)
+            finally:
+                if check:
+                    begun.rollback()
 
     @contextmanager
     def read(self, now=None):
