@@ -10,6 +10,7 @@ Verbs take JSON values and return JSON values.
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import (
+    case_problem,
     close_case,
     find_case,
     open_case,
@@ -40,6 +41,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases impo
     create_release,
     current_release,
     find_release,
+    release_contents,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import (
     record_result,
@@ -50,6 +52,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._snapshot impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._status import (
     bump_epoch,
     cases,
+    known_services,
     nodes,
     status,
 )
@@ -71,6 +74,7 @@ __all__ = [
     "add_exemption",
     "adopt",
     "bump_epoch",
+    "case_problem",
     "cases",
     "close_case",
     "create_release",
@@ -84,6 +88,7 @@ __all__ = [
     "forget_node",
     "head",
     "history",
+    "known_services",
     "lift",
     "nodes",
     "open_case",
@@ -91,6 +96,7 @@ __all__ = [
     "open_ledger",
     "record_baselines",
     "record_result",
+    "release_contents",
     "replay",
     "revoke_exemption",
     "run_summary",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, UTC
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, ConflictError, InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
@@ -77,11 +77,7 @@ def open_case(
         if present:
             return dict(_matching(present, violation), already=True)
         if OWN_ID.fullmatch(case_id):
-            raise InputError(
-                "case %s does not exist, and ids of this form are given by the ledger." % case_id,
-                target="case",
-                remedy="Correct the id, or leave it out to open a new case.",
-            )
+            raise _unknown_own(case_id)
     event = tx.append(
         "case_opened",
         {
@@ -112,6 +108,28 @@ def open_case(
     document = find_case(tx, case_id)
     tx.changed("case", case_id, None, document)
     return dict(document, already=False)
+
+
+@reader
+def case_problem(tx, case_id, violation):
+    """Why `open_case` would refuse this id for this violation: an error to raise, or None."""
+    try:
+        present = find_case(tx, values.identifier(case_id, "case"))
+        if present is not None:
+            _matching(present, violation)
+        elif OWN_ID.fullmatch(case_id):
+            raise _unknown_own(case_id)
+    except AupError as exc:
+        return exc
+    return None
+
+
+def _unknown_own(case_id):
+    return InputError(
+        "case %s does not exist, and ids of this form are given by the ledger." % case_id,
+        target="case",
+        remedy="Correct the id, or leave it out to open a new case.",
+    )
 
 
 def _matching(present, violation):

@@ -98,6 +98,14 @@ def _document(row):
     }
 
 
+@reader
+def release_contents(tx, release_id):
+    """A release with what is in it: (release, {key: policy document}, catalogue document)."""
+    release = find_release(tx, release_id)
+    documents = {key: content(tx, name) for key, name in release["policies"].items()}
+    return release, documents, content(tx, release["catalogue_digest"])
+
+
 def _pack(arguments):
     return {"packed": base64.b64encode(zlib.compress(canonical(arguments), 6)).decode("ascii")}
 

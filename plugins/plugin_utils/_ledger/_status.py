@@ -29,6 +29,13 @@ def cases(tx, status="open"):
 
 
 @reader
+def known_services(tx):
+    """Ids of all services the ledger has ever met or held."""
+    met = tx.execute(sa.select(t.adoption.c.service).union(sa.select(t.enforcement.c.service)))
+    return set(met.scalars())
+
+
+@reader
 def status(tx):
     """Ledger, head, newest release, nodes, what holds which service, open exemptions, open cases."""
     return {

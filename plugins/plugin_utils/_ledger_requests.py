@@ -1,0 +1,631 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people ask of the ledger: checked, then written. PRIVATE to the collection.
+
+Every function takes a transaction and plain values, collects all that is wrong with them into one error,
+and writes only when nothing is.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import (
+    AupError,
+    CatalogueError,
+    InputError,
+    PolicyError,
+)
+from ansible_collections.hosting.aup.plugins.module_utils._guard import (
+    check_count,
+    check_duration,
+    check_enforcement,
+)
+from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
+    active,
+    add_exemption,
+    case_problem,
+    end_due,
+    expire_exemptions,
+    find_node,
+    known_services,
+    lift,
+    nodes,
+    open_case,
+    open_enforcement,
+    release_contents,
+    revoke_exemption,
+    start_run,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS
+from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
+
+
+class Problems:
+    """What is wrong with the inputs, all of it, before anything is touched."""
+
+    def __init__(self):
+        self.found = []
+
+    def add(self, message, target, remedy=None):
+        """Note one problem."""
+        self.found.append(InputError(message, target=target, remedy=remedy))
+
+    def run(self, function, *arguments, **named):
+        """The function's result, or None when it refused: then its error is noted."""
+        try:
+            return function(*arguments, **named)
+        except AupError as exc:
+            self.found.append(exc)
+            return None
+
+    def stop(self):
+        """Raise all problems as one error, if there are any."""
+        if not self.found:
+            return
+        first = self.found[0]
+        if len(self.found) == 1:
+            raise first
+        texts = list(dict.fromkeys(str(error) for error in self.found))
+        raise type(first)(
+            "%d inputs are wrong, nothing was changed:\n%s"
+            % (len(texts), "\n".join("- %s" % t for t in texts)),
+            target=first.target,
+            code=first.code,
+        )
+
+
+def service_names(value, problems):
+    """Service ids from what was given: one, a list, or several with commas between. Each once, in order."""
+    parts = value if isinstance(value, list) else [value]
+    names = []
+    for part in parts:
+        if not isinstance(part, (str, int)) or isinstance(part, bool):
+            problems.add("service %r is not a service's id." % (part,), "service")
+            continue
+        names += [name for name in str(part).replace(",", " ").split() if name]
+    if not names and not problems.found:
+        problems.add("service is missing.", "service", "Name it: -e service=<id>, or a list.")
+    return list(dict.fromkeys(names))
+
+
+class Released:
+    """Services and policies as the nodes carry them now: each service by its own nodes' present release."""
+
+    def __init__(self, tx):
+        self.tx = tx
+        self.nodes = {
+            node["name"]: node["release_id"] for node in nodes(tx) if node["release_id"] is not None
+        }
+        self._releases = {}
+        for release_id in sorted(set(self.nodes.values()), reverse=True):
+            release, policies, catalogue = release_contents(tx, release_id)
+            self._releases[release_id] = (release, policies, catalogue)
+        self._policies = {}
+
+    def any(self):
+        """Whether anything was provisioned at all.
+
+        :raises InputError: nothing was
+        """
+        if not self._releases:
+            raise InputError(
+                "no node carries a release yet.", target="ledger", remedy="Run hosting.aup.provision."
+            )
+
+    def service(self, name):
+        """(service document, release id) by the release that one of its nodes carries.
+
+        :raises InputError: unknown, or on no provisioned node
+        """
+        elsewhere = None
+        for release_id, (_release, _policies, catalogue) in self._releases.items():
+            service = catalogue["services"].get(name)
+            if service is None:
+                continue
+            if any(self.nodes.get(node) == release_id for node in service["nodes"]):
+                return service, release_id
+            elsewhere = service
+        if elsewhere is not None:
+            raise InputError(
+                "service %s lives on %s, which was not provisioned with it."
+                % (name, ", ".join(elsewhere["nodes"])),
+                target="service",
+                remedy="Run hosting.aup.provision for that node first.",
+            )
+        known = {one for _r, _p, catalogue in self._releases.values() for one in catalogue["services"]}
+        near = difflib.get_close_matches(name, known, n=3)
+        raise InputError(
+            "service %r is not in the released catalogue." % name,
+            target="service",
+            remedy=(
+                "Did you mean %s?" % " or ".join(near)
+                if near
+                else "Check the id, or provision the new catalogue."
+            ),
+        )
+
+    def policy(self, service, release_id):
+        """The Policy that a service is under."""
+        release, documents, _catalogue = self._releases[release_id]
+        return policy_of(
+            {key: self._policy(documents[key]) for key in documents}, release, service.get("policy")
+        )
+
+    def _policy(self, document):
+        key = "%s@%s" % (document["name"], document["version"])
+        found = self._policies.get(key)
+        if found is None or found.document != document:
+            found = self._policies[key] = Policy.from_document(document, source="release")
+        return found
+
+    def catalogue(self, release_id):
+        """The catalogue document of a release."""
+        return self._releases[release_id][2]
+
+    def provisioned(self, service):
+        """The service's nodes that carry a release, sorted."""
+        return sorted(name for name in service["nodes"] if name in self.nodes)
+
+
+def _check_known(names, known_nodes, problems, service):
+    if known_nodes is None:
+        return
+    for name in names:
+        if name not in known_nodes:
+            problems.add(
+                "node %s of service %s is not in the inventory (group aup_kvm_nodes)." % (name, service),
+                "service",
+                "Add it to the inventory: holding a service on some of its nodes would be half a hold.",
+            )
+
+
+def hold(
+    tx,
+    kind,
+    service,
+    violation,
+    case=None,
+    duration=None,
+    note=None,
+    break_glass=None,
+    known_nodes=None,
+    verb=None,
+):
+    """Open enforcements of one kind on one or several services, for one case.
+
+    :param service: an id, or a list of them
+    :param duration: `48h`; without it what the policy's ladder, or else its terms of the kind, say
+    :param break_glass: reason for going over the cap of services, or past an add-on that spares one
+    :param known_nodes: the inventory's nodes; a service on another one is refused
+    :returns: dict with run_id, nodes, enforcements, case_id, changed, what (lines for people)
+    """
+    problems, released = Problems(), Released(tx)
+    problems.run(released.any)
+    problems.stop()
+    names = service_names(service, problems)
+    if kind not in KINDS:
+        problems.add("enforcement %r is not known." % (kind,), "kind", "Known are: %s." % ", ".join(KINDS))
+    if not isinstance(violation, str) or not violation:
+        problems.add(
+            "violation is missing.", "violation", "Name one that the policy lists: -e violation=<name>."
+        )
+    seconds = problems.run(parse_duration, duration) if duration not in (None, "") else None
+    plans = []
+    for name in names:
+        found = problems.run(released.service, name)
+        if found and kind in KINDS and isinstance(violation, str) and violation:
+            plan = _plan(problems, released, kind, found, violation, seconds, break_glass)
+            plans += [plan] if plan else []
+            _check_known(found[0]["nodes"], known_nodes, problems, name)
+    reason_to_exceed = None
+    for policy in {plan["policy"].key: plan["policy"] for plan in plans}.values():
+        reason_to_exceed = (
+            problems.run(check_count, policy, len(names), break_glass, kind=kind) or reason_to_exceed
+        )
+    if case is not None and str(case).strip() and isinstance(violation, str):
+        trouble = case_problem(tx, str(case), violation)
+        if trouble:
+            problems.found.append(trouble)
+    problems.stop()
+    return _write_hold(
+        tx, kind, violation, case, note, reason_to_exceed or break_glass, released, plans, verb or kind
+    )
+
+
+def _plan(problems, released, kind, found, violation, seconds, break_glass):
+    """What holding one service means by its policy; None when something is wrong, which is then noted."""
+    service, release_id = found
+    policy = problems.run(released.policy, service, release_id)
+    terms = policy and problems.run(policy.enforcement, kind)
+    named = terms and problems.run(policy.violation, violation)
+    if not named:
+        return None
+    measure = policy.measure(violation, kind)
+    if seconds is not None:
+        until, length = "time", seconds
+    elif measure is not None:
+        until, length = measure.until, measure.seconds
+    else:
+        until, length = ("time", terms.default_seconds) if terms.default_seconds else ("decision", None)
+    problems.run(check_duration, policy, kind, length)
+    catalogue = released.catalogue(release_id)
+    addresses = [node["address"] for node in catalogue["nodes"].values() if node.get("address")]
+    problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
+    sparing = _sparing(named, kind, service)
+    if sparing and not break_glass:
+        problems.add(
+            "the add-on %s of service %s spares it from %s for %s (policy %s, violations.%s.ladder)."
+            % (", ".join(sparing), service["id"], kind, violation, policy.key, violation),
+            "service",
+            "Use another enforcement of that ladder, or say why with break_glass: the reason is recorded.",
+        )
+    clause = next(
+        (step.clause for step in named.ladder if any(m.enforcement == kind for m in step.alternatives)),
+        named.clause,
+    )
+    return {
+        "service": service,
+        "policy": policy,
+        "until": until,
+        "seconds": length,
+        "review": measure.review_seconds if measure is not None and seconds is None else None,
+        "options": dict(terms.options, **(measure.options if measure is not None else {})),
+        "clause": clause,
+        "fault": named.fault,
+        "reason": named.summary or policy.clause_summary(clause) or violation,
+        "on_ladder": measure is not None,
+    }
+
+
+def _sparing(violation, kind, service):
+    """The service's add-ons because of which every step of the ladder with this kind leaves it alone."""
+    steps = [step for step in violation.ladder if any(m.enforcement == kind for m in step.alternatives)]
+    spared = [sorted(set(step.unless) & set(service["addons"])) for step in steps]
+    return spared[0] if spared and all(spared) else []
+
+
+def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, verb):
+    names = [plan["service"]["id"] for plan in plans]
+    run_id = start_run(
+        tx,
+        verb,
+        {"kind": kind, "violation": violation, "case": case, "note": note, "break_glass": break_glass},
+        services=names,
+    )
+    first = plans[0]
+    opened = open_case(
+        tx,
+        case_id=str(case).strip() if case is not None and str(case).strip() else None,
+        service=names[0] if len(names) == 1 else None,
+        violation=violation,
+        clause=first["clause"],
+        fault=first["fault"],
+        policy_key=first["policy"].key,
+        note=note,
+        customer=first["service"]["customer"] if len(names) == 1 else None,
+    )
+    what = [] if opened["already"] else ["case %s opened for %s" % (opened["id"], violation)]
+    enforcements, concerned, warnings = [], set(), []
+    for plan in plans:
+        document = open_enforcement(
+            tx,
+            service_doc=plan["service"],
+            policy_key=plan["policy"].key,
+            kind=kind,
+            case_id=opened["id"],
+            violation=violation,
+            clause=plan["clause"],
+            reason=plan["reason"],
+            starts_at=tx.now,
+            ends_at=None if plan["seconds"] is None else tx.now + plan["seconds"],
+            until=plan["until"],
+            review_at=None if plan["review"] is None else tx.now + plan["review"],
+            options=plan["options"],
+            note=note,
+        )
+        enforcements.append(document)
+        concerned.update(released.provisioned(plan["service"]))
+        if document["already"]:
+            text = (
+                document["message"]
+                + " Nothing new was written; for another end, lift it first or open another case."
+            )
+            warnings.append(text)
+            what.append(text)
+            continue
+        what.append(enforcement_line(document))
+        if not plan["on_ladder"]:
+            what.append(
+                "  policy %s does not list %s for %s: done by the operator's decision"
+                % (plan["policy"].key, kind, violation)
+            )
+        others = [e for e in active(tx, document["service"]) if e["id"] != document["id"]]
+        what += [
+            "  held as well: %s; the strictest is in force" % enforcement_line(other) for other in others
+        ]
+    return {
+        "run_id": run_id,
+        "nodes": sorted(concerned),
+        "enforcements": enforcements,
+        "case_id": opened["id"],
+        "changed": any(not document["already"] for document in enforcements),
+        "what": what,
+        "warnings": warnings,
+    }
+
+
+def release_hold(tx, service, case=None, kind=None, note=None, known_nodes=None, verb="lift"):
+    """Lift enforcements of services by decision. Never capped; also for services that left the catalogue.
+
+    :param case: of which case; `all` for every one; needed when several hold the service
+    :param kind: only this kind
+    :returns: dict as `hold`'s
+    """
+    problems = Problems()
+    names = service_names(service, problems)
+    case = str(case).strip() if case is not None and str(case).strip() else None
+    kind = kind or None
+    if kind is not None and kind not in KINDS:
+        problems.add("enforcement %r is not known." % (kind,), "kind", "Known are: %s." % ", ".join(KINDS))
+    chosen = []
+    for name in names:
+        chosen += _holding(tx, name, case, kind, problems)
+    problems.stop()
+    run_id = start_run(tx, verb, {"case": case, "kind": kind, "note": note}, services=names)
+    enforcements, what = [], []
+    for document in chosen:
+        if document["status"] == "ending":
+            enforcements.append(document)
+            what.append(
+                "%s was ended already and is not seen gone from its node yet" % enforcement_line(document)
+            )
+            continue
+        lifted = lift(tx, enforcement_id=document["id"], reason=note)["lifted"][0]
+        enforcements.append(lifted)
+        what.append("lifted: %s" % enforcement_line(lifted))
+    for name in names:
+        rest = [e for e in active(tx, name) if e["status"] != "ending"]
+        what += ["  %s stays held: %s" % (name, enforcement_line(other)) for other in rest]
+    concerned, warnings = _nodes_of(tx, enforcements, known_nodes)
+    return {
+        "run_id": run_id,
+        "nodes": concerned,
+        "enforcements": enforcements,
+        "changed": any(document["status"] != "ending" for document in chosen),
+        "what": what + warnings,
+        "warnings": warnings,
+    }
+
+
+def _holding(tx, name, case, kind, problems):
+    """The enforcements of a service that are meant; what is unclear is noted."""
+    held = active(tx, name)
+    matching = [
+        e
+        for e in held
+        if (kind is None or e["kind"] == kind) and (case in (None, "all") or e["case_id"] == case)
+    ]
+    if not matching:
+        if held:
+            problems.add(
+                "service %s is not held like that; what holds it: %s."
+                % (name, "; ".join(enforcement_line(e) for e in held)),
+                "service",
+                "Name its case, or leave kind and case out.",
+            )
+        else:
+            known = name in known_services(tx)
+            problems.add(
+                "service %s is not held by anything." % name if known else "service %r is not known." % name,
+                "service",
+                "hosting.aup.status lists what is held." if known else "Check the id.",
+            )
+        return []
+    if case is None and len({e["case_id"] for e in matching if e["status"] != "ending"}) > 1:
+        problems.add(
+            "several cases hold service %s: %s." % (name, "; ".join(enforcement_line(e) for e in matching)),
+            "case",
+            "Say which with case=<id>, or case=all.",
+        )
+    return matching
+
+
+def _nodes_of(tx, enforcements, known_nodes):
+    """(nodes to converge, warnings about those that are not in the inventory)."""
+    managed = {node["name"] for node in nodes(tx) if node["release_id"] is not None}
+    concerned = {name for document in enforcements for name in document["snapshot"]["nodes"]} & managed
+    outside = [] if known_nodes is None else sorted(concerned - set(known_nodes))
+    warnings = [
+        "node %s is not in the inventory: what it holds is given back when it is reconciled." % name
+        for name in outside
+    ]
+    return sorted(concerned - set(outside)), warnings
+
+
+def end_what_is_due(tx, known_nodes=None, verb="reconcile"):
+    """Mark enforcements and exemptions whose end has come."""
+    due, expired = end_due(tx), expire_exemptions(tx)
+    run_id = start_run(tx, verb, {}, services=sorted({e["service"] for e in due}))
+    concerned, warnings = _nodes_of(tx, due, known_nodes)
+    what = ["ended: %s" % enforcement_line(document) for document in due]
+    what += ["exemption %s of %s from %s expired" % (e["id"], e["service"], e["control"]) for e in expired]
+    return {
+        "run_id": run_id,
+        "nodes": concerned,
+        "enforcements": due,
+        "exemptions": expired,
+        "changed": bool(due or expired),
+        "what": what + warnings,
+        "warnings": warnings,
+    }
+
+
+def exempt(
+    tx, service, control, reason=None, duration=None, state="present", known_nodes=None, verb="exempt"
+):
+    """Record or revoke exemptions of services from one control, as far as the policy allows them.
+
+    :returns: dict with run_id, nodes, exemptions, changed, what
+    """
+    problems, released = Problems(), Released(tx)
+    problems.run(released.any)
+    problems.stop()
+    names = service_names(service, problems)
+    if not isinstance(control, str) or not control:
+        problems.add("control is missing.", "control", "Name it: -e control=smtp_outbound.")
+        control = None
+    if state not in ("present", "revoked"):
+        problems.add("state %r is not known." % (state,), "state", "Use present or revoked.")
+    if state == "present" and not reason:
+        problems.add("reason is missing.", "reason", "Say why the exemption is given; it is recorded.")
+    seconds = problems.run(parse_duration, duration) if duration not in (None, "") else None
+    plans = []
+    for name in names:
+        if state == "revoked":
+            plans.append((name, None, None))
+            continue
+        found = problems.run(released.service, name)
+        policy = found and problems.run(released.policy, *found)
+        terms = policy and control and problems.run(policy.exemption, control)
+        if terms:
+            _check_exemption(problems, policy, terms, seconds)
+            _check_known(found[0]["nodes"], known_nodes, problems, name)
+            plans.append((name, policy, terms))
+    problems.stop()
+    run_id = start_run(tx, verb, {"control": control, "reason": reason, "state": state}, services=names)
+    if state == "revoked":
+        return _revoked(tx, released, names, control, reason, run_id, known_nodes)
+    exemptions, what = [], []
+    for name, policy, terms in plans:
+        document = add_exemption(
+            tx,
+            service=name,
+            control=control,
+            clause=terms.clause,
+            reason=reason,
+            ends_at=None if seconds is None else tx.now + seconds,
+        )
+        exemptions.append(document)
+        what.append(
+            document["message"]
+            or "exemption %s of %s from %s until %s (policy %s, clause %s)"
+            % (
+                document["id"],
+                name,
+                control,
+                iso(document["ends_at"]) or "it is revoked",
+                policy.key,
+                terms.clause or "none",
+            )
+        )
+        if not document["already"]:
+            what += ["  required by the policy: %s" % text for text in terms.requires]
+    return {
+        "run_id": run_id,
+        "nodes": _nodes_with(released, names),
+        "exemptions": exemptions,
+        "changed": any(not document["already"] for document in exemptions),
+        "what": what,
+        "warnings": [],
+    }
+
+
+def _check_exemption(problems, policy, terms, seconds):
+    if not terms.allowed:
+        problems.add(
+            "%s may not be relaxed for a service (%s)." % (terms.control, terms.reason),
+            "control",
+            "Another policy version would have to allow it.",
+        )
+    elif terms.max_seconds is not None and (seconds is None or seconds > terms.max_seconds):
+        problems.add(
+            "an exemption from %s ends after at most %d days (%s)."
+            % (terms.control, terms.max_seconds // 86400, terms.reason),
+            "duration",
+            "Give a duration within that, like 90d.",
+        )
+
+
+def _nodes_with(released, names):
+    concerned = set()
+    for name in names:
+        try:
+            service, _release = released.service(name)
+        except InputError:
+            continue  # it left the catalogue: no node has it any more
+        concerned.update(released.provisioned(service))
+    return sorted(concerned)
+
+
+def _revoked(tx, released, names, control, reason, run_id, known_nodes):
+    exemptions, what = [], []
+    for name in names:
+        found = revoke_exemption(tx, service=name, control=control, reason=reason)
+        exemptions += found
+        what += ["revoked: exemption %s of %s from %s" % (e["id"], name, control) for e in found] or [
+            "%s has no exemption from %s" % (name, control)
+        ]
+    concerned = _nodes_with(released, names)
+    return {
+        "run_id": run_id,
+        "nodes": [n for n in concerned if known_nodes is None or n in known_nodes],
+        "exemptions": exemptions,
+        "changed": bool(exemptions),
+        "what": what,
+        "warnings": [],
+    }
+
+
+def check_services(catalogue, policies, release):
+    """Refuse a catalogue with services whose location, account type or policy their policy does not know.
+
+    :param policies: {key: Policy}
+    :raises CatalogueError: lists the first 20
+    """
+    problems = []
+    for name, service in sorted(catalogue["services"].items()):
+        try:
+            policy = policy_of(policies, release, service.get("policy"))
+        except PolicyError as exc:
+            problems.append("service %s: %s" % (name, exc.message))
+            continue
+        if service["location"] not in policy.locations:
+            problems.append(
+                "service %s: location %r is not declared by policy %s (%s)."
+                % (name, service["location"], policy.key, ", ".join(sorted(policy.locations)))
+            )
+        if service["account_type"] not in policy.account_types:
+            problems.append(
+                "service %s: account type %r is not declared by policy %s (%s)."
+                % (name, service["account_type"], policy.key, ", ".join(sorted(policy.account_types)))
+            )
+    if problems:
+        more = "" if len(problems) <= 20 else "\nand %d more" % (len(problems) - 20)
+        raise CatalogueError(
+            "catalogue and policy do not fit:\n%s%s"
+            % ("\n".join("- %s" % text for text in problems[:20]), more),
+            target="aup_catalogue",
+            remedy="Declare it in the policy, or correct the service.",
+        )
+
+
+def retire(tx, node, known_nodes=None):
+    """Check that a node can be retired, and begin the run that does it."""
+    problems = Problems()
+    present = find_node(tx, node) if isinstance(node, str) else None
+    if present is None or present["release_id"] is None:
+        problems.add("node %r carries no release." % (node,), "node", "hosting.aup.status lists the nodes.")
+    elif known_nodes is not None and node not in known_nodes:
+        problems.add(
+            "node %s is not in the inventory (group aup_kvm_nodes)." % node, "node", "Add it to retire it."
+        )
+    problems.stop()
+    held = [e for e in active(tx) if node in e["snapshot"]["nodes"]]
+    run_id = start_run(tx, "retire", {"node": node})
+    what = ["retire node %s" % node]
+    what += ["  it gives back: %s" % enforcement_line(document) for document in held]
+    return {"run_id": run_id, "nodes": [node], "changed": True, "what": what, "warnings": []}
