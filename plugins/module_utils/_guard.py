@@ -16,8 +16,8 @@ ADDRESS_KINDS = frozenset(("null_route",))
 def check_enforcement(policy, service_document, provider_prefixes, kind, node_addresses=(), targets=None):
     """Refuse an enforcement that would reach beyond the service or hit what must stay up.
 
-    A service's own addresses are those of its NICs, its routed prefixes and its floating addresses. An address
-    it shares with others is none of its own: kinds that act on the guest's ports don't touch it, and kinds that
+    A service's own addresses are those of its NICs, its routed prefixes and its floating addresses. One it
+    shares with others is none of its own: kinds that act on the guest's ports don't touch it, and kinds that
     act on addresses (`null_route`) may not.
 
     :param policy: Policy, for `guardrails.protected` and the provider's own `networks`

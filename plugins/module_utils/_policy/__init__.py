@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A provider's policy: reading a document strictly, answering what it says. Pure. PRIVATE to the collection."""
+"""A provider's policy: read strictly, and what it says. Pure. PRIVATE to the collection."""
 
 from __future__ import annotations
 

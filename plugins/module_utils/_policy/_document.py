@@ -306,7 +306,7 @@ class PolicyDocumentError(PolicyError):
 
 
 def located(problems, source, where=None):
-    """Problems as plain dicts, each with the file and line `where` knows for its path or the nearest above."""
+    """Problems as plain dicts, each with the file and line of its path or the nearest above."""
     result = []
     for problem in problems:
         path, place = tuple(problem.path), None

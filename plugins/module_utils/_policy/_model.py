@@ -55,8 +55,8 @@ own or the violation's; notice: its own or the violation's, or None.
 Measure = namedtuple("Measure", "enforcement until seconds review_seconds options")
 Measure.__doc__ = """An enforcement as a ladder sets it.
 
-until: time|remedied|decision; seconds only with time; review_seconds: when it is looked at again; options: what
-this step sets, over the policy's own options of that enforcement.
+until: time|remedied|decision; seconds only with time; review_seconds: when it is looked at again; options:
+the policy's options of that enforcement, with what this step sets over them.
 """
 
 Guardrails = namedtuple(
@@ -294,14 +294,14 @@ class Policy:
 
     def _measure(self, measure):
         kind = measure["enforcement"]
+        terms = self.enforcement(kind)
         seconds = seconds_or_none(measure.get("duration"))
         until = "time" if seconds is not None else measure.get("until")
         if until is None:
-            seconds = None if kind == "terminate" else self.enforcement(kind).default_seconds
+            seconds = terms.default_seconds
             until = "decision" if seconds is None else "time"
-        return Measure(
-            kind, until, seconds, seconds_or_none(measure.get("review")), dict(measure.get("options", {}))
-        )
+        options = dict(terms.options, **measure.get("options", {}))
+        return Measure(kind, until, seconds, seconds_or_none(measure.get("review")), options)
 
     def _check_control(self, name):
         if name not in CONTROLS:

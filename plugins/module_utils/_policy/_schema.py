@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small declarative schema: what values must look like, and their canonical form. PRIVATE to the collection.
+"""A small declarative schema: what values look like, and their canonical form. PRIVATE to the collection.
 
 A kind reads one value at a path and returns its canonical form; what is wrong is reported to `problems`, and
 reading goes on, so that one pass finds everything that is wrong. A value that could not be read is `INVALID`.

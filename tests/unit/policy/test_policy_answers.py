@@ -167,6 +167,11 @@ def test_a_step_without_an_end_takes_the_enforcements_default_or_lasts_until_dec
     assert HOUSE.measure("attacked", "quarantine") is None
 
 
+def test_a_steps_options_lie_over_those_of_the_enforcement():
+    assert HOUSE.measure("attacked", "suspend").options == {"power": "shutdown"}
+    assert HOUSE.measure("spam", "suspend").options == {"power": "destroy"}
+
+
 def test_an_enforcement_has_options_default_and_the_tightest_limit():
     terms = HOUSE.enforcement("suspend")
     assert (terms.options, terms.default_seconds, terms.max_seconds, terms.max_rule) == (
