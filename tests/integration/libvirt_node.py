@@ -6,6 +6,7 @@ Mounts, network and processes are apart from the machine's: its libvirt, its con
 links stay as they are. Everything started in there ends with the node's first process, and that
 one ends when the test process closes its pipe, however it dies.
 """
+
 from __future__ import annotations
 
 import os
@@ -73,9 +74,23 @@ class LibvirtNode:
     def __init__(self):
         self._boots = 1
         self._unshare = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-             "--mount-proc", sys.executable, "-c", _INIT],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            [
+                "unshare",
+                "--net",
+                "--mount",
+                "--propagation",
+                "private",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                sys.executable,
+                "-c",
+                _INIT,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         try:
             if os.read(self._unshare.stdout.fileno(), 5) != b"ready":
                 raise RuntimeError("the node's namespaces can't be made")
@@ -113,28 +128,35 @@ class LibvirtNode:
 
         :returns: subprocess.CompletedProcess with text output
         """
-        done = subprocess.run(["nsenter", "-t", str(self.pid), "-n", "-m", "-p", "--", *argv],
-                              capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            ["nsenter", "-t", str(self.pid), "-n", "-m", "-p", "--", *argv],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         if check and done.returncode != 0:
-            raise RuntimeError("%s failed on the node (%d): %s" % (argv[0], done.returncode, done.stderr.strip()))
+            raise RuntimeError(
+                "%s failed on the node (%d): %s" % (argv[0], done.returncode, done.stderr.strip())
+            )
         return done
 
     def start_libvirtd(self):
         """Start libvirtd and wait until it answers."""
         self.run("libvirtd", "-d", "-p", "/run/libvirtd.pid")
-        self._wait(lambda: self.run("virsh", "-c", "qemu:///system", "uri", check=False).returncode == 0)
+        self.wait(lambda: self.run("virsh", "-c", "qemu:///system", "uri", check=False).returncode == 0)
 
     def stop_libvirtd(self, signal="TERM"):
         """End libvirtd; guests run on."""
         pid = (self.root / "run/libvirtd.pid").read_text().strip()
         self.run("kill", "-" + signal, pid)
-        self._wait(lambda: not self._runs(pid))
+        self.wait(lambda: not self._runs(pid))
 
     def kill_guest(self, name):
         """Let a guest's qemu die as by a fault."""
         pid = (self.root / "run/libvirt/qemu" / (name + ".pid")).read_text().strip()
         self.run("kill", "-KILL", pid)
-        self._wait(lambda: not self._runs(pid))
+        self.wait(lambda: not self._runs(pid))
 
     def reboot(self):
         """What a power failure leaves: no process, no /run, another boot id. libvirtd comes up again."""
@@ -142,7 +164,7 @@ class LibvirtNode:
         pids.append((self.root / "run/libvirtd.pid").read_text().strip())
         for pid in pids:
             self.run("kill", "-KILL", pid, check=False)
-        self._wait(lambda: not any(self._runs(pid) for pid in pids))
+        self.wait(lambda: not any(self._runs(pid) for pid in pids))
         self.run("sh", "-c", "rm -rf /run/libvirt /run/libvirtd.pid")
         self._boots += 1
         self.start_libvirtd()
@@ -161,7 +183,8 @@ class LibvirtNode:
         return self.run("kill", "-0", pid, check=False).returncode == 0
 
     @staticmethod
-    def _wait(condition, seconds=30):
+    def wait(condition, seconds=30):
+        """Wait until something holds; an error if it never does."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:

@@ -4,6 +4,7 @@
 
 The guests have no system: their firmware finds no disk, which is a guest that ignores ACPI.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -23,7 +24,8 @@ libvirt = pytest.importorskip("libvirt")
 NUMBERS = itertools.count(1)
 COLLECTIONS = Path(os.path.abspath(_libvirt.__file__)).parents[6]
 
-NIC = """<interface type='%(type)s'><mac address='%(mac)s'/>%(source)s%(link)s<model type='virtio'/></interface>"""
+NIC = """<interface type='%(type)s'><mac address='%(mac)s'/>%(source)s%(link)s
+<model type='virtio'/></interface>"""
 DOMAIN = """<domain type='qemu'><name>%(name)s</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
 <devices>%(nics)s<serial type='null'/></devices></domain>"""
@@ -37,7 +39,9 @@ def xml(number, kind="bridge", links=("", "<link state='down'/>")):
     """A guest with two NICs, the second one's cable out by the customer's own wish."""
     source = "<source bridge='br0'/>" if kind == "bridge" else ""
     nics = "".join(
-        NIC % {"type": kind, "mac": mac, "source": source, "link": link} for mac, link in zip(macs(number), links))
+        NIC % {"type": kind, "mac": mac, "source": source, "link": link}
+        for mac, link in zip(macs(number), links)
+    )
     return DOMAIN % {"name": "aup-test-%d" % number, "nics": nics}
 
 
@@ -62,12 +66,18 @@ class RealGuest:
         return _libvirt.detail(self.host, self.uuid)
 
     def do(self, step):
-        assert _libvirt.apply_step(self.host, dict(step, **({"deadline_seconds": 1} if step["verb"] == "shutdown" else {})))
+        assert _libvirt.apply_step(
+            self.host, dict(step, **({"deadline_seconds": 1} if step["verb"] == "shutdown" else {}))
+        )
 
     def fields(self):
         seen = self.seen()
-        return (seen["state"], seen["autostart"], [(n["mac"], n["link_live"], n["link_config"]) for n in seen["nics"]],
-                self.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        return (
+            seen["state"],
+            seen["autostart"],
+            [(n["mac"], n["link_live"], n["link_config"]) for n in seen["nics"]],
+            self.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
+        )
 
 
 @pytest.fixture
@@ -190,18 +200,30 @@ def test_routed_tap_and_one_put_into_a_bridge_by_hand(make, node):
     node.run("ip", "link", "set", taps[1], "master", "br0")
     # On the node itself, because what a tap belongs to is read from its /sys.
     shown = node.run(
-        "env", "PYTHONPATH=%s" % COLLECTIONS, sys.executable, "-c",
+        "env",
+        "PYTHONPATH=%s" % COLLECTIONS,
+        sys.executable,
+        "-c",
         "from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt as l\n"
-        "print([(n['kind'], n['bridge'], n['device']) for n in l.detail(l.connect(), %r)['nics']])" % guest.uuid).stdout
+        "print([(n['kind'], n['bridge'], n['device']) for n in l.detail(l.connect(), %r)['nics']])"
+        % guest.uuid,
+    ).stdout
     assert shown.strip() == repr([("routed", None, taps[0]), ("bridge", "br0", taps[1])])
 
 
 @pytest.mark.parametrize("start", [True, False])
 @pytest.mark.parametrize("autostart", [True, False])
-@pytest.mark.parametrize("holds", [
-    [suspend("pause")], [suspend("shutdown")], [suspend("destroy")], [quarantine()],
-    [suspend("pause"), quarantine(), suspend("pause"), suspend("destroy"), suspend("pause")],
-], ids=lambda holds: "-".join(h["power"] or "quarantine" for h in holds))
+@pytest.mark.parametrize(
+    "holds",
+    [
+        [suspend("pause")],
+        [suspend("shutdown")],
+        [suspend("destroy")],
+        [quarantine()],
+        [suspend("pause"), quarantine(), suspend("pause"), suspend("destroy"), suspend("pause")],
+    ],
+    ids=lambda holds: "-".join(h["power"] or "quarantine" for h in holds),
+)
 def test_given_back_exactly(make, start, autostart, holds):
     guest = make(start, autostart)
     before = guest.fields()
@@ -317,9 +339,7 @@ def test_qemu_that_dies_while_held_is_booted_but_a_power_off_by_somebody_stays(m
     for held in nodes:
         held.converge(suspend())
     node.kill_guest(crashed.name)
-    for _ in range(100):
-        if crashed.seen()["state"] == "off":
-            break
+    node.wait(lambda: crashed.seen()["state"] == "off")
     off.domain.destroy()
     for held in nodes:
         held.converge(None)
@@ -343,7 +363,9 @@ def test_guest_saved_while_paused_runs_again_after_a_reboot(make, node):
 
 @pytest.mark.parametrize("name", ["a'b\"c", "$(touch x)", "{{ 7*7 }}", "-x", "ü <&> ;"])
 def test_hostile_names_are_data(host, name):
-    text = DOMAIN.replace("<name>%(name)s</name>", "<name>%s</name>" % quoteattr(name)[1:-1].replace("&quot;", '"'))
+    text = DOMAIN.replace(
+        "<name>%(name)s</name>", "<name>%s</name>" % quoteattr(name)[1:-1].replace("&quot;", '"')
+    )
     domain = host.connection.defineXML(text % {"nics": ""})
     try:
         assert name in [g["name"] for g in _libvirt.guests(host)]

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest as libvirt would keep it, small enough to be looked through: what `_hold` plans is carried out on it."""
+"""A guest as libvirt would keep it, small enough to look through: plans of `_hold` are carried out on it."""
+
 from __future__ import annotations
 
 import copy
@@ -34,18 +35,35 @@ class Guest:
         """As `_libvirt.detail` returns it; None once it has ceased to exist."""
         if self.state == "off" and not self.persistent:
             return None
-        return copy.deepcopy({
-            "name": self.name, "uuid": self.uuid, "state": self.state, "reason": self.reason,
-            "id": None if self.state == "off" else 1, "persistent": self.persistent, "autostart": self.autostart,
-            "nics": [
-                {"mac": mac, "kind": "bridge", "bridge": "br0", "device": None, "link_live": self.live[mac],
-                 "link_config": self.config[mac], "link_settable": True, "gap": None}
-                for mac in self.config
-            ],
-        })
+        return copy.deepcopy(
+            {
+                "name": self.name,
+                "uuid": self.uuid,
+                "state": self.state,
+                "reason": self.reason,
+                "id": None if self.state == "off" else 1,
+                "persistent": self.persistent,
+                "autostart": self.autostart,
+                "nics": [
+                    {
+                        "mac": mac,
+                        "kind": "bridge",
+                        "bridge": "br0",
+                        "device": None,
+                        "link_live": self.live[mac],
+                        "link_config": self.config[mac],
+                        "link_settable": True,
+                        "gap": None,
+                    }
+                    for mac in self.config
+                ],
+            }
+        )
 
     def __repr__(self):
-        return "Guest%r" % ((self.state, self.reason, self.persistent, self.autostart, self.live, self.config),)
+        return "Guest%r" % (
+            (self.state, self.reason, self.persistent, self.autostart, self.live, self.config),
+        )
 
     def fields(self):
         """What has to come back exactly."""
@@ -105,15 +123,22 @@ class Node:
         self.notes = []
 
     def service(self, hold):
-        return {"id": "vps-1", "guest": {"name": self.guest.name, "uuid": self.guest.uuid}, "hold": hold, "elsewhere": False}
+        return {
+            "id": "vps-1",
+            "guest": {"name": self.guest.name, "uuid": self.guest.uuid},
+            "hold": hold,
+            "elsewhere": False,
+        }
 
     def plan(self, hold):
         if hold is None:
             plan = self.hold_module.plan_release(
-                self.service(None), self.guest.seen(), self.baseline, self.guest.boot_id, self.touched)
+                self.service(None), self.guest.seen(), self.baseline, self.guest.boot_id, self.touched
+            )
             return plan.steps, None, plan.notes, []
         return self.hold_module.plan_hold(
-            self.service(hold), self.guest.seen(), self.baseline, self.guest.boot_id, self.touched)
+            self.service(hold), self.guest.seen(), self.baseline, self.guest.boot_id, self.touched
+        )
 
     def converge(self, hold, killed_after=None):
         """One pass; `killed_after` steps it dies. Returns the steps planned."""

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Give back exactly, whatever the guest was before and in whatever order it is held."""
+
 from __future__ import annotations
 
 import json
@@ -25,9 +26,15 @@ def guests(draw, states=("running", "paused", "off", "pmsuspended", "crashed")):
 
 def held(guest, hold):
     return (
-        guest.state not in ("running", "shutting_down") and not guest.autostart
-        and "up" not in guest.live.values() and "up" not in guest.config.values()
-    ) if hold["kind"] == "suspend" else True
+        (
+            guest.state not in ("running", "shutting_down")
+            and not guest.autostart
+            and "up" not in guest.live.values()
+            and "up" not in guest.config.values()
+        )
+        if hold["kind"] == "suspend"
+        else True
+    )
 
 
 @given(guests(), st.lists(HOLDS, min_size=1, max_size=5), st.booleans())
@@ -141,5 +148,8 @@ def test_links_go_down_before_the_power_and_come_up_before_the_guest_runs_on(kin
     verbs = [(s["verb"], s.get("scope")) for s in node.converge(suspend(kind))]
     assert verbs == [("set_link", "live"), ("set_link", "config"), (kind, None), ("set_autostart", None)]
     back = [s["verb"] for s in node.converge(None)]
-    assert back == (["set_link", "set_link", "resume", "set_autostart"] if kind == "pause"
-                    else ["start", "set_link", "set_link", "set_autostart"])
+    assert back == (
+        ["set_link", "set_link", "resume", "set_autostart"]
+        if kind == "pause"
+        else ["start", "set_link", "set_link", "set_autostart"]
+    )
