@@ -489,6 +489,10 @@ def _services(source, nodes):
             continue
         before = len(problems)
         service, nics = _service(reader, places)
+        # A field whose expression failed is not missing as well.
+        missing = tuple(f"{label}, {path}: is required" for path, _problem in failed)
+        if missing:
+            problems[before:] = [problem for problem in problems[before:] if not problem.startswith(missing)]
         name = service["id"]
         if name in first:
             reader.refuse("id", f"{name!r} is also the id of {first[name]}")

@@ -186,6 +186,11 @@ if jmespath is not None:
             parts = re.split(f"[{re.escape(separators)}]", text)
             return [part.strip() for part in parts if part.strip()]
 
+        @functions.signature({"types": []})
+        def _func_to_string(self, value):
+            """to_string(value), but null stays null: an id `null` or `vps-null` is nobody's."""
+            return None if value is None else super()._func_to_string(value)
+
         @functions.signature({"types": ["string", "null"]})
         def _func_lower(self, text):
             """lower(text): in lower case; null stays null."""
