@@ -343,7 +343,31 @@ def read_document(document, source="<policy>", where=None):
         _Relations(result, problems).check()
     if problems:
         raise PolicyDocumentError(source, located(problems, source, where))
-    return result
+    return _without_idle_keys(result)
+
+
+def _without_idle_keys(document):
+    """The document without keys that another one leaves nothing to do.
+
+    They are no errors: a policy that extends another can set `allowed: false`, but can't take `approver` away.
+    """
+    for control in document["controls"].values():
+        if control["adoption"]["mode"] == "enforce":
+            control["adoption"].pop("for", None)
+        else:
+            control["adoption"].setdefault("for", DEFAULT_ADOPTION["for"])
+    for exemption in document["exemptions"].values():
+        if not exemption["allowed"]:
+            exemption.pop("max_duration", None)
+            exemption.pop("approver", None)
+            exemption["requires"] = []
+    for fee in document["fees"].values():
+        if fee["per"] == "once":
+            fee.pop("rounding", None)
+    for notice in document["notices"].values():
+        if notice["timing"] != "before":
+            notice.pop("wait", None)
+    return document
 
 
 def seconds_or_none(duration):
@@ -399,13 +423,6 @@ class _Relations:
         self._check_clause(path, control)
         if control.get("mode") in ("observe", "enforce") and "clause" not in control:
             self._problems.say(path + ("clause",), "the clause this control rests on", "no such key")
-        adoption = control.get("adoption") or {}
-        if adoption.get("mode") == "enforce" and "for" in adoption:
-            self._problems.say(
-                path + ("adoption", "for"),
-                "no period: enforce applies at once and stays",
-                describe(adoption["for"]),
-            )
         rules = control.get("rules") or []
         for number, rule in enumerate(rules):
             if isinstance(rule, dict):
@@ -452,12 +469,6 @@ class _Relations:
 
     def _check_exemption(self, path, exemption):
         self._check_clause(path, exemption)
-        if exemption.get("allowed") is False:
-            for key in ("max_duration", "approver"):
-                if key in exemption:
-                    self._problems.say(
-                        path + (key,), "no %s, as allowed is false" % key, describe(exemption[key])
-                    )
 
     def _check_violation(self, path, violation):
         self._check_clause(path, violation)
@@ -569,12 +580,6 @@ class _Relations:
             self._problems.add(
                 path + ("maximum",), "at least the amount (%s)" % fee["amount"], fee["maximum"]
             )
-        if "rounding" in fee and fee.get("per") == "once":
-            self._problems.say(
-                path + ("rounding",), "rounding only with a unit (per)", describe(fee["rounding"])
-            )
 
     def _check_notice(self, path, notice):
         self._check_clause(path, notice)
-        if "wait" in notice and notice.get("timing") != "before":
-            self._problems.say(path + ("wait",), "wait only with timing before", describe(notice["wait"]))

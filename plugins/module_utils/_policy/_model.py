@@ -252,9 +252,7 @@ class Policy:
                 name, "off", {}, None, "policy %s says nothing of %s" % (self.key, name), "observe", None
             )
         adoption = control["adoption"]
-        adoption_seconds = (
-            seconds_or_none(adoption.get("for", "7d")) if adoption["mode"] == "observe" else None
-        )
+        adoption_seconds = seconds_or_none(adoption.get("for")) if adoption["mode"] == "observe" else None
         options, mode, clause = dict(control["options"]), control["mode"], control.get("clause")
         subject = "location %s, %s" % (
             location,

@@ -239,6 +239,48 @@ def test_extends_merges_maps_and_replaces_lists_and_single_values(write):
     assert (policy.networks("rescue"), policy.networks("resolvers")) == ([], ["192.0.2.53/32"])
 
 
+def test_what_an_inherited_key_can_no_longer_do_is_dropped(write):
+    write(
+        "base.yml",
+        HEAD + BODY + "    adoption: {mode: observe, for: 3d}\n"
+        "exemptions: {smtp_outbound: {allowed: true, max_duration: 9d, approver: me, requires: [PTR]}}\n"
+        "fees: {f: {amount: 1.0, currency: EUR, per: hour, rounding: started, clause: house.1}}\n"
+        "notices: {n: {timing: before, wait: 1h}}\n",
+    )
+    own = "extends: base.yml\n" + HEAD
+    inherited = load_policy(write("same.yml", own))
+    assert inherited.control("smtp_outbound", "fra", "personal").adoption_seconds == 3 * 86400
+    policy = load_policy(
+        write(
+            "own.yml",
+            own + "controls: {smtp_outbound: {adoption: {mode: enforce}}}\n"
+            "exemptions: {smtp_outbound: {allowed: false}}\nfees: {f: {per: once}}\n"
+            "notices: {n: {timing: with}}\n",
+        )
+    )
+    setting = policy.control("smtp_outbound", "fra", "personal")
+    assert (setting.adoption_mode, setting.adoption_seconds) == ("enforce", None)
+    terms = policy.exemption("smtp_outbound")
+    assert (terms.allowed, terms.max_seconds, terms.requires, terms.approver) == (False, None, (), None)
+    assert "rounding" not in policy.fee("f")
+    assert policy.notice("n") == {"timing": "with"}
+
+
+def test_the_usual_changes_to_default_are_possible(write):
+    """Each was found to be an error once because of what default sets beside it."""
+    for change in (
+        "controls: {smtp_outbound: {adoption: {mode: enforce}}}",
+        "guardrails: {max_duration: 7d}",
+        "exemptions: {smtp_outbound: {allowed: false}}",
+        "controls: {smtp_outbound: {mode: off}}",
+        "locations: [ams]",
+        "account_types: [any]",
+        "notices: {in_advance: {timing: after}}",
+        "violations: {spam: {fault: none, ladder: []}}",
+    ):
+        assert load_policy(write("own.yml", "extends: default\n" + HEAD + change + "\n")).name == "house"
+
+
 def test_who_a_policy_is_is_never_inherited(write):
     write("base.yml", HEAD + BODY)
     with pytest.raises(PolicyDocumentError) as caught:
