@@ -1,0 +1,35 @@
+# SPDX-FileCopyrightText: 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint sanity lab clean
+
+python := .build/venv/bin/python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## make this machine ready (bare Debian 12, Ubuntu 22.04 or 24.04, as root); again: only what changed
+	@scripts/setup
+
+demo: setup ## the story on real guests: port 25 closed and opened, 48 h suspended, given back as it was
+	@$(python) -m tests.lab.demo
+
+test: setup ## unit, property, integration and lab tests, sanity and lint
+	@scripts/test
+
+bench: setup ## what it costs: ratios in one run, interleaved, medians
+	@scripts/bench
+
+lab: setup ## the demo's provider, up until Ctrl-C, to play with
+	@$(python) -m tests.lab up
+
+lint: setup ## what reads the code without running it
+	@scripts/lint
+
+sanity: setup ## ansible-test sanity on the tarball's content
+	@scripts/sanity
+
+clean: ## remove all that was built here; packages that apt installed stay
+	@if [ -x $(python) ]; then $(python) -m tests.lab down; fi
+	rm -rf .build .pytest_cache .ruff_cache .hypothesis tests/output
