@@ -319,7 +319,8 @@ class Policy:
         known = sorted(known)
         close = did_you_mean(value, known)
         return PolicyError(
-            "policy %s has no %s %r. It has: %s." % (self.key, what, value, ", ".join(known) or "none"),
+            "policy %s has no %s %s. It has: %s."
+            % (self.key, what, repr(value)[:80], ", ".join(known) or "none"),
             target=what,
             remedy=" ".join(text for text in (close, remedy) if text) or "Use one of these.",
         )

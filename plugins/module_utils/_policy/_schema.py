@@ -75,7 +75,7 @@ def describe(value):
 
 def did_you_mean(value, known):
     """`Did you mean …?` when one of the known words is close, else None."""
-    close = difflib.get_close_matches(str(value).lower(), [str(word) for word in known], 1, 0.6)
+    close = difflib.get_close_matches(str(value)[:80].lower(), [str(word) for word in known], 1, 0.6)
     return "Did you mean %s?" % close[0] if close else None
 
 

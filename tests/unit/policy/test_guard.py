@@ -14,7 +14,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
     check_enforcement,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_cases import DOCUMENT, changed
 
@@ -67,6 +67,7 @@ any_network = networks(4) | networks(6)
 everything = st.sampled_from([ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")])
 
 
+@settings(deadline=None)
 @given(
     st.lists(any_network | everything, max_size=3),
     st.lists(any_network | everything, max_size=3),
@@ -95,6 +96,7 @@ def test_whatever_is_let_through_is_the_providers_own_and_not_protected(own, pro
         assert not any(network.version == other.version and network.overlaps(other) for other in forbidden)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["192.0.2.77", "192.0.2.64/26", "2001:db8:7::/48", "2001:db8:9::1"]), st.data())
 def test_a_service_of_the_providers_that_touches_nothing_protected_is_let_through(own, data):
     elsewhere = data.draw(

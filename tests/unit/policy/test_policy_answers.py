@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 from ansible_collections.hosting.aup.plugins.module_utils._policy import CONTROLS, ENFORCEMENTS, Policy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_cases import DOCUMENT, changed
 
@@ -52,6 +52,7 @@ def documents(draw):
     return document
 
 
+@settings(deadline=None)
 @given(documents())
 def test_a_validated_document_reads_back_as_itself(document):
     policy = Policy.from_document(document)
@@ -61,6 +62,7 @@ def test_a_validated_document_reads_back_as_itself(document):
     assert again.key == policy.key
 
 
+@settings(deadline=None)
 @given(documents())
 def test_control_answers_for_each_declared_location_and_account_type_as_the_first_matching_rule_says(
     document,
@@ -86,6 +88,7 @@ def test_control_answers_for_each_declared_location_and_account_type_as_the_firs
                 assert policy.control(name, location, account_type).control == name
 
 
+@settings(deadline=None)
 @given(documents())
 def test_an_unknown_port_gets_what_no_account_type_changes(document):
     policy = Policy.from_document(document)
