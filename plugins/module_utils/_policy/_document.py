@@ -280,29 +280,30 @@ POLICY = Map(
 class PolicyDocumentError(PolicyError):
     """A policy document is wrong. `problems`: dicts with file, line, path, expected, found and hint."""
 
-    def __init__(self, source, problems):
-        self.problems = problems
-        lines = []
-        for problem in problems:
-            place = (
-                problem["file"] if problem["line"] is None else "%s:%d" % (problem["file"], problem["line"])
-            )
-            lines.append(
-                "%s: %s: expected %s; found %s.%s"
-                % (
-                    place,
-                    problem["path"],
-                    problem["expected"],
-                    problem["found"],
-                    " " + problem["hint"] if problem["hint"] else "",
-                )
-            )
-        count = "1 problem" if len(problems) == 1 else "%d problems" % len(problems)
-        super().__init__(
-            "policy %s has %s:\n  %s\n" % (source, count, "\n  ".join(lines)),
-            target=source,
-            remedy="Nothing was changed. Each key is explained in docs/policy-reference.md.",
+    def __init__(self, message, problems=(), **kwargs):
+        super().__init__(message, **kwargs)
+        self.problems = list(problems)
+
+
+def _refusal(source, problems):
+    """The error that lists all problems, one a line."""
+    lines = []
+    for problem in problems:
+        place = problem["file"] if problem["line"] is None else "%s:%d" % (problem["file"], problem["line"])
+        text = "%s: %s: expected %s; found %s." % (
+            place,
+            problem["path"],
+            problem["expected"],
+            problem["found"],
         )
+        lines.append("%s %s" % (text, problem["hint"]) if problem["hint"] else text)
+    count = "1 problem" if len(problems) == 1 else "%d problems" % len(problems)
+    return PolicyDocumentError(
+        "policy %s has %s:\n  %s\n" % (source, count, "\n  ".join(lines)),
+        problems,
+        target=source,
+        remedy="Nothing was changed. Each key is explained in docs/policy-reference.md.",
+    )
 
 
 def located(problems, source, where=None):
@@ -342,14 +343,14 @@ def read_document(document, source="<policy>", where=None):
     if isinstance(result, dict):
         _Relations(result, problems).check()
     if problems:
-        raise PolicyDocumentError(source, located(problems, source, where))
+        raise _refusal(source, located(problems, source, where))
     return _without_idle_keys(result)
 
 
 def _without_idle_keys(document):
     """The document without keys that another one leaves nothing to do.
 
-    They are no errors: a policy that extends another can set `allowed: false`, but can't take `approver` away.
+    They are no errors: who extends a policy can set `allowed: false`, but can't take `approver` away.
     """
     for control in document["controls"].values():
         if control["adoption"]["mode"] == "enforce":
