@@ -9,6 +9,7 @@ and writes only when nothing is.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     AupError,
@@ -24,10 +25,17 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import (
+    check_not_older,
+    check_shrink,
+    technical_slice,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     active,
     add_exemption,
     case_problem,
+    create_release,
+    current_release,
     end_due,
     expire_exemptions,
     find_node,
@@ -253,7 +261,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass):
         until, length = ("time", terms.default_seconds) if terms.default_seconds else ("decision", None)
     problems.run(check_duration, policy, kind, length)
     catalogue = released.catalogue(release_id)
-    addresses = [node["address"] for node in catalogue["nodes"].values() if node.get("address")]
+    addresses = [node["address"] for node in catalogue["nodes"].values() if _is_address(node.get("address"))]
     problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
     sparing = _sparing(named, kind, service)
     if sparing and not break_glass:
@@ -279,6 +287,14 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass):
         "reason": named.summary or policy.clause_summary(clause) or violation,
         "on_ladder": measure is not None,
     }
+
+
+def _is_address(text):
+    """False for a node reached by name: names are not resolved here."""
+    try:
+        return bool(ipaddress.ip_address(text or ""))
+    except ValueError:
+        return False
 
 
 def _sparing(violation, kind, service):
@@ -629,3 +645,87 @@ def retire(tx, node, known_nodes=None):
     what = ["retire node %s" % node]
     what += ["  it gives back: %s" % enforcement_line(document) for document in held]
     return {"run_id": run_id, "nodes": [node], "changed": True, "what": what, "warnings": []}
+
+
+def release_files(
+    tx, default, policies, catalogue, accept_shrink=False, accept_older=False, known_nodes=None
+):
+    """Release policies and catalogue, after all checks against what was released before.
+
+    :param default: the Policy for services that name none
+    :param policies: {key: Policy}
+    :param catalogue: the whole catalogue document; what is personal in it does not go into the release
+    :returns: dict with run_id, release_id, release, nodes, services, changed, what, warnings
+    """
+    problems = Problems()
+    present = current_release(tx)
+    before = release_contents(tx, present["id"])[2] if present else None
+    limit = 1.0 if accept_shrink else default.guardrails.catalogue_shrink_percent / 100.0
+    problems.run(check_shrink, before, catalogue, limit)
+    if not accept_older:
+        problems.run(check_not_older, before, catalogue)
+    wanted = {"id": "to be made", "default_policy": default.key}
+    problems.run(check_services, catalogue, policies, wanted)
+    problems.stop()
+    run_id = start_run(tx, "provision", {"policies": sorted(policies), "default": default.key})
+    documents = {key: policy.document for key, policy in policies.items()}
+    release = create_release(tx, documents, default.key, technical_slice(catalogue))
+    names = sorted(catalogue["nodes"])
+    outside = [] if known_nodes is None else sorted(set(names) - set(known_nodes))
+    warnings = [
+        "node %s of the catalogue is not in the inventory (group aup_kvm_nodes): not provisioned." % name
+        for name in outside
+        if catalogue["nodes"][name]["backend"] == "kvm"
+    ]
+    what = [
+        "release %d: %s, %d services on %d nodes%s"
+        % (
+            release["id"],
+            ", ".join(release["policy_keys"]),
+            release["services"],
+            release["nodes"],
+            "" if release["created"] else " (as before)",
+        )
+    ]
+    return {
+        "run_id": run_id,
+        "release_id": release["id"],
+        "release": release,
+        "nodes": [name for name in names if name not in outside],
+        "services": release["services"],
+        "changed": release["created"],
+        "what": what + warnings,
+        "warnings": warnings,
+    }
+
+
+def report_case(tx, case=None, service=None, violation=None, note=None):
+    """Open a case without holding anything yet."""
+    problems, released = Problems(), Released(tx)
+    problems.run(released.any)
+    problems.stop()
+    found = problems.run(released.service, service) if service else None
+    if not service:
+        problems.add("service is missing.", "service", "Name the service the case is about.")
+    policy = found and problems.run(released.policy, *found)
+    if not violation:
+        problems.add("violation is missing.", "violation", "Name one that the policy lists.")
+    named = policy and violation and problems.run(policy.violation, violation)
+    problems.stop()
+    document = open_case(
+        tx,
+        case_id=str(case) if case else None,
+        service=service,
+        violation=violation,
+        clause=named.clause,
+        fault=named.fault,
+        policy_key=policy.key,
+        note=note,
+        customer=found[0]["customer"],
+    )
+    state = "is open already" if document["already"] else "opened"
+    return {
+        "case": document,
+        "changed": not document["already"],
+        "what": ["case %s %s: %s of %s" % (document["id"], state, violation, service)],
+    }

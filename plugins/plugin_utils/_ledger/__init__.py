@@ -27,6 +27,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import (
     add_exemption,
     expire_exemptions,
+    find_exemptions,
     revoke_exemption,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import (
@@ -83,6 +84,7 @@ __all__ = [
     "erase_details",
     "expire_exemptions",
     "find_case",
+    "find_exemptions",
     "find_node",
     "find_release",
     "forget_node",

@@ -1,0 +1,42 @@
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import NODES, LedgerAction
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import (
+    end_what_is_due,
+    hold,
+    release_hold,
+)
+
+
+class ActionModule(LedgerAction):
+    """Opens, lifts and ends enforcements; see the module of the same name for its options."""
+
+    ARGUMENTS: ClassVar[dict] = {
+        **NODES,
+        "state": {"type": "str", "choices": ["present", "lifted", "due"], "default": "present"},
+        "kind": {"type": "str"},
+        "service": {"type": "list", "elements": "str"},
+        "violation": {"type": "str"},
+        "case": {"type": "str"},
+        "duration": {"type": "str"},
+        "note": {"type": "str"},
+        "break_glass": {"type": "str"},
+    }
+    INPUTS = ("service", "violation", "case", "kind", "duration", "note", "break_glass")
+
+    def _do(self, ledger, args, task_vars):
+        del args["ledger_url"]
+        state = args.pop("state")
+        service = args.pop("service")
+        if state == "due":
+            return self._write(ledger, task_vars, lambda tx: end_what_is_due(tx, args["known_nodes"]))
+        names = [] if service is None else service
+        if state == "lifted":
+            wanted = {name: args[name] for name in ("case", "kind", "note", "known_nodes")}
+            return self._write(ledger, task_vars, lambda tx: release_hold(tx, names, **wanted))
+        return self._write(ledger, task_vars, lambda tx: hold(tx, service=names, **args))

@@ -1,0 +1,113 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ledger_exemption
+short_description: Permit a service what a control forbids, or take that back
+version_added: 1.0.0
+description:
+  - Records an exemption of services from one control, as far as the policy of their release allows it.
+author:
+  - hosting.aup contributors (@hosting-aup)
+extends_documentation_fragment:
+  - hosting.aup._attributes
+  - hosting.aup._attributes.action
+  - hosting.aup._ledger
+attributes:
+  check_mode:
+    support: full
+    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
+  diff_mode:
+    support: full
+    details: The rows before and after.
+options:
+  state:
+    description: V(present) records the exemption, V(revoked) takes it back.
+    type: str
+    choices: [present, revoked]
+    default: present
+  service:
+    description: Ids of the services. Several may also stand in one text with commas between.
+    type: list
+    elements: str
+  control:
+    description: The control to relax, such as V(smtp_outbound).
+    type: str
+  reason:
+    description: Why. Recorded; required with O(state=present).
+    type: str
+  duration:
+    description: How long, like V(90d). Needed where the policy limits it.
+    type: str
+  known_nodes:
+    description:
+      - The nodes of the inventory.
+      - A service that also lives on another node is refused, rather than held in part.
+    type: list
+    elements: str
+  inputs:
+    description:
+      - Names of variables to take options of the same name from, as they stand.
+      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Open port 25 for a mail server
+  hosting.aup.ledger_exemption:
+    ledger_url: sqlite:////var/lib/aup/ledger.db
+    service: vps-1001
+    control: smtp_outbound
+    reason: company mail server, ticket T-4600
+    duration: 365d
+"""
+
+RETURN = r"""
+run_id:
+  description: The run that was begun in the ledger.
+  returned: success
+  type: str
+  sample: run-12
+nodes:
+  description: The nodes to converge now, sorted.
+  returned: success
+  type: list
+  elements: str
+what:
+  description: What was written, as lines for people.
+  returned: success
+  type: list
+  elements: str
+warnings:
+  description: What was not done, and why.
+  returned: success
+  type: list
+  elements: str
+pending:
+  description:
+    - In check mode, what the ledger would have been told, for O(hosting.aup.kvm_converge#module:pending).
+    - Empty in a real run.
+  returned: success
+  type: list
+  elements: dict
+exemptions:
+  description: The exemptions concerned.
+  returned: success
+  type: list
+  elements: dict
+error:
+  description: Code, target, remedy and whether trying again may help.
+  returned: when the ledger or an input refused
+  type: dict
+  sample:
+    code: ledger_locked
+    target: /var/lib/aup/ledger.db
+    remedy: "Nothing was written: retry."
+    retryable: true
+    applied_steps: []
+"""

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger in words. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
+
+_SOON = 24 * 3600
+
+
+def status_lines(status):
+    """What is in force, where nodes stand, what is due within 24 hours.
+
+    :param status: the document of the ledger's `status`
+    """
+    release = status["release"]
+    lines = [
+        "ledger %s, epoch %d, event %d" % (status["ledger"], status["epoch"], status["revision"]),
+        (
+            "newest release %d of %s: %s, %d services"
+            % (
+                release["id"],
+                iso(release["created_at"]),
+                ", ".join(release["policy_keys"]),
+                release["services"],
+            )
+            if release
+            else "no release yet: run hosting.aup.provision"
+        ),
+    ]
+    lines += [_node_line(node, release) for node in status["nodes"]]
+    lines.append(
+        "%d enforcements:" % len(status["enforcements"]) if status["enforcements"] else "nothing is held"
+    )
+    lines += [
+        "  %s: %s, by %s%s"
+        % (e["status"], enforcement_line(e), e["actor"] or "(erased)", _due(e, status["now"]))
+        for e in status["enforcements"]
+    ]
+    lines += [
+        "  exemption %s: %s from %s until %s%s"
+        % (e["id"], e["service"], e["control"], iso(e["ends_at"]) or "it is revoked", _due(e, status["now"]))
+        for e in status["exemptions"]
+    ]
+    lines += [
+        "open case %s: %s%s" % (c["id"], c["violation"], " of %s" % c["service"] if c["service"] else "")
+        for c in status["cases"]
+    ]
+    return lines
+
+
+def _node_line(node, newest):
+    if node["release_id"] is None:
+        return "node %s: not managed" % node["name"]
+    behind = " (newest is %d)" % newest["id"] if newest and newest["id"] != node["release_id"] else ""
+    return "node %s: release %d%s, last seen %s, last outcome %s" % (
+        node["name"],
+        node["release_id"],
+        behind,
+        iso(node["last_seen_at"]) or "never",
+        node["last_outcome"] or "none",
+    )
+
+
+def _due(document, now):
+    for name, text in (("ends_at", "ends"), ("review_at", "review")):
+        at = document.get(name)
+        if at is not None and at <= now + _SOON:
+            return ", %s %s" % (text, "is due" if at <= now else "within 24 h")
+    return ""
+
+
+def history_lines(events):
+    """The events of a service, one line each."""
+    lines = []
+    for event in events:
+        said = "; ".join(
+            "%s=%s" % (key, value) for key, value in sorted(event["refs"].items()) if value is not None
+        )
+        actor = ((event["detail"] or {}).get("actor") or {}).get("name", "(erased)")
+        lines.append("%s %s by %s: %s" % (iso(event["at"]), event["kind"], actor, said))
+    return lines
