@@ -40,19 +40,19 @@ options:
     required: true
   mapping:
     description:
-      - For a panel's export as O(catalogue), how to map it. Either the path of a mapping file, relative to the
-        directory of this configuration file, or the mapping itself.
+      - For a panel's export as O(catalogue), how to map it. Either the path of a mapping file, relative to
+        the directory of this configuration file, or the mapping itself.
       - Not needed where O(catalogue) is a file that names export and mapping under C(services_from).
     type: raw
   policy:
     description:
       - The policy of this provider, as C(aup_policy). The name of a shipped policy or the path of a file,
-        relative to the directory of this configuration file; what ends in C(.yml) or C(.yaml) or has a C(/) in
-        it is a path.
+        relative to the directory of this configuration file; what ends in C(.yml) or C(.yaml) or has a C(/)
+        in it is a path.
     type: str
   ledger_url:
     description:
-      - Where the ledger is, as C(aup_ledger_url). Better without a password, see the documentation on security.
+      - Where the ledger is, as C(aup_ledger_url). Better without a password, see docs/security.md.
       - C(sqlite:///ledger.db) is a file in the directory of this configuration file.
     type: str
   connection_defaults:
@@ -143,7 +143,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             is_path = "/" in policy or policy.endswith((".yml", ".yaml"))
             self._set("all", "aup_policy", _beside(folder, policy) if is_path else policy)
         if self.get_option("ledger_url") is not None:
-            self.inventory.set_variable("all", "aup_ledger_url", _ledger_url(folder, self.get_option("ledger_url")))
+            ledger_url = _ledger_url(folder, self.get_option("ledger_url"))
+            self.inventory.set_variable("all", "aup_ledger_url", ledger_url)
         for group in (*BACKEND_GROUPS.values(), *sorted(names)):
             self.inventory.add_group(group)
         for name, node in document["nodes"].items():
@@ -185,7 +186,7 @@ def _beside(folder, path):
 
 
 def _ledger_url(folder, url):
-    """The URL; an SQLite file named by a relative path lies beside the configuration file, not where we run."""
+    """The URL; an SQLite file named by a relative path lies beside the configuration file."""
     scheme, slashes, rest = url.partition(":///")
     if slashes and scheme.startswith("sqlite") and rest and rest[0] not in "/:{":
         return f"{scheme}:///{_beside(folder, rest)}"
@@ -206,7 +207,7 @@ def group_names(nodes):
             group = f"aup_{kind}_" + re.sub(r"[^A-Za-z0-9_]", "_", value)
             if origin.setdefault(group, value) != value:
                 raise AupError(
-                    f"the {kind}s '{origin[group]}' and '{value}' would both be the group {group}.", target=group,
-                    remedy="Rename one of them in the catalogue.")
+                    f"the {kind}s '{origin[group]}' and '{value}' would both be the group {group}.",
+                    target=group, remedy="Rename one of them in the catalogue.")
             groups.setdefault(group, []).append(name)
     return groups

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue: what the provider runs, for whom, where and under which addresses. PRIVATE to the collection.
+"""The catalogue: what runs where, for whom and under which addresses. PRIVATE to the collection.
 
 `load_catalogue` turns files into one normalised document, or refuses them with every problem it found;
-`check_shrink` and `check_not_older` compare it with the one last released; `technical_slice` is what of it may
-enter a release. The format is described in docs/services.md.
+`check_shrink` and `check_not_older` compare it with the one last released; `technical_slice` is what of it
+may enter a release. The format is described in docs/services.md.
 """
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ FORMAT = 1
 LISTED = 20
 
 _TOP = frozenset(("format", "generated_at", "prefixes", "nodes", "pools", "services", "services_from"))
-_NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address", "vars"))
+_NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
+                   "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
                       "plan", "addons", "uses", "policy", "liable"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
@@ -47,8 +48,8 @@ def load_catalogue(path, mapping=None):
     :param path: a `.yml`, `.yaml`, `.json` or `.csv` file; the first three may name another file of services
         (`services_from`), relative to themselves
     :param mapping: for a panel's export: the mapping, as a dict or as the path of its file
-    :returns: `{"format", "generated_at", "prefixes", "nodes", "services"}`, plain data; the same for any order
-        of the same entries
+    :returns: `{"format", "generated_at", "prefixes", "nodes", "services"}`, plain data; the same for
+        any order of the same entries
     :raises CatalogueError: the file can't be read, or problems in it: the first 20 are in the message, all in
         the error's `problems`
     """
@@ -79,9 +80,9 @@ def check_shrink(old, new, limit_fraction):
     if len(gone) > len(before) * limit_fraction:
         some = ", ".join(gone[:5]) + (", …" if len(gone) > 5 else "")
         raise CatalogueError(
-            f"the catalogue lost {len(gone)} of {len(before)} services ({some}), which is more than the limit of "
-            f"{limit_fraction * 100:g} %.", target="catalogue", code="catalogue_shrank",
-            remedy="Check the export. If they really are gone, raise the policy's limit for this one release.")
+            f"the catalogue lost {len(gone)} of {len(before)} services ({some}), which is more than the "
+            f"limit of {limit_fraction * 100:g} %.", target="catalogue", code="catalogue_shrank",
+            remedy="Check the export. If they really are gone, accept the loss for this one release.")
 
 
 def check_not_older(old, new):
@@ -96,7 +97,7 @@ def check_not_older(old, new):
         raise CatalogueError(
             f"the catalogue was generated at {iso(now)}, before the released one of {iso(before)}.",
             target="catalogue", code="catalogue_old",
-            remedy="Fetch a new export. To go back on purpose, export the former state anew, with its own time.")
+            remedy="Fetch a new export. To go back on purpose, export the former state anew.")
 
 
 def technical_slice(document):
@@ -116,8 +117,9 @@ def _refusal(path, problems):
     listed = "\n".join(f"  - {problem}" for problem in problems[:LISTED])
     more = f"\n  and {count - LISTED} more" if count > LISTED else ""
     error = CatalogueError(
-        f"{path}: {count} problem{'s' if count > 1 else ''} in the catalogue; nothing was changed:\n{listed}{more}\n",
-        target=path, remedy="Correct the entries named, in the panel or the file. docs/services.md has the format.")
+        f"{path}: {count} problem{'s' if count > 1 else ''} in the catalogue; nothing was changed:\n"
+        f"{listed}{more}\n", target=path,
+        remedy="Correct the entries named, in the panel or the file. docs/services.md has the format.")
     error.problems = problems
     return error
 
@@ -137,8 +139,8 @@ class _Source:
         elif extension(path) == "csv":
             raise CatalogueError(
                 f"{path}: a CSV file carries services only; prefixes and nodes are missing.", target=path,
-                remedy="Name it in a YAML catalogue (services_from: {file: …}), or give a mapping with prefixes "
-                       "and nodes.")
+                remedy="Name it in a YAML catalogue (services_from: {file: …}), or give a mapping with "
+                       "prefixes and nodes.")
         else:
             self._native(path)
 
@@ -221,7 +223,8 @@ class _Source:
                 if isinstance(raw, dict):
                     given = raw.get("id", name)
                     if str(given) != name:
-                        self.problems.append(f"{label}, id: {fields.shown(given)} is not the key it stands under")
+                        self.problems.append(
+                            f"{label}, id: {fields.shown(given)} is not the key it stands under")
                     raw = {**raw, "id": name}
                 self.entries.append((label, raw, ()))
         elif isinstance(services, list):
@@ -238,8 +241,8 @@ class _Source:
     def _rows(self, rows):
         unknown = sorted(set(rows[0]) - set(CSV_COLUMNS)) if rows else []
         for name in unknown:
-            self.problems.append(f"{self.services_path}, line 1: {name!r} is no column of a catalogue; known are "
-                                 f"{', '.join(CSV_COLUMNS)}")
+            self.problems.append(f"{self.services_path}, line 1: {name!r} is no column of a catalogue; "
+                                 f"known are {', '.join(CSV_COLUMNS)}")
         for row in rows:
             label = f"{self.services_path}, line {row.line}"
             if row.get("id"):
@@ -262,7 +265,8 @@ def _csv_entry(row, failed):
             key, equals, value = part.partition("=")
             if not equals or key in pairs:
                 failed.append((name, f"{fields.shown(part)} is not key=value with a key of its own"))
-            pairs[key] = int(value) if name == "plan" and re.fullmatch(r"0|[1-9][0-9]{0,17}", value) else value
+            whole = name == "plan" and re.fullmatch(r"0|[1-9][0-9]{0,17}", value)
+            pairs[key] = int(value) if whole else value
         entry[name] = pairs
     columns = {name: [part.strip() for part in (row.get(name) or "").split("|")] for name in _CSV_NICS}
     entry["nics"] = nics = []
@@ -272,7 +276,8 @@ def _csv_entry(row, failed):
             failed.append((name, f"speaks of {len(columns[name])} NICs, the column mac of {len(macs)}"))
         columns[name] += [""] * (len(macs) - len(columns[name]))
     for index, mac in enumerate(macs):
-        nic = {"mac": mac or None, "shared": [_csv_shared(part, failed) for part in columns["shared"][index].split()]}
+        shared = columns["shared"][index].split()
+        nic = {"mac": mac or None, "shared": [_csv_shared(part, failed) for part in shared]}
         for name in ("addresses", "prefixes", "floating"):
             nic[name] = columns[name][index].split()
         nics.append(nic)
@@ -371,7 +376,8 @@ def _node(reader):
     for name in node["uplinks"] + node["bridges"]:
         for pattern in node["routed_interfaces"]:
             if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])):
-                reader.refuse("routed_interfaces", f"{pattern!r} also means {name!r}, which is no guest's interface")
+                reader.refuse("routed_interfaces",
+                              f"{pattern!r} also means {name!r}, which is no guest's interface")
     if backend == "kvm" and not (reader.raw.get("bridges") or reader.raw.get("routed_interfaces")):
         reader.refuse("bridges", "a KVM node needs its tenant bridges, or routed_interfaces, or both")
     return node
@@ -442,7 +448,8 @@ class _Places:
             if not nodes:
                 reader.refuse("pool", f"there is no pool {pool!r}; known are {_names(self.pools)}")
             elif listed and named != nodes:
-                reader.refuse("nodes", f"these are not the nodes of pool '{pool}', which are {', '.join(nodes)}")
+                reader.refuse("nodes", f"these are not the nodes of pool '{pool}', "
+                                       f"which are {', '.join(nodes)}")
             elif node and node in self.nodes and node not in nodes:
                 reader.refuse("node", f"node '{node}' is not in pool '{pool}', which has {', '.join(nodes)}")
         elif len(named) > 1:
@@ -453,7 +460,8 @@ class _Places:
             if name not in self.nodes:
                 reader.refuse("node", f"there is no node {name!r}; known are {_names(self.nodes)}")
             elif self.nodes[name]["backend"] == "router":
-                reader.refuse("node", f"node '{name}' is a router; guests live on KVM hosts and Proxmox clusters")
+                reader.refuse("node", f"node '{name}' is a router; guests live on KVM hosts and Proxmox "
+                                      "clusters")
         return list(nodes), pool, self._location(reader, nodes)
 
     def _location(self, reader, nodes):
@@ -463,7 +471,8 @@ class _Places:
             return location
         if location is None and reader.raw.get("location") is None:
             if len(known) > 1:
-                reader.refuse("location", f"is required: the pool's nodes are in {', '.join(sorted(map(str, known)))}")
+                reader.refuse("location", "is required: the pool's nodes are in "
+                                          f"{', '.join(sorted(map(str, known)))}")
                 return None
             return next(iter(known))
         if location is not None and location not in known:
@@ -520,7 +529,8 @@ def _service(reader, places):
             if inner is not None:
                 nics.append(_nic(inner))
     else:
-        reader.refuse("nics", "is required" if raw_nics is None else f"a list is expected, found {described(raw_nics)}")
+        reader.refuse("nics", "is required" if raw_nics is None
+                      else f"a list is expected, found {described(raw_nics)}")
     nics.sort(key=_nic_order)
     service = {
         "id": reader.need("id", fields.identifier),
@@ -532,7 +542,8 @@ def _service(reader, places):
         "guest": _guest(reader),
         "nics": [
             {"mac": mac, "addresses": _texts(addresses), "prefixes": _texts(prefixes),
-             "shared": [{"address": shared[0][-1], "protocol": shared[1], "ports": shared[2]} for shared in shares],
+             "shared": [{"address": address[-1], "protocol": protocol, "ports": ports}
+                        for address, protocol, ports in shares],
              "floating": _texts(floating)}
             for mac, addresses, prefixes, shares, floating in nics],
         "plan": reader.may("plan", fields.plan, {}),
@@ -581,7 +592,7 @@ def _nic(reader):
             shared.setdefault((address, protocol), []).extend(ports)
     return (
         mac, reader.each("addresses", fields.address), reader.each("prefixes", fields.prefix),
-        [(address, protocol, fields.ports(shared[address, protocol])) for address, protocol in sorted(shared)],
+        [(*where, fields.ports(shared[where])) for where in sorted(shared)],
         reader.each("floating", fields.address),
     )
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who claims which address, prefix, MAC and guest, and where two claims contradict. PRIVATE to the collection.
+"""Who claims which address, prefix, MAC and guest, and where claims contradict. PRIVATE to the collection.
 
 Sorting and sweeping, never comparing all with all. Not every contradicting pair is reported, but everyone who
 is part of one is named at least once, together with somebody it contradicts.
@@ -58,7 +58,7 @@ class Claims:
         """
         yield from self._twice()
         for version in (4, 6):
-            inside = _inside(sorted((first, last) for found, first, last, _text in provider if found == version))
+            inside = _inside(sorted((found[1], found[2]) for found in provider if found[0] == version))
             prefixes = sorted(self._prefixes[version])
             yield from self._outside(version, prefixes, inside)
             for number in sorted(key for key, claims in self._addresses[version].items() if len(claims) > 1):
@@ -168,24 +168,19 @@ def _both(one, other):
 
 
 def _port_claims(claims):
-    """Overlapping port ranges of different NICs: a sweep that keeps, of the ranges begun, the two that reach
-    furthest and belong to different NICs."""
+    """Overlapping port ranges of different NICs, each against the range begun before that reaches furthest.
+
+    A NIC's own ranges are merged, so where that one is its own, none of another reaches as far either.
+    """
     ranges = sorted((low, high, claim[1], claim[2]) for claim in claims for low, high in claim[5])
     text, protocol = claims[0][3], claims[0][4]
-    furthest = second = None
-    for current in ranges:
-        holder = furthest
-        if holder and holder[2:] == current[2:]:
-            holder = second
-        if holder and holder[1] >= current[0]:
-            yield (f"{text} {protocol} ports {_ports(holder)} of service '{holder[2]}' (NIC {holder[3]}) overlap "
-                   f"{_ports(current)} of service '{current[2]}' (NIC {current[3]})")
-        if furthest is None or current[1] > furthest[1]:
-            if furthest and furthest[2:] != current[2:]:
-                second = furthest
+    furthest = ranges[0] if ranges else None
+    for current in ranges[1:]:
+        if furthest[1] >= current[0]:
+            yield (f"{text} {protocol} ports {_ports(furthest)} of service '{furthest[2]}' "
+                   f"(NIC {furthest[3]}) overlap {_ports(current)} of service '{current[2]}' (NIC {current[3]})")
+        if current[1] > furthest[1]:
             furthest = current
-        elif current[2:] != furthest[2:] and (second is None or current[1] > second[1]):
-            second = current
 
 
 def _ports(claim):

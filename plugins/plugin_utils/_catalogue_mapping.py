@@ -27,21 +27,22 @@ _TOP = ("format", "services", "fields", "prefixes", "nodes", "pools", "generated
 class Mapping:
     """A mapping file's content, its expressions compiled.
 
-    :param data: the mapping: `services` (expression of the list), `fields`, and optionally `prefixes`, `nodes`,
-        `pools` and `generated_at`, each as plain data or as an expression of the whole export
+    :param data: the mapping: `services` (expression of the list), `fields`, and optionally `prefixes`,
+        `nodes`, `pools` and `generated_at`, each as plain data or as an expression of the whole export
     :param source: how messages name it
     :raises CatalogueError: jmespath missing, unknown keys, expressions that do not compile
     """
 
     def __init__(self, data, source):
         if jmespath is None:
-            raise CatalogueError("a mapping needs the Python library jmespath on the controller.", target=source,
+            raise CatalogueError("a mapping needs the Python library jmespath on the controller.",
+                                 target=source,
                                  remedy="Install it for the Python that runs Ansible: pip install jmespath")
         self.source = source
         self._problems = []
         if not isinstance(data, dict):
-            raise CatalogueError(f"{source}: a mapping file is a mapping, found {described(data)}.", target=source,
-                                 remedy="See docs/services.md for its keys.")
+            raise CatalogueError(f"{source}: a mapping file is a mapping, found {described(data)}.",
+                                 target=source, remedy="See docs/services.md for its keys.")
         self._only(data, _TOP, "")
         if data.get("format", 1) != 1:
             self._problems.append(f"format: only 1 is read, found {described(data['format'])}")
@@ -56,7 +57,8 @@ class Mapping:
                 self._top[name] = (value,)
         fields = data.get("fields")
         if not isinstance(fields, dict):
-            self._problems.append(f"fields: a mapping of field to expression is expected, found {described(fields)}")
+            self._problems.append(
+                f"fields: a mapping of field to expression is expected, found {described(fields)}")
             fields = {}
         self._fields = self._group(fields, FIELDS, "")
         if self._problems:
@@ -71,7 +73,10 @@ class Mapping:
             dicts or, for an entry whose expressions failed, of texts that say why
         :raises CatalogueError: when the list of services is none
         """
-        rows = [dict(row) if isinstance(row, dict) else row for row in export] if isinstance(export, list) else export
+        rows = export
+        if isinstance(export, list):
+            # JMESPath takes rows of a CSV file, a kind of dict, for nothing it knows.
+            rows = [dict(row) if isinstance(row, dict) else row for row in export]
         top = {}
         for name, value in self._top.items():
             if isinstance(value, tuple):
@@ -80,8 +85,8 @@ class Mapping:
             found, problem = self._evaluate(value, rows)
             if problem or found is None:
                 raise CatalogueError(
-                    f"{source}: {name}: expression {value.expression!r} {problem or 'gave null'}.", target=source,
-                    remedy=f"Correct {name} in {self.source}.")
+                    f"{source}: {name}: expression {value.expression!r} {problem or 'gave null'}.",
+                    target=source, remedy=f"Correct {name} in {self.source}.")
             top[name] = found
         services, problem = self._evaluate(self._services, rows)
         if problem or not isinstance(services, list):
@@ -141,7 +146,8 @@ class Mapping:
         try:
             compiled = jmespath.compile(text)
         except (exceptions.JMESPathError, ValueError) as exc:
-            self._problems.append(f"{path}: {text!r} is not a JMESPath expression: {str(exc).splitlines()[0]}")
+            self._problems.append(
+                f"{path}: {text!r} is not a JMESPath expression: {str(exc).splitlines()[0]}")
             return None
         self.expressions[path] = text
         return compiled

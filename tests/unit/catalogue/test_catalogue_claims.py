@@ -165,16 +165,20 @@ def naive(services):
     return found
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
-@given(service_lists())
-def test_everyone_in_a_contradiction_is_named_and_nobody_else(services):
+def named_in(services):
+    """The ids that loading these services complains of."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             load(Path(folder), catalogue(*services))
-            named = set()
         except CatalogueError as exc:
-            named = set(re.findall(r"service '([^']+)'", "\n".join(exc.problems)))
-    assert named == naive(services)
+            return set(re.findall(r"service '([^']+)'", "\n".join(exc.problems)))
+    return set()
+
+
+@hypothesis_settings(max_examples=400, deadline=None)
+@given(service_lists())
+def test_everyone_in_a_contradiction_is_named_and_nobody_else(services):
+    assert named_in(services) == naive(services)
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
@@ -245,3 +249,11 @@ def test_contradictions_among_many_are_found(tmp_path):
         load(tmp_path, {**BASE, "prefixes": ["10.0.0.0/8"], "services": services})
     [problem] = caught.value.problems
     assert "'vps-5'" in problem and "'vps-1501'" in problem
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(RANGES, min_size=1, max_size=3), min_size=2, max_size=5))
+def test_overlapping_port_ranges_of_one_address_are_all_named(ranges):
+    services = [service(number, nics=[nic(number, shared=[shared("192.0.2.1", "tcp", *own)])])
+                for number, own in enumerate(ranges, 1)]
+    assert named_in(services) == naive(services)
