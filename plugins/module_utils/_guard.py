@@ -22,7 +22,8 @@ def check_enforcement(policy, service_document, provider_prefixes, kind, node_ad
 
     :param policy: Policy, for `guardrails.protected` and the provider's own `networks`
     :param provider_prefixes: all prefixes of the provider, as text
-    :param node_addresses: addresses of nodes, controllers, routers; protected too
+    :param node_addresses: addresses of nodes, controllers, routers; protected too. A host name among them
+        protects nothing, as no name is resolved here: such addresses belong under `guardrails.protected`
     :param targets: prefixes or addresses to act on, when narrower than all the service's own
     :returns: the prefixes acted on, as text: IPv4 first, each once
     :raises GuardError: names the rule that refused and what to do instead
@@ -139,11 +140,7 @@ def _assignment(service):
 
 
 def _network(text, name, key):
-    try:
-        # ip_network takes numbers and bytes for addresses too.
-        network = ipaddress.ip_network(text) if isinstance(text, str) else None
-    except ValueError:
-        network = None
+    network = _parsed(text)
     if network is None:
         raise GuardError(
             "%r (%s of service %r) is not an IPv4 or IPv6 address or prefix." % (text, key, name),
@@ -152,6 +149,15 @@ def _network(text, name, key):
             code="guard_bad_address",
         )
     return network
+
+
+def _parsed(text):
+    """The network of an address or prefix, or None for what is neither."""
+    try:
+        # ip_network takes numbers and bytes for addresses too.
+        return ipaddress.ip_network(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _check_not_shared(network, shared, name):
@@ -178,10 +184,7 @@ def _check_within_assignment(network, own, name):
 def _provider(prefixes):
     networks = []
     for text in prefixes:
-        try:
-            network = ipaddress.ip_network(text) if isinstance(text, str) else None
-        except ValueError:
-            network = None
+        network = _parsed(text)
         # A default route as "our prefix" would switch the rule off.
         if network is None or network.prefixlen == 0:
             raise GuardError(
@@ -216,10 +219,10 @@ def _protected(policy, node_addresses):
             (ipaddress.ip_network(prefix), "networks.%s of policy %s" % (name, policy.key))
             for prefix in prefixes
         )
-    result.extend(
-        (_network(address, "nodes", "node address"), "the addresses of the nodes")
-        for address in node_addresses
-    )
+    for address in node_addresses:
+        network = _parsed(address)
+        if network is not None:
+            result.append((network, "the addresses of the nodes"))
     return result
 
 

@@ -232,3 +232,11 @@ def test_a_duration_is_held_to_the_tightest_limit():
     for seconds in (0, -3600, True, "48h", 1.5):
         with pytest.raises(GuardError):
             check_duration(HOUSE, "suspend", seconds)
+
+
+def test_a_node_known_by_name_does_not_hinder():
+    nodes = ["kvm1.example.net", "192.0.2.9"]
+    assert check_enforcement(HOUSE, service(["192.0.2.7"]), PROVIDER, "suspend", nodes) == ["192.0.2.7/32"]
+    assert (
+        refusal(HOUSE, service(["192.0.2.9"]), PROVIDER, "suspend", nodes).code == "guard_protected_address"
+    )
