@@ -97,7 +97,7 @@ class Namespace:
             sock.connect((address, port))
         except ConnectionRefusedError:
             outcome = "refused"
-        except socket.timeout:
+        except TimeoutError:
             outcome = "silent"
         except OSError:
             outcome = "unreachable"
@@ -178,7 +178,7 @@ def crosses(sender, frame, receiver, marker, timeout=0.3):
     try:
         while True:
             receiver.recv(65535)  # what came before
-    except (socket.timeout, BlockingIOError):
+    except (TimeoutError, BlockingIOError):
         pass
     sender.send(frame)
     end = time.monotonic() + timeout
@@ -186,6 +186,6 @@ def crosses(sender, frame, receiver, marker, timeout=0.3):
         try:
             if marker in receiver.recv(65535):
                 return True
-        except socket.timeout:
+        except TimeoutError:
             continue
     return False

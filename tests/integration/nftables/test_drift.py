@@ -85,7 +85,6 @@ HAND_EDITS = [
     "add element bridge hosting_aup smtp_observe { \"tapA\" . 25 }",
     "add element bridge hosting_aup uplinks { \"tapA\" }",
     "add element bridge hosting_aup uplinks { \"odd,name}\" }",
-    "add element bridge hosting_aup uplinks { \"tap*a\\\" }",
     "delete element bridge hosting_aup smtp_enforce { \"tapA\" . 25 }",
     "add element inet hosting_aup smarthosts4 { 198.51.100.7-198.51.100.9 }",
     "add element bridge hosting_aup smarthosts4 { 0.0.0.0/0 }",
@@ -103,9 +102,7 @@ HAND_EDITS = [
 @pytest.mark.parametrize("edit", HAND_EDITS)
 def test_edit_by_hand_is_found_and_mended(counted, edit):
     before = counted.counters()
-    if counted.host.run(["nft", "-f", "-"], edit + "\n")[0] != 0:
-        assert "\\" in edit, "the edit must be one nft takes"
-        return
+    counted.host.check(["nft", "-f", "-"], edit + "\n")
     change = counted.plan()
     assert change.kind in ("elements", "rebuild") and change.summary
     counted.apply()

@@ -39,7 +39,24 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._r
 )
 
 __all__ = [
-    "COUNTERS", "Change", "FAMILIES", "MARK", "Observed", "Ruleset", "SETS", "TABLE", "apply", "build", "counters",
-    "is_interface_name", "observe", "parse", "plan", "plan_teardown", "present", "reference", "snapshot_script",
+    "COUNTERS",
+    "FAMILIES",
+    "MARK",
+    "SETS",
+    "TABLE",
+    "Change",
+    "Observed",
+    "Ruleset",
+    "apply",
+    "build",
+    "counters",
+    "is_interface_name",
+    "observe",
+    "parse",
+    "plan",
+    "plan_teardown",
+    "present",
+    "reference",
+    "snapshot_script",
     "teardown_script",
 ]

@@ -127,7 +127,7 @@ def reference(run, ruleset, cached=None):
     :raises NodeError: when nft refuses the shape
     """
     version = run_nft(run, ["nft", "--version"], doing="asking nft for its version").strip()
-    key = hashlib.sha256("\n".join((ruleset.shape, version, platform.release())).encode("utf-8")).hexdigest()
+    key = hashlib.sha256(("%s\n%s\n%s" % (ruleset.shape, version, platform.release())).encode("utf-8")).hexdigest()
     if isinstance(cached, dict) and cached.get("key") == key and isinstance(cached.get("shape"), str):
         return cached
     listing = run_nft(run, _SCRATCH, ruleset.shape, doing="loading the rules into a scratch network namespace")

@@ -100,7 +100,7 @@ def _statement(verb, key, elements):
 
 def _drop_tables():
     # `add` first, so that the deletion can't fail on a table that isn't there.
-    return "".join("add table {0} {1}\ndelete table {0} {1}\n".format(family, TABLE) for family in FAMILIES)
+    return "".join(f"add table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in FAMILIES)
 
 
 def _rebuild_script(ruleset, observed):

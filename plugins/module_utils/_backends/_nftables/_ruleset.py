@@ -92,6 +92,10 @@ CONTROL_OF_SET = {
 
 # -- rules ----------------------------------------------------------------------------------------
 
+# The bridge family must be told the protocol: left to itself nft takes the Ethernet type for it, which is the
+# tag's in a tagged frame (it also forgets so when it reads its own listing: `_plan.snapshot_script`).
+_BRIDGED_IP6 = "meta protocol ip6 "
+
 # What remains when neither another protocol, nor a readable TCP port, nor a later fragment was found:
 # TCP cut before its ports, IPv6 extension headers split over fragments, an inner VLAN tag. A later
 # fragment is harmless: without its first one, which was judged, nobody can put it together.
@@ -100,7 +104,7 @@ _HIDDEN = """\
         meta l4proto != tcp accept
         th dport & 0 == 0 accept
         ip frag-off & 0x1fff != 0 accept
-        meta protocol ip6 meta l4proto tcp frag frag-off != 0 accept
+        %smeta l4proto tcp frag frag-off != 0 accept
         meta protocol { ip, ip6, 8021q, 8021ad } goto hidden
 """
 
@@ -108,16 +112,16 @@ _HIDDEN = """\
 # be reached even from the rescue networks. Hop limits keep routers from carrying them anywhere.
 _QUARANTINE = """\
     chain from_quarantine {
-%(arp)s        meta l4proto ipv6-icmp icmpv6 type 133-136 ip6 hoplimit 255 accept
-        meta l4proto ipv6-icmp icmpv6 type { 130-132, 143 } ip6 hoplimit 1 accept
+%(arp)s        %(icmpv6)sicmpv6 type 133-136 ip6 hoplimit 255 accept
+        %(icmpv6)sicmpv6 type { 130-132, 143 } ip6 hoplimit 1 accept
         ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
         ip6 daddr { fe80::/10, ff02::/16 } udp sport 546 udp dport 547 accept
         ip daddr @rescue4 accept
         ip6 daddr @rescue6 accept
     }
     chain to_quarantine {
-%(arp)s        meta l4proto ipv6-icmp icmpv6 type 133-137 ip6 hoplimit 255 accept
-        meta l4proto ipv6-icmp icmpv6 type { 130-132, 143 } ip6 hoplimit 1 accept
+%(arp)s        %(icmpv6)sicmpv6 type 133-137 ip6 hoplimit 255 accept
+        %(icmpv6)sicmpv6 type { 130-132, 143 } ip6 hoplimit 1 accept
         meta protocol ip udp sport 67 udp dport 68 accept
         ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
         ip saddr @rescue4 accept
@@ -284,8 +288,8 @@ def _shape(mode, patterns):
     enforce = mode == "enforce"
     words = {
         "mark": "0x%08x" % MARK, "unmark": "0x%08x" % (0xFFFFFFFF ^ MARK),
-        "smarthosts": _SMARTHOSTS, "hidden_rules": _HIDDEN,
-        "input_rules": _HIDDEN.replace("goto smtp\n", "goto smtp_to_host\n").replace("goto hidden", "goto hidden_to_host"),
+        "smarthosts": _SMARTHOSTS,
+        "input_rules": (_HIDDEN % _BRIDGED_IP6).replace("goto smtp\n", "goto smtp_to_host\n").replace("goto hidden", "goto hidden_to_host"),
         "unknown_hidden": _lines([
             "oifname @uplinks goto unknown_hidden", "oifname @known_ports goto unknown_hidden"] if enforce else []),
         "mark_hidden": _lines(["goto strange"] if enforce else ["iifname @known_ports goto strange"]),
@@ -294,11 +298,11 @@ def _shape(mode, patterns):
     }
     bodies = {
         "bridge": _BRIDGE % dict(
-            words, unknown=_lines([_unknown(mode, "drop")]),
-            quarantine=_QUARANTINE % {"arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
+            words, hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
+            quarantine=_QUARANTINE % {"icmpv6": _BRIDGED_IP6 + "meta l4proto ipv6-icmp ", "arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
         "inet": _INET % dict(
-            words, unknown=_lines([_unknown(mode, "reject with tcp reset")]),
-            quarantine=_QUARANTINE % {"arp": ""}),
+            words, hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
+            quarantine=_QUARANTINE % {"icmpv6": "", "arp": ""}),
     }
     parts = []
     for family in FAMILIES:
