@@ -49,20 +49,23 @@ def own_addresses(host):
     return found
 
 
+def _flat(prefix, value):
+    """`{path: text}` of a nested value."""
+    if not isinstance(value, dict):
+        return {prefix: ", ".join(map(str, value)) if isinstance(value, list) else str(value)}
+    return {path: text for key in value for path, text in _flat("%s: %s" % (prefix, key), value[key]).items()}
+
+
 def _lines(result):
     """The plan as lines, for `--diff`."""
     before, after = [], []
     for step in result["steps"]:
-        where = step["service"] or "packet filter"
-        if isinstance(step["before"], dict) or isinstance(step["after"], dict):
-            for key in sorted(set(step["before"] or {}) | set(step["after"] or {})):
-                old, new = (step["before"] or {}).get(key), (step["after"] or {}).get(key)
-                if old != new:
-                    before += ["%s: %s: %s" % (where, key, old)] if old is not None else []
-                    after += ["%s: %s: %s" % (where, key, new)] if new is not None else []
-        else:
-            before.append("%s: %s: %s" % (where, step["verb"], step["before"]))
-            after.append("%s: %s: %s" % (where, step["verb"], step["after"]))
+        where = "%s: %s" % (step["service"] or "packet filter", step["verb"])
+        if step.get("mac"):
+            where += " %s %s" % (step["mac"], step["scope"])
+        old, new = _flat(where, step["before"]), _flat(where, step["after"])
+        before += ["%s: %s" % (path, old[path]) for path in sorted(old) if new.get(path) != old[path]]
+        after += ["%s: %s" % (path, new[path]) for path in sorted(new) if old.get(path) != new[path]]
     return {"before": "".join(line + "\n" for line in before), "after": "".join(line + "\n" for line in after)}
 
 
@@ -110,10 +113,11 @@ class ActionModule(ActionBase):
             else own_addresses(self._play_context.remote_addr or node),
         )
         try:
-            with open_ledger(args["ledger_url"]) as ledger:
+            check = self._task.check_mode
+            with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
                 done = Converge(
                     ledger, self._call(task_vars), self._confirm, current_actor(os.environ, task_vars),
-                    int(time.time()), self._task.check_mode,
+                    int(time.time()), check,
                 ).run(wanted)
         except AupError as exc:
             return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),

@@ -30,10 +30,12 @@ class ActionModule(ActionBase):
         summary = summarise(args["opened"], nodes, bool(self._task.check_mode))
         lines = summary.pop("lines")
         Display().display("\n" + "\n".join(lines or ["Nothing to do."]) + "\n")
+        stats = {"data": {"aup": summary}, "per_host": False, "aggregate": False}
         failed = [node["node"] for node in nodes if node["outcome"] not in ("changed", "unchanged")]
         result.update(
-            changed=False, failed=not summary["ok"], summary=summary, lines=lines,
-            ansible_stats={"data": {"aup": summary}, "per_host": False, "aggregate": False},
+            changed=False, failed=not summary["ok"], ansible_stats=stats,
             msg="Not done on %s; the lines above say why, and what to do." % ", ".join(failed) if failed else "Done.",
         )
+        if not failed:  # a failed task's result is printed as a whole, and all of it was just said
+            result.update(summary=summary, lines=lines)
         return result

@@ -43,11 +43,11 @@ EXAMPLES = r"""
 RETURN = r"""
 summary:
   description: The run's id, whether all is well, and each node's outcome, services, notes and errors.
-  returned: always
+  returned: success
   type: dict
 lines:
   description: The summary as it is shown.
-  returned: always
+  returned: success
   type: list
   elements: str
 """
