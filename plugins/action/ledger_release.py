@@ -41,10 +41,9 @@ class ActionModule(LedgerAction):
     }
     CREATES = True
 
-    def _do(self, ledger, args, task_vars):
-        known = args["known_nodes"]
+    def _read_files(self, args, task_vars):
         if args["retire"] is not None:
-            return self._write(ledger, task_vars, lambda tx: retire(tx, args["retire"], known))
+            return
         for name in ("policy", "catalogue"):
             if not args[name]:
                 raise InputError("%s is missing." % name, target="aup_%s" % name, remedy="Set aup_%s." % name)
@@ -52,14 +51,18 @@ class ActionModule(LedgerAction):
         mapping = args["mapping"]
         if isinstance(mapping, str):
             mapping = _found(mapping, search)
-        catalogue = load_catalogue(_found(args["catalogue"], search), mapping)
-        default, policies = policies_named(args["policy"], catalogue, search)
+        self._catalogue = load_catalogue(_found(args["catalogue"], search), mapping)
+        self._default, self._policies = policies_named(args["policy"], self._catalogue, search)
+
+    def _do(self, ledger, args, task_vars):
+        known = args["known_nodes"]
+        if args["retire"] is not None:
+            return self._write(ledger, task_vars, lambda tx: retire(tx, args["retire"], known))
+        accepted = args["accept_shrink"], args["accept_older"]
         return self._write(
             ledger,
             task_vars,
-            lambda tx: release_files(
-                tx, default, policies, catalogue, args["accept_shrink"], args["accept_older"], known
-            ),
+            lambda tx: release_files(tx, self._default, self._policies, self._catalogue, *accepted, known),
         )
 
 

@@ -49,6 +49,9 @@ class LedgerAction(ActionBase):
     INPUTS = ()
     CREATES = False
 
+    def _read_files(self, args, task_vars):
+        """Read and check what is needed beside the ledger, before the ledger is opened or made."""
+
     def _do(self, ledger, args, task_vars):
         """Do it; returns the result's keys."""
         raise NotImplementedError
@@ -62,6 +65,7 @@ class LedgerAction(ActionBase):
         _validated, args = self.validate_argument_spec(arguments)
         try:
             self._take_inputs(args, task_vars)
+            self._read_files(args, task_vars)
             with open_ledger(args["ledger_url"], self.CREATES, self._task.check_mode) as ledger:
                 result.update(self._do(ledger, args, task_vars))
         except AupError as exc:
