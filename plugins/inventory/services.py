@@ -86,7 +86,6 @@ keyed_groups:
     prefix: country
 """
 
-import json
 import os
 import re
 
@@ -125,9 +124,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         mapping = self.get_option("mapping")
         if isinstance(mapping, str):
             mapping = _beside(folder, mapping)
-        elif mapping is not None:
-            # Ansible tags what it reads; the loader wants plain values.
-            mapping = json.loads(json.dumps(mapping))
         try:
             document = load_catalogue(catalogue, mapping)
             names = group_names(document["nodes"])

@@ -8,6 +8,7 @@ may enter a release. The format is described in docs/services.md.
 """
 from __future__ import annotations
 
+import json
 import os
 import re
 
@@ -196,6 +197,8 @@ class _Source:
         if not isinstance(mapping, dict):
             named = os.path.join(folder, os.fspath(mapping))
             mapping = read_data(named)
+        else:
+            mapping = _plain(mapping, named)
         mapped = Mapping(mapping, named)
         self.expressions = mapped.expressions
         top, services = mapped.apply(read_data(path), path)
@@ -249,6 +252,15 @@ class _Source:
                 label += f": service {fields.shown(row['id'])}"
             failed = []
             self.entries.append((label, _csv_entry(row, failed), failed))
+
+
+def _plain(mapping, source):
+    """A mapping from an Ansible variable without Ansible's own types, which are lazy and carry tags."""
+    try:
+        return json.loads(json.dumps(mapping))
+    except (TypeError, ValueError) as exc:
+        raise CatalogueError(f"{source} holds a value that is neither text, number, list nor mapping: {exc}.",
+                             target=source, remedy="Put dates and times into quotes.") from exc
 
 
 def _csv_entry(row, failed):

@@ -3,6 +3,7 @@
 """CSV files, panel exports through JMESPath, and a catalogue that names another file."""
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,11 @@ def test_entries_that_are_no_mappings_are_named(tmp_path):
 def test_null_never_becomes_the_text_null(tmp_path):
     error = fails(lambda: mapped(tmp_path, fields={"id": "join('-', ['vps', to_string(no)])"}))
     assert "entry 1, id: failed: " in error.message and "id: is required" not in error.message
+
+
+def test_a_mapping_with_a_date_in_it_is_refused_clearly(tmp_path):
+    error = fails(lambda: mapped(tmp_path, generated_at=date(2026, 11, 21)))
+    assert "date is not JSON serializable" in error.message and "quotes" in error.remedy
 
 
 def test_a_mapping_needs_jmespath(tmp_path, monkeypatch):
