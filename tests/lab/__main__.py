@@ -48,7 +48,7 @@ collection under test:          {collections_path()}""", flush=True)
 
 def living() -> list[Path]:
     """The directories of the labs that are up."""
-    return [place for place in sorted(LABS.glob("*")) if place.name.isdigit() and owner_alive(place)]
+    return [place for place in sorted(LABS.glob("*")) if owner_alive(place)]
 
 
 def one() -> Path:
@@ -61,7 +61,7 @@ def one() -> Path:
 def down(_arguments: argparse.Namespace) -> int:
     """End the labs of this checkout, also what one left that was killed."""
     for place in living():
-        pid = int(place.name)
+        pid = int(place.name.split(".")[0])
         print(f"ending the lab of process {pid}", flush=True)
         os.kill(pid, signal.SIGTERM)
         limit = time.monotonic() + 30

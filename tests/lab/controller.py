@@ -56,9 +56,9 @@ def collections_path(checkout: Path = CHECKOUT) -> Path:
 class Controller:
     """The namespace, login key, known hosts, inventory and ledger of the one who runs Ansible."""
 
-    def __init__(self, state: Path):
+    def __init__(self, state: Path, identity: str):
         self.state = state
-        self.namespace = Namespace("controller")
+        self.namespace = Namespace("controller", identity)
         self.inventory = state / "inventory/hosts.aup.yml"
         self.ledger_url = f"sqlite:///{state}/ledger/ledger.sqlite3"
 

@@ -102,8 +102,8 @@ class _Web(socketserver.StreamRequestHandler):
 class Internet:
     """The namespace outside: router of the provider's addresses, sinks on 25, 465 and 587, web on 80."""
 
-    def __init__(self) -> None:
-        self.namespace = Namespace("internet")
+    def __init__(self, identity: str) -> None:
+        self.namespace = Namespace("internet", identity)
         self.messages: list[Message] = []
         self._servers: list[_Server] = []
 
@@ -114,7 +114,7 @@ class Internet:
         ip = self.namespace.ip
         ip("link add wan type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
         ip("link set wan up")
-        for address in (*plan.GATEWAYS_WITH_LENGTH,):
+        for address in plan.GATEWAYS_WITH_LENGTH:
             ip(f"address add {address} dev wan")
         for address in plan.OUTSIDE_ADDRESSES:
             ip(f"address add {address} dev lo")

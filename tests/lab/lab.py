@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import json
 import os
 import shutil
@@ -35,6 +36,9 @@ TARGETS = tuple(
 )
 
 
+_number = itertools.count(1)
+
+
 def quiet(_text: str) -> None:
     """A listener for those who want no progress."""
 
@@ -56,10 +60,12 @@ class Lab:
 
     def __init__(self, nodes: int = 1, say: Callable[[str], None] = quiet):
         self.say = say
-        self.state = LABS / str(os.getpid())
-        self.internet = Internet()
-        self.controller = Controller(self.state / "controller")
-        self.nodes = [Node(node, self.state / node.name, IMAGE) for node in plan.nodes(nodes)]
+        number = next(_number)
+        self.identity = f"{os.getpid()}" if number == 1 else f"{os.getpid()}.{number}"
+        self.state = LABS / self.identity
+        self.internet = Internet(self.identity)
+        self.controller = Controller(self.state / "controller", self.identity)
+        self.nodes = [Node(node, self.state / node.name, IMAGE, self.identity) for node in plan.nodes(nodes)]
         self._handlers: dict[int, Any] = {}
         self._up = False
 
@@ -241,14 +247,13 @@ def sweep() -> None:
         space.delete()
     for _, place, _ in cgroup_mounts():
         for group in Path(place).glob(f"{namespace.PREFIX}-*"):
-            owner = group.name.split("-")[1]
-            if not Path("/proc", owner).exists():
+            if namespace.orphaned(group.name):
                 remove_group(group)
     for control in Path("/tmp").glob(f"{namespace.PREFIX}-*-controller"):
-        if not Path("/proc", control.name.split("-")[1]).exists():
+        if namespace.orphaned(control.name):
             shutil.rmtree(control, ignore_errors=True)
-    for directory in LABS.glob("*") if LABS.exists() else ():
-        if directory.name.isdigit() and not owner_alive(directory):
+    for directory in LABS.glob("*"):
+        if not owner_alive(directory):
             shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -257,12 +262,12 @@ def owner_alive(directory: Path) -> bool:
     try:
         owner = json.loads((directory / "owner").read_text())
     except (FileNotFoundError, ValueError):
-        return Path("/proc", directory.name).exists()
+        return Path("/proc", directory.name.split(".")[0]).exists()
     return owner["started"] is not None and start_ticks(owner["pid"]) == owner["started"]
 
 
 def machine_network() -> dict[str, str]:
-    """The machine's own links, addresses, routes, rules and namespaces: the same before and after a lab."""
+    """The machine's own links, addresses, routes and rules: the same before and after a lab."""
     commands = {
         "links": ["ip", "-o", "link"],
         "addresses": ["ip", "-o", "address"],
@@ -270,6 +275,5 @@ def machine_network() -> dict[str, str]:
         "routes6": ["ip", "-6", "route", "show", "table", "all"],
         "rules": ["ip", "rule"],
         "ruleset": ["nft", "list", "ruleset"],
-        "namespaces": ["ip", "netns", "list"],
     }
     return {name: run(command, check=False).stdout for name, command in commands.items()}

@@ -20,11 +20,11 @@ _Result = TypeVar("_Result")
 
 
 class Namespace:
-    """One network namespace, named ``auplab-<pid of the lab>-<role>``."""
+    """One network namespace, named ``auplab-<identity of the lab>-<role>``."""
 
-    def __init__(self, role: str, owner: int | None = None):
+    def __init__(self, role: str, identity: str):
         self.role = role
-        self.name = f"{PREFIX}-{owner or os.getpid()}-{role}"
+        self.name = f"{PREFIX}-{identity}-{role}"
 
     @property
     def path(self) -> Path:
@@ -92,7 +92,14 @@ def stale() -> list[Namespace]:
     """Namespaces of labs whose process is gone."""
     found = []
     for entry in sorted(Path("/run/netns").glob(f"{PREFIX}-*")):
-        _, owner, role = entry.name.split("-", 2)
-        if owner.isdigit() and not Path("/proc", owner).exists():
-            found.append(Namespace(role, int(owner)))
+        if orphaned(entry.name):
+            _, identity, role = entry.name.split("-", 2)
+            found.append(Namespace(role, identity))
     return found
+
+
+def orphaned(name: str) -> bool:
+    """Whether ``auplab-<identity>-…`` belongs to a lab whose process is gone (identity: its pid, ``.2`` if it is the
+    second of that process)."""
+    owner = name.split("-")[1].split(".")[0]
+    return owner.isdigit() and not Path("/proc", owner).exists()

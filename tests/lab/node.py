@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import plan
 from .guest import Guest
-from .namespace import PREFIX, Namespace
+from .namespace import Namespace
 from .process import LabError, Process, children, end, run
 
 USER = "aup"
@@ -51,12 +51,12 @@ Subsystem sftp internal-sftp
 class Node:
     """One KVM host. ``state`` is its directory on the machine: what is there survives :meth:`reboot`."""
 
-    def __init__(self, node_plan: plan.NodePlan, state: Path, image: Path):
+    def __init__(self, node_plan: plan.NodePlan, state: Path, image: Path, identity: str):
         self.plan = node_plan
         self.name = node_plan.name
         self.state = state
         self.image = image
-        self.namespace = Namespace(self.name)
+        self.namespace = Namespace(self.name, identity)
         self.guests = [Guest(guest, self) for guest in node_plan.guests]
         self._holder: Process | None = None
         self._groups: list[Path] = []
@@ -233,7 +233,7 @@ class Node:
     def _make_groups(self) -> None:
         self._groups = []
         for _, place, controllers in cgroup_mounts():
-            group = Path(place, f"{PREFIX}-{os.getpid()}-{self.name}")
+            group = Path(place, self.namespace.name)
             group.mkdir(exist_ok=True)
             if "cpuset" in controllers.split(","):
                 for part in ("cpus", "mems"):
