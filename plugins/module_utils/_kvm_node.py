@@ -21,6 +21,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     Owners,
     check_not_the_host,
     filter_model,
+    strangers,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
@@ -158,7 +159,7 @@ class KvmNode:
     def _plan(self, desired, state, disarmed):
         observation = self.observe()
         check_not_the_host(desired, observation.guests, observation.links)
-        model, gaps = filter_model(desired, observation.guests, observation.links, disarmed)
+        model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
         change, reference = self._plan_filter(model, observation.rules, state)
         state["reference"] = reference
 
@@ -269,7 +270,9 @@ class KvmNode:
 
     @staticmethod
     def _remember(state, desired, work):
-        """Before any step: what to give back, and which fields will hold a value of ours."""
+        """Before any step: who was here, what to give back, and which fields will hold a value of ours."""
+        if state["adopted"] is None:
+            state["adopted"] = strangers(work.model, work.observation.guests)
         kept = state["baselines"]
         for prior in work.priors:
             kept.setdefault(prior["service"], {
@@ -301,7 +304,7 @@ class KvmNode:
 
     def _fold_counters(self, state, removed):
         """Keep what the counters of removed ports had counted, under their service."""
-        owner = state.get("port_owners", {})
+        owner = state["port_owners"]
         for port, controls in removed.items():
             kept = state["counters"].setdefault(owner.get(port) or UNKNOWN, {})
             for control, counter in controls.items():
@@ -331,8 +334,14 @@ class KvmNode:
             self.state.forget()
             state["fence"] = None
             return
+        if state["adopted"] is None:
+            state["adopted"] = strangers(work.model, work.observation.guests)
         for sid in work.closed:
             state["baselines"].pop(sid, None)
+        for entry in work.services:
+            kept = state["baselines"].get(entry["service"])
+            if kept and entry["hold"] == "quarantine" and entry["here"] and not _remaining(work, entry["service"]):
+                kept["touched"] = _hold.untouched()  # given back: what happens to the guest now is not ours
         state["port_owners"] = {p["name"]: p["service"] for p in work.model["ports"]} if work.model else {}
         state["fence"] = fence
         if self.state.desired() != packed:
@@ -367,7 +376,7 @@ class KvmNode:
                 return result
             desired = unpack(packed)
             guests = _libvirt.guests(self._libvirt()) if "all" not in wanted else []
-            model, _gaps = filter_model(desired, guests, read_links(), wanted)
+            model, _gaps = filter_model(desired, guests, read_links(), wanted, state["adopted"])
             change, state["reference"] = self._plan_filter(model, _nftables.observe(self._run), state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
                                 "before": change.before, "after": change.after}] if change.kind != "none" else []
@@ -386,7 +395,7 @@ class KvmNode:
             desired = unpack(packed) if packed else None
             rules = _nftables.observe(self._run)
         counted = {sid: {c: dict(n) for c, n in controls.items()} for sid, controls in state["counters"].items()}
-        owner = state.get("port_owners", {})
+        owner = state["port_owners"]
         for port, controls in _nftables.counters(rules).items():
             kept = counted.setdefault(owner.get(port) or UNKNOWN, {})
             for control, counter in controls.items():

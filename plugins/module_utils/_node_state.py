@@ -24,7 +24,8 @@ LOCK_SECONDS = 30
 
 def empty_state():
     """The state of a node that was never converged."""
-    return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "reference": None}
+    return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "reference": None, "adopted": None,
+            "port_owners": {}}
 
 
 def check_fence(known, offered):

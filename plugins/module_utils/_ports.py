@@ -44,13 +44,26 @@ def tenant_bridges(desired, guests, links, owners):
     return bridges
 
 
-def filter_model(desired, guests, links, disarmed):
+def strangers(model, guests):
+    """Who is here and in no catalogue: guests by UUID, ports that libvirt doesn't know by name.
+
+    Remembered when a node is adopted: what ran before keeps running for its time of grace; what is
+    created a second later does not get any.
+    """
+    owner = {nic["device"]: guest["uuid"] for guest in guests for nic in guest["nics"] if nic["device"]}
+    names = [port["name"] for port in model["ports"] if port["service"] is None] if model else []
+    return {"guests": sorted({owner[name] for name in names if name in owner}),
+            "ports": sorted(name for name in names if name not in owner)}
+
+
+def filter_model(desired, guests, links, disarmed, adopted=None):
     """The model the packet filter is built from.
 
     :param desired: desired state of the node
     :param guests: guests as libvirt describes them
     :param links: the host's interfaces
     :param disarmed: controls switched off on this node, `all` among them
+    :param adopted: the `strangers` found when the node was adopted; None while it is being adopted: all of them
     :returns: `(model, gaps)`; model None when the node is to have no rules of ours;
         gaps list NICs that can't be served, each with a sentence
     """
@@ -62,17 +75,19 @@ def filter_model(desired, guests, links, disarmed):
         return None, gaps
     smtp_disarmed = "smtp_outbound" in disarmed
     unknown = _OFF if smtp_disarmed else desired["smtp"]["unknown"]
+    graced = _OFF if smtp_disarmed else desired["smtp"]["unknown_adopted"]
     owners = Owners(desired["services"])
     bridges = tenant_bridges(desired, guests, links, owners)
     uplinks = [name for name in desired["uplinks"] if name in links]
     ports, seen = [], set(uplinks)
 
-    def add(name, mac, bridge, service):
+    def add(name, mac, bridge, service, uuid=None):
         seen.add(name)
         hold = service and service["hold"]
+        was_here = adopted is None or (uuid in adopted["guests"] if uuid else name in adopted["ports"])
         ports.append({
             "name": name, "mac": mac, "bridge": bridge, "service": service and service["id"],
-            "smtp": unknown if service is None else _OFF if smtp_disarmed else service["smtp"],
+            "smtp": (graced if was_here else unknown) if service is None else _OFF if smtp_disarmed else service["smtp"],
             "hold": _HELD_AS[hold["kind"]] if hold else None,
         })
 
@@ -88,7 +103,7 @@ def filter_model(desired, guests, links, disarmed):
             if not nic["device"] or nic["device"] in seen:
                 continue
             if nic["kind"] == "routed" or (nic["kind"] == "bridge" and nic["bridge"] in bridges):
-                add(nic["device"], nic["mac"], nic["bridge"] if nic["kind"] == "bridge" else None, service)
+                add(nic["device"], nic["mac"], nic["bridge"] if nic["kind"] == "bridge" else None, service, guest["uuid"])
     for name, link in sorted(links.items()):
         if link["master"] in bridges and name not in seen:
             add(name, None, link["master"], None)

@@ -7,6 +7,7 @@ by the node and printed by `explain`; nothing decides it a second time.
 """
 from __future__ import annotations
 
+import ipaddress
 from collections import namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
@@ -111,7 +112,10 @@ def _unknown_port(policy, location, node_adopted_at, now):
 
 
 def _united(prefix_lists):
-    return sorted({prefix for prefixes in prefix_lists for prefix in prefixes})
+    """Prefixes of all policies of the release as one list in which none overlaps another."""
+    networks = [ipaddress.ip_network(prefix) for prefixes in prefix_lists for prefix in prefixes]
+    return [str(network) for version in (4, 6)
+            for network in ipaddress.collapse_addresses(n for n in networks if n.version == version)]
 
 
 def _service_entry(service, decision, hold, baseline):
@@ -154,7 +158,8 @@ def resolve(policies, snapshot, node, now):
                              remedy="Set `location` of the node in the catalogue, or `aup_location` in the inventory.")
     default = policies[release["default_policy"]]
     node_adopted_at = (snapshot.get("node") or {}).get("adopted_at")
-    unknown = _unknown_port(default, node["location"], node_adopted_at, now)
+    unknown = _unknown_port(default, node["location"], None, now)
+    unknown_adopted = _unknown_port(default, node["location"], node_adopted_at, now)
 
     exemptions = {e["service"]: e for e in snapshot["exemptions"] if e["control"] == "smtp_outbound"}
     adoptions = snapshot["adoptions"]
@@ -208,7 +213,7 @@ def resolve(policies, snapshot, node, now):
         "bridges": sorted(node.get("bridges") or ()),
         "routed_interfaces": sorted(node.get("routed_interfaces") or ()),
         "prefixes": catalogue["prefixes"],
-        "smtp": {"unknown": unknown, "smarthosts": _united(p.networks("smarthosts") for p in policies.values())},
+        "smtp": {"unknown": unknown, "unknown_adopted": unknown_adopted, "smarthosts": _united(p.networks("smarthosts") for p in policies.values())},
         "rescue": _united(p.rescue_prefixes() for p in policies.values()),
         "services": entries,
     }
@@ -224,7 +229,8 @@ def retired(snapshot, node):
         "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
         "release": None,
         "uplinks": [], "bridges": [], "routed_interfaces": [], "prefixes": [],
-        "smtp": {"unknown": {"mode": "off", "ports": []}, "smarthosts": []},
+        "smtp": {"unknown": {"mode": "off", "ports": []}, "unknown_adopted": {"mode": "off", "ports": []},
+                 "smarthosts": []},
         "rescue": [],
         "services": [
             _service_entry(_departed(b["service"], None, b), _Decision("off", [], None, None), None,

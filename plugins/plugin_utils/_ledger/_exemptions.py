@@ -32,7 +32,7 @@ def find_exemptions(tx, *conditions):
         .where(*conditions)
         .order_by(t.exemption.c.number)
     )
-    return [dict(row) for row in rows.mappings()]
+    return [{str(name): value for name, value in row.items()} for row in rows.mappings()]
 
 
 def exemptions_in_force(tx):
@@ -51,7 +51,7 @@ def exemptions_in_force(tx):
         )
         .order_by(t.exemption.c.number)
     )
-    return [dict(row) for row in rows.mappings()]
+    return [{str(name): value for name, value in row.items()} for row in rows.mappings()]
 
 
 @verb

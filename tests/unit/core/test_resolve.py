@@ -120,11 +120,12 @@ def test_what_was_here_at_adoption_is_only_observed_for_its_time(adopted_at, mod
     assert entry(run(snap, policy), "a")["smtp"]["mode"] == mode
 
 
-def test_unknown_guests_of_a_node_just_adopted_are_only_observed():
+def test_unknown_guests_that_were_here_at_adoption_are_only_observed_and_new_ones_are_not():
     policy = FixedPolicy(adoption=("observe", 86400))
     snap = snapshot([], node={"name": "kvm1", "release_id": 1, "adopted_at": NOW})
-    assert run(snap, policy).desired["smtp"]["unknown"] == {"mode": "observe", "ports": [25]}
-    assert run(snap, policy, now=NOW + 86400).desired["smtp"]["unknown"]["mode"] == "enforce"
+    assert run(snap, policy).desired["smtp"]["unknown_adopted"] == {"mode": "observe", "ports": [25]}
+    assert run(snap, policy).desired["smtp"]["unknown"] == {"mode": "enforce", "ports": [25]}
+    assert run(snap, policy, now=NOW + 86400).desired["smtp"]["unknown_adopted"]["mode"] == "enforce"
 
 
 def test_an_enforcement_ends_at_its_time_and_not_before():
@@ -217,3 +218,11 @@ def test_ending_one_leaves_the_others(active):
 def test_the_desired_state_survives_the_wire(active):
     desired = run(snapshot([service(s) for s in "abc"], enforcements=active)).desired
     assert unpack(pack(desired)) == desired
+
+
+def test_smarthosts_of_all_policies_are_one_list_without_overlaps():
+    wide, narrow = FixedPolicy(), FixedPolicy()
+    wide.networks = lambda name: ["192.0.2.0/24", "2001:db8::/64"]
+    narrow.networks = lambda name: ["192.0.2.25/32", "2001:db8::25/128"]
+    resolution = resolve({"house@1": wide, "other@1": narrow}, snapshot(), NODE, NOW)
+    assert resolution.desired["smtp"]["smarthosts"] == ["192.0.2.0/24", "2001:db8::/64"]
