@@ -136,12 +136,12 @@ def plan_hold(service, guest, baseline, boot_id, touched=None):
     errors, notes = _identity(service, guest, baseline)
     if errors or guest is None:
         return HoldPlan([], None, notes, errors)
-    in_between = guest["state"] == "paused" and guest["reason"] in _IN_BETWEEN
+    in_between = guest["state"] == "unknown" or guest["state"] == "paused" and guest["reason"] in _IN_BETWEEN
     if in_between:
         errors = [_error(
             service, "guest_busy",
-            "Guest %s is paused by libvirt itself (%s): its own state can't be told yet."
-            % (guest["name"], guest["reason"]), "Run `reconcile` when that has ended.", retryable=True)]
+            "Guest %s is %s by libvirt itself (%s): its own state can't be told yet."
+            % (guest["name"], guest["state"], guest["reason"]), "Run `reconcile` when that has ended.", retryable=True)]
         if baseline is None:
             return HoldPlan([], None, notes, errors)
     prior = capture(guest, boot_id) if baseline is None else None

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 NEEDS = ("libvirtd", "qemu-system-x86_64", "unshare", "nsenter", "ip", "mount")
@@ -145,6 +146,16 @@ class LibvirtNode:
         """Start libvirtd and wait until it answers."""
         self.run("libvirtd", "-d", "-p", "/run/libvirtd.pid")
         self.wait(lambda: self.run("virsh", "-c", "qemu:///system", "uri", check=False).returncode == 0)
+
+    @contextmanager
+    def libvirtd_hangs(self):
+        """libvirtd is there and takes connections, but answers nothing."""
+        pid = (self.root / "run/libvirtd.pid").read_text().strip()
+        self.run("kill", "-STOP", pid)
+        try:
+            yield
+        finally:
+            self.run("kill", "-CONT", pid)
 
     def stop_libvirtd(self, signal="TERM"):
         """End libvirtd; guests run on."""

@@ -8,6 +8,7 @@ the guest back after changing it. Guests are addressed by UUID only; names are d
 from __future__ import annotations
 
 import os
+import threading
 import time
 from xml.etree import ElementTree
 
@@ -19,6 +20,8 @@ except ImportError:
     libvirt = None
 
 URI = "qemu:///system"
+CONNECT_SECONDS = 15
+KEEPALIVE_SECONDS = 5  # a daemon that answers no ping for 4 of these is given up, also amid a call
 POLL_SECONDS = 0.2
 BULK = 1000  # libvirt takes at most 4,096 domains in one such call
 
@@ -49,6 +52,9 @@ _GAPS = {
 }
 # libvirt refuses a change of link state on these.
 _NO_LINK_STATE = ("hostdev", "vdpa", "vhostuser")
+
+
+_EVENTS = []  # the thread that runs libvirt's event loop in this process
 
 
 class Host:
@@ -94,7 +100,44 @@ def connect(uri=URI, connection_factory=None):
 
 
 def _open(uri):
-    return libvirt.openAuth(uri, [[], None, None], 0)
+    """Open a connection that can't hang: a daemon that is stopped or deadlocked still accepts connections.
+
+    :raises libvirt.libvirtError: it is not there, or refuses
+    :raises NodeError: code `libvirt_down`: it doesn't answer
+    """
+    _run_events()
+    outcome = []
+    opening = threading.Thread(target=_open_into, args=(uri, outcome), daemon=True)
+    opening.start()
+    opening.join(CONNECT_SECONDS)
+    if not outcome:
+        raise _no_answer(uri, "nothing within %d s" % CONNECT_SECONDS)
+    if isinstance(outcome[0], libvirt.libvirtError):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _open_into(uri, outcome):
+    try:
+        connection = libvirt.openAuth(uri, [[], None, None], 0)
+        if not uri.startswith("test:"):
+            connection.setKeepAlive(KEEPALIVE_SECONDS, 3)
+        outcome.append(connection)
+    except libvirt.libvirtError as exc:
+        outcome.append(exc)
+
+
+def _run_events():
+    """Start the thread that keepalive needs, once per process."""
+    if not _EVENTS:
+        libvirt.virEventRegisterDefaultImpl()
+        _EVENTS.append(threading.Thread(target=_handle_events, daemon=True))
+        _EVENTS[0].start()
+
+
+def _handle_events():
+    while True:
+        libvirt.virEventRunDefaultImpl()
 
 
 def _ignore_error(_context, _error):
@@ -102,11 +145,15 @@ def _ignore_error(_context, _error):
 
 
 def _down(uri, exc):
+    return _no_answer(uri, exc.get_error_message())
+
+
+def _no_answer(uri, said):
     return NodeError(
-        "libvirt at %s does not answer: %s." % (uri, exc.get_error_message()), code="libvirt_down",
+        "libvirt at %s does not answer: %s." % (uri, said), code="libvirt_down",
         target=uri, retryable=True,
-        remedy="Start libvirtd (or virtqemud) on the node, then run `reconcile`. "
-               "The packet filter does not depend on it.",
+        remedy="Start libvirtd (or virtqemud) on the node, or restart it if it hangs (guests run on), "
+               "then run `reconcile`. The packet filter does not depend on it.",
     )
 
 

@@ -278,6 +278,22 @@ def test_libvirtd_restarted_in_the_middle_of_a_suspension(make, node):
     assert guest.fields() == before
 
 
+def test_libvirtd_that_hangs_is_given_up(make, node, monkeypatch):
+    monkeypatch.setattr(_libvirt, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(_libvirt, "KEEPALIVE_SECONDS", 1)
+    guest = make()
+    guest.reconnect()
+    with node.libvirtd_hangs():
+        with pytest.raises(NodeError) as caught:
+            _libvirt.connect(node.uri)
+        assert (caught.value.code, caught.value.retryable) == ("libvirt_down", True)
+        with pytest.raises(NodeError) as caught:
+            _libvirt.pause(guest.host, guest.uuid, "vps-1")
+        assert (caught.value.code, caught.value.retryable) == ("libvirt_down", True)
+    guest.reconnect()
+    assert guest.seen()["state"] == "running"
+
+
 def test_guest_undefined_between_plan_and_apply_and_before(make):
     guest = make()
     held = Node(guest, _hold)

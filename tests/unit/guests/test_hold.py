@@ -67,9 +67,10 @@ def test_renamed_guest_is_followed_by_uuid_but_not_without_one():
     assert plan.steps == [] and codes(plan) == ["guest_changed"]
 
 
-def test_guest_paused_by_libvirt_itself_is_not_recorded_as_paused():
-    guest = Guest("paused")
-    guest.reason = "migration"
+@pytest.mark.parametrize("state, reason", [("paused", "migration"), ("paused", "starting_up"), ("unknown", "unknown")])
+def test_guest_paused_by_libvirt_itself_is_not_recorded_as_paused(state, reason):
+    guest = Guest(state)
+    guest.reason = reason
     plan = _hold.plan_hold(service(suspend()), guest.seen(), None, "boot-1")
     assert (plan.steps, plan.prior, codes(plan)) == ([], None, ["guest_busy"])
     assert plan.errors[0]["retryable"] is True
@@ -170,6 +171,55 @@ def test_steps_carry_what_report_and_engine_need():
         "scope": "live",
     }
     assert last["verb"] == "shutdown" and last["deadline_seconds"] == _hold.SHUTDOWN_SECONDS
+
+
+def test_killed_while_going_from_pause_to_power_off_the_pause_is_still_ours():
+    guest = Guest("running")
+    node = Node(guest, _hold)
+    node.converge(suspend("pause"))
+    assert [s["verb"] for s in node.converge(suspend("shutdown"), killed_after=0)] == ["shutdown"]
+    assert guest.state == "paused"
+    node.converge(None)
+    assert guest.state == "running"
+
+
+@pytest.mark.parametrize(
+    "reason, state",
+    [
+        ("crashed", "running"),
+        ("daemon", "running"),
+        ("destroyed", "off"),
+        ("shutdown", "off"),
+        ("saved", "off"),
+        ("unknown", "off"),
+    ],
+)
+def test_paused_guest_that_is_off_now_is_booted_after_a_fault_only(reason, state):
+    guest = Guest("running")
+    node = Node(guest, _hold)
+    node.converge(suspend("pause"))
+    guest.power_off(reason)
+    node.converge(None)
+    assert guest.state == state
+    assert any(("fault" if state == "running" else "stays so") in note for note in node.notes)
+
+
+def test_without_a_record_a_pause_under_quarantine_is_not_taken_for_ours():
+    guest = Guest("running")
+    node = Node(guest, _hold, keeps_touched=False)
+    node.converge(quarantine())
+    guest.state, guest.reason = "paused", "user"
+    assert node.converge(quarantine()) == []
+    node.converge(None)
+    assert guest.state == "paused"
+
+
+@pytest.mark.parametrize("state", ["crashed", "pmsuspended"])
+def test_guest_that_does_not_run_for_reasons_of_its_own_is_left_so_and_said(state):
+    guest = Guest(state)
+    node = Node(guest, _hold)
+    node.converge(suspend("destroy"))
+    assert guest.state == state and any(state in note for note in node.notes)
 
 
 def test_record_keeps_unknown_unknown_and_does_not_change_its_argument():

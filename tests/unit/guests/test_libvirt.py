@@ -149,6 +149,25 @@ def test_guest_that_is_being_shut_down_is_not_off():
     assert guest["state"] == "shutting_down"
 
 
+@pytest.mark.parametrize(
+    "numbers, state, reason",
+    [
+        ((0, 0), "running", "unknown"),
+        ((3, 2), "paused", "migration"),
+        ((3, 5), "paused", "ioerror"),
+        ((5, 3), "off", "crashed"),
+        ((5, 8), "off", "daemon"),
+        ((6, 1), "crashed", "panicked"),
+        ((7, 0), "pmsuspended", "unknown"),
+        ((99, 1), "unknown", "unknown"),
+        ((5, 99), "off", "unknown"),
+    ],
+)
+def test_states_and_reasons_by_libvirts_numbers(numbers, state, reason):
+    (guest,) = _libvirt.guests(_libvirt.Host(FakeConnection(FakeDomain("<domain/>", numbers)), "fake"))
+    assert (guest["state"], guest["reason"]) == (state, reason)
+
+
 def test_unreadable_xml_is_an_error_that_names_the_guest():
     with pytest.raises(NodeError, match="guest g"):
         _libvirt.guests(_libvirt.Host(FakeConnection(FakeDomain("<domain")), "fake"))
