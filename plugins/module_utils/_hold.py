@@ -136,7 +136,8 @@ def plan_hold(service, guest, baseline, boot_id, touched=None):
     errors, notes = _identity(service, guest, baseline)
     if errors or guest is None:
         return HoldPlan([], None, notes, errors)
-    in_between = guest["state"] == "unknown" or guest["state"] == "paused" and guest["reason"] in _IN_BETWEEN
+    in_between = guest["state"] == "unknown" or (
+        guest["state"] == "paused" and guest["reason"] in _IN_BETWEEN)
     if in_between:
         errors = [_error(
             service, "guest_busy",

@@ -67,7 +67,9 @@ def test_renamed_guest_is_followed_by_uuid_but_not_without_one():
     assert plan.steps == [] and codes(plan) == ["guest_changed"]
 
 
-@pytest.mark.parametrize("state, reason", [("paused", "migration"), ("paused", "starting_up"), ("unknown", "unknown")])
+@pytest.mark.parametrize(
+    "state, reason", [("paused", "migration"), ("paused", "starting_up"), ("unknown", "unknown")]
+)
 def test_guest_paused_by_libvirt_itself_is_not_recorded_as_paused(state, reason):
     guest = Guest(state)
     guest.reason = reason
