@@ -142,7 +142,8 @@ def plan_hold(service, guest, baseline, boot_id, touched=None):
         errors = [_error(
             service, "guest_busy",
             "Guest %s is %s by libvirt itself (%s): its own state can't be told yet."
-            % (guest["name"], guest["state"], guest["reason"]), "Run `reconcile` when that has ended.", retryable=True)]
+            % (guest["name"], guest["state"], guest["reason"]),
+            "Run `reconcile` when that has ended.", retryable=True)]
         if baseline is None:
             return HoldPlan([], None, notes, errors)
     prior = capture(guest, boot_id) if baseline is None else None
