@@ -33,6 +33,7 @@ ARGUMENTS = {
     "stop_after_failure": {"type": "bool", "default": False},
     "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
 }
+_CRASHED = "Run again with -vvv for the traceback; the node may be half changed, and hosting.aup.reconcile finishes it."
 _DESCRIPTION = ("location", "uplinks", "bridges", "routed_interfaces")
 
 
@@ -87,7 +88,7 @@ class ActionModule(ActionBase):
                 error = result.get("error") or {}
                 raise NodeError(
                     error.get("message") or _crash(result), code=error.get("code", "node"), target=error.get("target"),
-                    remedy=error.get("remedy"), retryable=error.get("retryable", False))
+                    remedy=error.get("remedy") or _CRASHED, retryable=error.get("retryable", False))
             return result
         return call
 
@@ -130,5 +131,6 @@ class ActionModule(ActionBase):
 
 
 def _crash(result):
-    """What to say of a module that ended without an answer of ours."""
-    return "%s %s" % (result.get("msg") or "the module gave no answer", result.get("module_stderr") or "")
+    """What to say of a module that ended without an answer of ours; Ansible names the same in different places."""
+    said = [str(result[key]).strip() for key in ("msg", "exception", "module_stderr", "module_stdout") if result.get(key)]
+    return "the module on the node ended without an answer: %s" % (" | ".join(dict.fromkeys(said)) or "nothing was said")

@@ -141,7 +141,7 @@ class NodeState:
 
     def load(self):
         """state.json, or the state of a node never converged."""
-        return self._read("state.json", empty_state())
+        return dict(empty_state(), **self._read("state.json", {}))
 
     def save(self, state):
         """Write state.json."""

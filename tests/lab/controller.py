@@ -68,7 +68,7 @@ class Controller:
         self.namespace.create()
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "aup-lab", "-f", str(self.state / "id")])
         (self.state / "ansible.cfg").write_text(
-            "[defaults]\nhost_key_checking = True\nretry_files_enabled = False\nshow_custom_stats = True\n"
+            "[defaults]\nhost_key_checking = True\nretry_files_enabled = False\n"
             "[ssh_connection]\npipelining = True\n"
         )
 

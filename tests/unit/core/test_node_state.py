@@ -1,0 +1,140 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node remembers: whole files, one lock, and a fence."""
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, strategies as st
+
+from ansible_collections.hosting.aup.plugins.module_utils import _rollback
+from ansible_collections.hosting.aup.plugins.module_utils._errors import FenceError, InputError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState, check_fence, empty_state
+from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
+
+
+@pytest.fixture
+def node(tmp_path):
+    (tmp_path / "var/lib").mkdir(parents=True)
+    return NodeState(str(tmp_path))
+
+
+def fence(epoch=1, generation=1, ledger="L"):
+    return {"ledger": ledger, "epoch": epoch, "generation": generation}
+
+
+@given(*[st.integers(0, 5)] * 4)
+def test_a_node_takes_what_is_newer_or_the_same_and_nothing_older(e1, g1, e2, g2):
+    if (e2, g2) < (e1, g1):
+        with pytest.raises(FenceError) as caught:
+            check_fence(fence(e1, g1), fence(e2, g2))
+        assert caught.value.code == "fence_old" and caught.value.retryable
+    else:
+        check_fence(fence(e1, g1), fence(e2, g2))
+
+
+def test_a_node_takes_nothing_from_another_ledger_but_anything_when_new():
+    check_fence(None, fence())
+    with pytest.raises(FenceError) as caught:
+        check_fence(fence(), fence(9, 9, "M"))
+    assert caught.value.code == "fence_ledger" and "aup_adopt_from_other_ledger" in caught.value.remedy
+
+
+def test_state_comes_back_and_is_for_root_alone(node):
+    assert node.load() == empty_state()
+    state = dict(empty_state(), fence=fence())
+    node.save(state)
+    assert node.load() == state
+    assert stat.S_IMODE(os.stat(node.directory).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(os.path.join(node.directory, "state.json")).st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"{", "state_damaged"), (b"\xff", "state_damaged"), (b'{"format": 99}', "state_newer")])
+def test_a_damaged_or_newer_state_is_named_and_not_taken_for_empty(node, content, code):
+    node.write("state.json", content)
+    with pytest.raises(NodeError) as caught:
+        node.load()
+    assert caught.value.code == code and "state.json" in caught.value.message and caught.value.remedy
+
+
+def test_a_write_that_fails_leaves_the_former_file(node):
+    node.save(dict(empty_state(), fence=fence()))
+    os.mkdir(os.path.join(node.directory, "state.json.new"))  # the next write can't open its temporary file
+    with pytest.raises(NodeError) as caught:
+        node.save(empty_state())
+    assert caught.value.code == "state_unwritable"
+    assert node.load()["fence"] == fence()
+
+
+def test_forget_leaves_nothing(node):
+    node.save(empty_state())
+    node.save_disarmed({"all": {"at": 1, "reason": "r"}})
+    node.forget()
+    node.forget()
+    assert not os.path.exists(node.directory)
+
+
+def test_the_lock_keeps_others_out_and_names_its_holder(node, tmp_path):
+    code = ("import sys,time\n"
+            "from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState\n"
+            "with NodeState(sys.argv[1]).locked():\n print('held', flush=True); time.sleep(60)\n")
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(NodeError) as caught, node.locked(seconds=0.2):
+            pass
+        assert caught.value.code == "node_busy" and str(holder.pid) in caught.value.message
+    finally:
+        holder.kill()
+        holder.wait()
+    with node.locked(seconds=0.2):  # a killed holder leaves no lock behind
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "not base64!", "aGVsbG8=", "eJw="])
+def test_a_damaged_desired_state_is_an_error(text):
+    with pytest.raises(InputError, match="damaged"):
+        unpack(text)
+
+
+def _arm(tmp_path, seconds):
+    """Arm in a process of its own, as a module does, with a stand-in for nft that leaves a trace."""
+    nft = tmp_path / "nft"
+    nft.write_text("#!/bin/sh\ncp \"$2\" %s/loaded\n" % tmp_path)
+    nft.chmod(0o755)
+    code = ("import sys\nfrom ansible_collections.hosting.aup.plugins.module_utils import _rollback\n"
+            "print(_rollback.arm('former rules', float(sys.argv[1]), sys.argv[2], sys.argv[3]))\n")
+    done = subprocess.run([sys.executable, "-c", code, str(seconds), str(nft), str(tmp_path)],
+                          capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
+
+
+def _wait_for(path, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not path.exists():
+        time.sleep(0.05)
+    return path.exists()
+
+
+def test_unconfirmed_rules_are_undone_by_the_node_itself(tmp_path):
+    _arm(tmp_path, 0.5)
+    assert _wait_for(tmp_path / "loaded", 10)
+    assert (tmp_path / "loaded").read_text() == "former rules"
+
+
+def test_confirmed_rules_stay(tmp_path):
+    token = _arm(tmp_path, 1)
+    os.unlink(_rollback.rollback_path(token, str(tmp_path)))
+    assert not _wait_for(tmp_path / "loaded", 2)
+
+
+def test_the_module_does_not_wait_for_the_watcher(tmp_path):
+    before = time.monotonic()
+    token = _arm(tmp_path, 30)  # would raise TimeoutExpired if the watcher kept the module's output open
+    assert time.monotonic() - before < 10
+    _rollback.disarm(token, str(tmp_path))
