@@ -1,0 +1,165 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The story of the collection on real guests (``make demo``). Every claim it prints is checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from . import plan
+from .controller import PlaybookRun
+from .guest import Guest
+from .lab import Lab, Progress
+from .process import LabError
+from .table import compare, render
+
+KEPT, HELD = "vps-1001", "vps-1002"
+_WIDTH = 100
+
+
+class BrokenPromise(Exception):
+    """What was seen is not what the collection promises."""
+
+
+def state_of(lab: Lab, guest: Guest) -> dict[str, str]:
+    """A guest's state field by field, from libvirt, from inside the guest, and from outside."""
+    described = guest.virsh("dumpxml", "--inactive")
+    scheduler = dict(line.split(":") for line in guest.virsh("schedinfo").replace(" ", "").splitlines())
+    fields = {
+        "power": guest.state,
+        "autostart": "on" if guest.autostart else "off",
+        "cable": guest.link,
+        "port on the host": str(guest.tap),
+        "CPU share": f"{scheduler.get('cpu_shares')}, quota {scheduler.get('vcpu_quota')}",
+        "definition (sha256)": hashlib.sha256(described.encode()).hexdigest()[:16],
+        "boot id (inside)": guest.uptime().boot_id,
+    }
+    return {**fields, **{f"reach: {column}": word for column, word in lab.reach(guest.name).items()}}
+
+
+class Demo:
+    """One telling. ``tell`` runs it; :class:`BrokenPromise` says what did not come true."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self._chapter = 0
+
+    def tell(self) -> None:
+        lab = self.lab
+        kept, held = lab.guest(KEPT), lab.guest(HELD)
+        held.virsh("autostart")
+
+        self.chapter("Before: three guests, no policy")
+        before = self.reach()
+        self.must("every guest reaches everything", all(word == "open" for row in before.values() for word in row.values()))
+
+        self.chapter("provision: the host is adopted, outgoing port 25 closed as the policy says")
+        self.playbook("provision")
+        closed = self.reach()
+        for name, row in closed.items():
+            self.must(f"{name}: port 25 closed on both families, all else as before", row == {
+                column: row[column] if column.startswith("smtp") else "open" for column in row}
+                and "open" not in (row["smtp 25"], row["smtp 25/6"]))
+        again = self.playbook("provision", quietly=True)
+        self.must("a second provision changes nothing on the node", again.recap["kvm1"]["changed"] == 0)
+
+        self.chapter(f"exempt: {KEPT} may send mail for 30 days")
+        self.playbook("exempt", {"service": KEPT, "control": "smtp_outbound", "duration": "30d",
+                                 "reason": "PTR and SPF checked, ticket 88"})
+        table = self.reach()
+        self.must(f"{KEPT} reaches port 25 on both families", table[KEPT]["smtp 25"] == table[KEPT]["smtp 25/6"] == "open")
+        self.must("the others don't", all(table[name] == closed[name] for name in table if name != KEPT))
+        self.must(f"a message of {KEPT} is taken by the server outside", kept.mail(plan.SINK[1]).startswith("accepted"))
+
+        self.chapter(f"suspend: {HELD} for 48 hours; {KEPT} beside it must not notice")
+        former = state_of(lab, held)
+        neighbour = kept.uptime()
+        self.must(f"{KEPT} has a connection to port 25 open", kept.open("story", plan.SINK[0], 25).startswith("open"))
+        self.playbook("suspend", {"service": HELD, "violation": "attack_target", "duration": "48h", "case": "T-1",
+                                  "note": "3 Gbit/s on its address"})
+        table = self.reach()
+        self.must(f"{HELD} is dark both ways", set(table[HELD].values()) <= {"silent", "timeout", "unreachable"})
+        self.must(f"{HELD} is paused, its autostart off", (held.state, held.autostart) == ("paused", False))
+        self.must(f"{KEPT} reaches and is reached as before", set(table[KEPT].values()) == {"open"})
+        self.must(f"{KEPT}'s open connection still answers", kept.say("story").startswith("answer 250"))
+        self.playbook("explain", {"service": HELD}, task=None)
+
+        self.chapter("reconcile, an hour early: nothing ends before its time (the lab's clock says +47 h)")
+        self.playbook("reconcile", at="+47h")
+        self.must(f"{HELD} is still paused", held.state == "paused" and not lab.internet.ping(held.plan.ipv4))
+
+        self.chapter("reconcile, after the end: given back exactly (the lab's clock says +49 h)")
+        self.playbook("reconcile", at="+49h")
+        self.reach()
+        text, same = compare(former, state_of(lab, held))
+        print(text)
+        self.must(f"{HELD} is as it was in every field, resumed and not rebooted", same)
+        now = kept.uptime()
+        self.must(f"{KEPT} ran through all of it", now.boot_id == neighbour.boot_id and now.seconds > neighbour.seconds)
+
+    # -- parts --------------------------------------------------------------------------------------------------
+
+    def chapter(self, title: str) -> None:
+        self._chapter += 1
+        print(f"\n{f'{self._chapter}. {title} ':─<{_WIDTH}}", flush=True)
+
+    def reach(self) -> dict[str, dict[str, str]]:
+        table = self.lab.reach_table()
+        print(render(table), flush=True)
+        return table
+
+    def must(self, claim: str, true: bool) -> None:
+        if not true:
+            raise BrokenPromise(f"not so: {claim}")
+        print(f"  ✓ {claim}", flush=True)
+
+    def playbook(self, verb: str, extra_vars: Mapping[str, Any] | None = None, *, at: str | None = None,
+                 task: str | None = "Summary", quietly: bool = False) -> PlaybookRun:
+        """Run a verb as an operator would and print its own summary (``task`` None: all it says)."""
+        words = " ".join(f"-e {key}={value!r}" if " " in value else f"-e {key}={value}"
+                         for key, value in (extra_vars or {}).items())
+        done = self.lab.ansible_playbook(f"hosting.aup.{verb}", extra_vars, at=at).must_succeed()
+        if not quietly:
+            print(f"$ ansible-playbook hosting.aup.{verb} {words}".rstrip() + f"   ({done.seconds:.1f} s)")
+            for line in summary(done.stdout, task):
+                print(f"  | {line}")
+            print(flush=True)
+        return done
+
+
+def summary(output: str, task: str | None) -> list[str]:
+    """What the last task (or the one named) said, without Ansible's own lines."""
+    marker = "TASK [" if task is None else f"TASK [{task}"
+    said = output.rpartition(marker)[2].partition("PLAY RECAP")[0].splitlines()[1:]
+    lines = []
+    for line in said:
+        text = line.strip()
+        if text.startswith('"msg": "'):
+            lines += text.removeprefix('"msg": "').removesuffix('"').replace('\\"', '"').split("\\n")
+        elif text and text not in ("}", "]") and not text.startswith(("ok: [", "changed: [")):
+            lines.append(line.rstrip())
+    return lines
+
+
+def main() -> int:
+    began = time.monotonic()
+    progress = Progress(sys.stdout)
+    try:
+        with Lab(say=progress) as lab:
+            Demo(lab).tell()
+            print(f"\nTold in {time.monotonic() - began:.0f} s, every claim checked.", flush=True)
+    except (BrokenPromise, LabError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything is cleared away", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
