@@ -13,7 +13,7 @@ from typing import Any
 from . import plan
 from .controller import PlaybookRun
 from .guest import Guest
-from .lab import Lab, Progress
+from .lab import Lab, Progress, machine_network
 from .process import LabError
 from .table import compare, render
 
@@ -149,9 +149,13 @@ def main() -> int:
     began = time.monotonic()
     progress = Progress(sys.stdout)
     try:
+        network = machine_network()
         with Lab(say=progress) as lab:
             Demo(lab).tell()
-            print(f"\nTold in {time.monotonic() - began:.0f} s, every claim checked.", flush=True)
+        if machine_network() != network:
+            raise BrokenPromise("not so: this machine's own links, addresses, routes and rules are as found")
+        print("  ✓ this machine's own links, addresses, routes and rules are as found")
+        print(f"\nTold in {time.monotonic() - began:.0f} s, every claim checked.", flush=True)
     except (BrokenPromise, LabError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
