@@ -143,6 +143,13 @@ def verify(tx, head=None):
         if wanted and row.number == wanted["number"]:
             found = row.digest
         previous, expected = row.digest, row.number + 1
+    orphans = tx.execute(
+        sa.select(t.event_detail.c.event_number).where(
+            t.event_detail.c.event_number.not_in(sa.select(t.event.c.number))
+        )
+    )
+    for number in orphans.scalars():
+        walk.add(number, "detail_changed", "there is a detail of event %s, but no such event." % number)
     for number, at in erased.items():
         if erasures.get(number) != at:
             walk.add(
