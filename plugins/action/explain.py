@@ -41,7 +41,7 @@ def views_of(tx, service_id, now):
             continue
         snapshot = tx.snapshot(name, None)
         policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
-        reasons = resolve(policies, snapshot, describe_node(name, snapshot["catalogue"], {}), now).reasons.get(service_id, {})
+        reasons = resolve(policies, snapshot, describe_node(name, snapshot["catalogue"]), now).reasons.get(service_id, {})
         clauses = {reason["clause"] for reason in reasons.values() if reason["clause"]}
         summaries = {c: p.clause_summary(c) for p in policies.values() for c in clauses if p.clause_summary(c)}
         views.append({"node": name, "release": snapshot["release"]["id"], "reasons": reasons, "summaries": summaries})

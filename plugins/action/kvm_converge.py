@@ -22,10 +22,6 @@ ARGUMENTS = {
     "release": {"type": "str"},
     "pending": {"type": "list", "elements": "dict", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "location": {"type": "str"},
-    "uplinks": {"type": "list", "elements": "str"},
-    "bridges": {"type": "list", "elements": "str"},
-    "routed_interfaces": {"type": "list", "elements": "str"},
     "probes": {"type": "list", "elements": "dict", "default": [],
                "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}},
     "confirm_seconds": {"type": "int", "default": 30},
@@ -34,7 +30,6 @@ ARGUMENTS = {
     "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
 }
 _CRASHED = "Run again with -vvv for the traceback; the node may be half changed, and hosting.aup.reconcile finishes it."
-_DESCRIPTION = ("location", "uplinks", "bridges", "routed_interfaces")
 
 
 def own_addresses(host):
@@ -107,7 +102,7 @@ class ActionModule(ActionBase):
         node = task_vars["inventory_hostname"]
         wanted = Wanted(
             node=node, run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
-            description={key: args[key] for key in _DESCRIPTION}, absent=args["state"] == "absent",
+            absent=args["state"] == "absent",
             adopt_from_other_ledger=args["adopt_from_other_ledger"], stop_after_failure=args["stop_after_failure"],
             confirm_seconds=args["confirm_seconds"], probes=args["probes"],
             controller_addresses=() if self._connection.transport == "local"

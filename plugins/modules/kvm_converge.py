@@ -47,21 +47,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  location:
-    description: The node's location, where the inventory overrides the catalogue.
-    type: str
-  uplinks:
-    description: Interfaces that lead out of the host, where the inventory overrides the catalogue.
-    type: list
-    elements: str
-  bridges:
-    description: Tenant bridges, where the inventory overrides the catalogue.
-    type: list
-    elements: str
-  routed_interfaces:
-    description: Names or patterns with a trailing C(*) of routed guest interfaces, where the inventory overrides the catalogue.
-    type: list
-    elements: str
   probes:
     description: What must still accept a TCP connection from the controller afterwards.
     type: list

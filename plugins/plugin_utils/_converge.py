@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     AupError,
+    CatalogueError,
     GuardError,
     NodeError,
 )
@@ -33,14 +34,12 @@ class Wanted:
     """What a task asked for.
 
     :ivar release_id: a release to bring the node to, or None for the one it has
-    :ivar description: location, uplinks, bridges, routed_interfaces where the inventory overrides the catalogue
     """
 
     node: str
     run_id: str
     release_id: str | None = None
     pending: list = field(default_factory=list)
-    description: dict = field(default_factory=dict)
     absent: bool = False
     adopt_from_other_ledger: bool = False
     stop_after_failure: bool = False
@@ -49,11 +48,15 @@ class Wanted:
     controller_addresses: tuple = ()
 
 
-def describe_node(name, catalogue, overrides):
-    """The node as catalogue and inventory describe it; the inventory wins."""
-    node = dict(catalogue["nodes"].get(name, {}), name=name)
-    node.update({key: value for key, value in overrides.items() if value is not None})
-    return node
+def describe_node(name, catalogue):
+    """The node as the released catalogue describes it, so that no run acts on an unreleased edit.
+
+    :raises CatalogueError: the release doesn't have it
+    """
+    if name not in catalogue["nodes"]:
+        raise CatalogueError("node %s is not in the released catalogue." % name, target=name,
+                             remedy="Add it under `nodes` of the catalogue and provision.")
+    return dict(catalogue["nodes"][name], name=name)
 
 
 def guard_controller(desired, addresses):
@@ -126,7 +129,7 @@ class Converge:
         if wanted.absent:
             return snapshot, retired(snapshot, {"name": wanted.node}), {}
         policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
-        node = describe_node(wanted.node, snapshot["catalogue"], wanted.description)
+        node = describe_node(wanted.node, snapshot["catalogue"])
         resolution = resolve(policies, snapshot, node, self.now)
         guard_controller(resolution.desired, wanted.controller_addresses)
         return snapshot, resolution.desired, resolution.reasons
