@@ -49,6 +49,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     start_run,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 
@@ -222,6 +223,7 @@ def hold(
             "violation is missing.", "violation", "Name one that the policy lists: -e violation=<name>."
         )
     seconds = problems.run(parse_duration, duration) if duration not in (None, "") else None
+    problems.run(free_text, note, "note")
     plans = []
     for name in names:
         found = problems.run(released.service, name)

@@ -9,6 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -131,23 +133,23 @@ except LedgerError as exc:
 @pytest.mark.parametrize("mode, code", [(0o444, "ledger_readonly"), (0o000, "ledger_unreachable")])
 def test_a_file_of_somebody_else(mode, code):
     """As nobody, who may enter the directory, but not write there."""
-    import tempfile
 
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="aup-ledger-") as directory:
         os.chmod(directory, 0o755)
         path = os.path.join(directory, "ledger.db")
         L.open_ledger(path, create=True).close()
         os.chmod(path, mode)
-        before = open(path, "rb").read()
+        before = Path(path).read_bytes()
         done = subprocess.run(
             [sys.executable, "-c", NOBODY, path],
             capture_output=True,
             text=True,
+            check=True,
             timeout=60,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert done.stdout.strip() == code, done.stderr
-        assert open(path, "rb").read() == before
+        assert Path(path).read_bytes() == before
 
 
 def test_postgresql_out_of_reach_and_its_password_unsaid(tmp_path):

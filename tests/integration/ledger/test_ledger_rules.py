@@ -252,10 +252,14 @@ def test_replace_and_truncate_are_refused_too(provisioned, url):
         ("TRUNCATE aup_event_detail", "TRUNCATE aup_event CASCADE")
         if postgresql
         else (
-            "INSERT OR REPLACE INTO aup_event SELECT number, at + 1, kind, refs, detail_digest, prev_digest, digest"
-            " FROM aup_event WHERE number = 2",
-            "INSERT OR REPLACE INTO aup_event_detail SELECT event_number, 'x', body, erased_at FROM aup_event_detail"
-            " WHERE event_number = 2",
+            (
+                "INSERT OR REPLACE INTO aup_event SELECT number, at + 1, kind, refs, detail_digest, prev_digest, digest"
+                " FROM aup_event WHERE number = 2"
+            ),
+            (
+                "INSERT OR REPLACE INTO aup_event_detail SELECT event_number, 'x', body, erased_at FROM aup_event_detail"
+                " WHERE event_number = 2"
+            ),
         )
     )
     for statement in statements:
