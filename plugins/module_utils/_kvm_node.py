@@ -123,12 +123,22 @@ class KvmNode:
             self._host = _libvirt.connect(self._uri)
         return self._host
 
-    def observe(self):
-        """What the host is now."""
-        return Observation(
-            self._boot_id or read_boot_id(), read_links(),
-            _libvirt.guests(self._libvirt()), _nftables.observe(self._run),
-        )
+    def observe(self, known):
+        """What the host is now.
+
+        With libvirt down the guests are taken as last seen: the packet filter can still cut a held
+        service off, and what needs libvirt fails by itself, service by service.
+
+        :param known: guests as last seen, or None
+        """
+        links = read_links()
+        try:
+            guests = _libvirt.guests(self._libvirt())
+        except NodeError as exc:
+            if exc.code != "libvirt_down" or known is None:
+                raise
+            guests = known
+        return Observation(self._boot_id or read_boot_id(), links, guests, _nftables.observe(self._run))
 
     # -- planning ---------------------------------------------------------------------------
 
@@ -157,7 +167,7 @@ class KvmNode:
         return detail is not None, _hold.HoldPlan(release.steps, None, release.notes, [])
 
     def _plan(self, desired, state, disarmed):
-        observation = self.observe()
+        observation = self.observe(state["guests"])
         check_not_the_host(desired, observation.guests, observation.links)
         model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
         change, reference = self._plan_filter(model, observation.rules, state)
@@ -343,6 +353,7 @@ class KvmNode:
             if kept and entry["hold"] == "quarantine" and entry["here"] and not _remaining(work, entry["service"]):
                 kept["touched"] = _hold.untouched()  # given back: what happens to the guest now is not ours
         state["port_owners"] = {p["name"]: p["service"] for p in work.model["ports"]} if work.model else {}
+        state["guests"] = work.observation.guests
         state["fence"] = fence
         if self.state.desired() != packed:
             self.state.write("desired.z", packed.encode("ascii"))
@@ -375,9 +386,9 @@ class KvmNode:
                         _nftables.apply(self._run, change)
                 return result
             desired = unpack(packed)
-            guests = _libvirt.guests(self._libvirt()) if "all" not in wanted else []
-            model, _gaps = filter_model(desired, guests, read_links(), wanted, state["adopted"])
-            change, state["reference"] = self._plan_filter(model, _nftables.observe(self._run), state)
+            observation = self.observe(state["guests"])
+            model, _gaps = filter_model(desired, observation.guests, observation.links, wanted, state["adopted"])
+            change, state["reference"] = self._plan_filter(model, observation.rules, state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
                                 "before": change.before, "after": change.after}] if change.kind != "none" else []
             result["changed"] = result["changed"] or bool(result["steps"])

@@ -100,7 +100,7 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
             service = owners.of_nic(guest, nic)
             if service and service["hold"]:
                 macs[_HELD_AS[service["hold"]["kind"]]].add(nic["mac"])
-            if not nic["device"] or nic["device"] in seen:
+            if nic["device"] not in links or nic["device"] in seen:
                 continue
             if nic["kind"] == "routed" or (nic["kind"] == "bridge" and nic["bridge"] in bridges):
                 add(nic["device"], nic["mac"], nic["bridge"] if nic["kind"] == "bridge" else None, service, guest["uuid"])
