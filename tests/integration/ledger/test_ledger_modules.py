@@ -1,0 +1,171 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger's modules as playbooks call them, in a real ansible-playbook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
+
+ROOT = Path(__file__).resolve().parents[3]
+NOTE = "it's \"so\"\n$(touch {path}) `id` {{{{ lookup('pipe', 'touch {path}') }}}}"
+
+
+@pytest.fixture
+def play(tmp_path):
+    def run(*tasks, check=False, extra=None):
+        """Run tasks; returns [(failed, result)]."""
+        book, out = tmp_path / "play.json", tmp_path / "out.json"
+        steps = []
+        for number, (module, args) in enumerate(tasks):
+            steps.append(
+                {
+                    "name": "step",
+                    "hosting.aup.%s" % module: dict(args, ledger_url=str(tmp_path / "ledger.db")),
+                    "register": "step%d" % number,
+                    "ignore_errors": True,
+                }
+            )
+        seen = "{{ [%s] | to_json }}" % ", ".join("step%d" % number for number in range(len(tasks)))
+        steps.append(
+            {
+                "name": "keep",
+                "ansible.builtin.copy": {"dest": str(out), "content": seen, "mode": "0600"},
+                "check_mode": False,
+            }
+        )
+        book.write_text(
+            json.dumps(
+                [
+                    {
+                        "hosts": "localhost",
+                        "connection": "local",
+                        "gather_facts": False,
+                        "vars": {"ansible_python_interpreter": sys.executable},
+                        "tasks": steps,
+                    }
+                ]
+            )
+        )
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            str(book),
+            "--diff",
+        ]
+        command += ["--check"] if check else []
+        command += ["-e", json.dumps(extra)] if extra else []
+        collections = next(
+            path for path in sys.path if os.path.isdir(os.path.join(path, "ansible_collections", "hosting"))
+        )
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": collections, "ANSIBLE_NOCOLOR": "1"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(out.read_text())
+
+    return run
+
+
+RELEASE = (
+    "ledger_release",
+    {
+        "policy": str(ROOT / "inventories/example/policies/provider.yml"),
+        "catalogue": str(ROOT / "inventories/example/catalogue.yml"),
+    },
+)
+
+
+def test_the_modules_together(play, tmp_path):
+    path = tmp_path / "ledger.db"
+    (checked,) = play(RELEASE, check=True)
+    assert checked["changed"] and checked["pending"] and not path.exists()
+    released, again = play(RELEASE, RELEASE)
+    assert (released["changed"], again["changed"]) == (True, False) and released["pending"] == []
+    with L.open_ledger(str(path)) as ledger, ledger.transaction() as tx:
+        for node in ("kvm1", "kvm2", "kvm3"):
+            tx.adopt(node, released["release_id"])
+            tx.set_node_release(node, released["release_id"])
+
+    trap = tmp_path / "trap"
+    extra = {
+        "service": "vps-1002",
+        "violation": "scanning",
+        "duration": "48h",
+        "case": "T-1",
+        "note": NOTE.format(path=trap),
+    }
+    hold = (
+        "ledger_enforcement",
+        {"kind": "suspend", "inputs": ["service", "violation", "case", "duration", "note"]},
+    )
+    before = path.read_bytes()
+    (checked,) = play(hold, check=True, extra=extra)
+    assert checked["changed"] and [p["verb"] for p in checked["pending"]] == [
+        "start_run",
+        "open_case",
+        "open_enforcement",
+    ]
+    assert path.read_bytes() == before, "check mode writes nothing"
+    opened, wrong, status, verified, head = play(
+        hold,
+        (
+            "ledger_enforcement",
+            {"kind": "suspend", "service": "vps-x", "violation": "nope", "duration": "48"},
+        ),
+        ("ledger_info", {}),
+        ("ledger_info", {"what": "verify"}),
+        ("ledger_info", {"what": "head"}),
+        extra=extra,
+    )
+    assert opened["run_id"] == checked["run_id"] and opened["enforcements"][0]["id"] == "E-1"
+    assert opened["nodes"] and opened["diff"]["after"]
+    assert (
+        wrong["failed"]
+        and "vps-x" in wrong["msg"]
+        and "48" in wrong["msg"]
+        and wrong["error"]["code"] == "bad_input"
+    )
+    assert "E-1" in status["text"] and verified["verified"]["ok"]
+    with L.open_ledger(str(path)) as ledger, ledger.read() as tx:
+        details = [e["detail"] for e in tx.history("vps-1002") if e["kind"] == "enforcement_opened"]
+    assert details[0]["note"] == extra["note"] and not trap.exists(), "kept as it is, never evaluated"
+
+    lifted, epoch, history, proven = play(
+        ("ledger_enforcement", {"state": "lifted", "inputs": ["service"]}),
+        ("ledger_epoch", {"reason": "test"}),
+        ("ledger_info", {"what": "history", "inputs": ["service"]}),
+        ("ledger_info", {"what": "verify", "head": head["head"]}),
+        extra=extra,
+    )
+    assert lifted["changed"] and lifted["enforcements"][0]["status"] == "ending" and epoch["epoch"] == 2
+    assert len(history["events"]) >= 4 and proven["verified"]["ok"]
+    due, exempted, case, unknown = play(
+        ("ledger_enforcement", {"state": "due"}),
+        (
+            "ledger_exemption",
+            {"service": "vps-1001", "control": "smtp_outbound", "reason": "mail", "duration": "30d"},
+        ),
+        ("ledger_case", {"service": "vps-1001", "violation": "scanning"}),
+        ("ledger_case", {"case": "T-404", "state": "closed"}),
+    )
+    assert (
+        not due["changed"]
+        and exempted["changed"]
+        and case["case"]["id"].startswith("C-")
+        and unknown["failed"]
+    )
