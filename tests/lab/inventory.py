@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def write(target: Path, nodes: list[Node], controller: Path, ledger_url: str) ->
 def connection(controller: Path) -> dict[str, Any]:
     """How the nodes are reached: SSH with the lab's key, known hosts insisted on, then become."""
     options = {
-        "UserKnownHostsFile": controller / "known_hosts",
+        "UserKnownHostsFile": f'"{controller / "known_hosts"}"',
         "StrictHostKeyChecking": "yes",
         "IdentitiesOnly": "yes",
     }
@@ -48,7 +49,8 @@ def connection(controller: Path) -> dict[str, Any]:
         "ansible_become": True,
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": str(controller / "id"),
-        "ansible_ssh_common_args": " ".join(["-F /dev/null", *(f"-o {key}={value}" for key, value in options.items())]),
+        "ansible_ssh_common_args": shlex.join(
+            ["-F", "/dev/null", *(f"-o{key}={value}" for key, value in options.items())]),
     }
 
 
