@@ -164,10 +164,14 @@ def test_change_between_observation_and_apply_is_refused_as_a_whole(counted):
 
 
 def bytecode(lab):
-    """The rules as the kernel has them, without numbers that differ from load to load."""
+    """The rules as the kernel has them, without numbers that differ from load to load.
+
+    Steps of one rule are sorted: nft puts the conditions it adds by itself before or after ours.
+    """
     text = lab.host.check("nft --debug=netlink list ruleset").partition("\ntable ")[0]
     rules = re.findall(r"^(?:bridge|inet) hosting_aup \w+ .*\n(?:  \[.*\n)+", text, re.MULTILINE)
-    return [re.sub(r"(__set)\d+", r"\1", re.sub(r"\A(\S+ \S+ \S+).*", r"\1", rule)) for rule in rules]
+    plain = [re.sub(r"(__set)\d+", r"\1", re.sub(r"\A(\S+ \S+ \S+).*", r"\1", rule)) for rule in rules]
+    return [sorted(rule.splitlines()) for rule in plain]
 
 
 def test_snapshot_puts_back_exactly_what_was(counted):

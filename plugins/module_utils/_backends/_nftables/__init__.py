@@ -16,7 +16,6 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._o
     Observed,
     counters,
     observe,
-    parse,
     present,
     reference,
 )
@@ -52,7 +51,6 @@ __all__ = [
     "counters",
     "is_interface_name",
     "observe",
-    "parse",
     "plan",
     "plan_teardown",
     "present",

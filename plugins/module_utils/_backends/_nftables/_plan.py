@@ -214,6 +214,12 @@ def snapshot_script(observed):
             for listed, meant in _RELOAD:
                 text = text.replace(listed, meant)
         parts.append(text)
+        if family not in observed.complete:
+            parts.extend(
+                _statement("add", key, [
+                    "%s counter packets %d bytes %d" % ((element,) + count) if count else element
+                    for element, count in found.items()])
+                for key, found in observed.elements.items() if key[0] == family and found)
     return "".join(parts)
 
 
