@@ -11,14 +11,11 @@ import ipaddress
 from collections import namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_hold, fold_limits, in_force
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 
 FORMAT = 1
 CONTROLS = ("smtp_outbound",)
-
-# Later is stricter. Of several enforcements on one service the strictest is in force.
-HOLD_ORDER = ("quarantine", "suspend")
-POWER_ORDER = ("pause", "shutdown", "destroy")
 
 Resolution = namedtuple("Resolution", "desired reasons")
 Resolution.__doc__ = """What `resolve` returns.
@@ -50,33 +47,6 @@ def policy_of(policies, release, name):
     return policies[found[0]]
 
 
-def in_force(enforcement, now):
-    """Whether an enforcement binds its service at `now`: begun, not lifted, its end not reached."""
-    if enforcement["status"] not in ("opened", "active") or enforcement["starts_at"] > now:
-        return False
-    return enforcement["ends_at"] is None or now < enforcement["ends_at"]
-
-
-def fold(enforcements):
-    """The one hold that several enforcements in force on a service amount to, or None.
-
-    The strictest kind wins; among equals the strictest power and the latest end (None is
-    later than any). Order of the input does not matter.
-    """
-    if not enforcements:
-        return None
-    kind = max((e["kind"] for e in enforcements), key=HOLD_ORDER.index)
-    strictest = [e for e in enforcements if e["kind"] == kind]
-    ends = [e["ends_at"] for e in strictest]
-    powers = [e["options"].get("power", POWER_ORDER[0]) for e in strictest] if kind == "suspend" else []
-    return {
-        "kind": kind,
-        "power": max(powers, key=POWER_ORDER.index) if powers else None,
-        "enforcement_ids": sorted(e["id"] for e in enforcements),
-        "until_at": None if None in ends else max(ends),
-    }
-
-
 def _within_adoption(setting, adopted_at, now):
     return (
         setting.mode == "enforce" and setting.adoption_mode == "observe"
@@ -105,6 +75,15 @@ def decide_smtp(setting, exemption, adopted_at, now):
     return _Decision(setting.mode, ports, setting.clause, setting.reason)
 
 
+def withdraw(decision, block):
+    """The decision under an `smtp_block`: closed, whatever policy or exemption say; None leaves it as it is."""
+    if block is None:
+        return decision
+    ports = sorted(set(block["ports"]) | (set(decision.ports) if decision.mode == "enforce" else set()))
+    return _Decision("enforce", ports, decision.clause, "closed by enforcement %s until %s" % (
+        ", ".join(block["enforcement_ids"]), iso(block["until_at"]) or "it is lifted"))
+
+
 def _unknown_port(policy, location, node_adopted_at, now):
     setting = policy.unknown_port("smtp_outbound", location)
     decision = decide_smtp(setting, None, node_adopted_at, now)
@@ -118,16 +97,25 @@ def _united(prefix_lists):
             for network in ipaddress.collapse_addresses(n for n in networks if n.version == version)]
 
 
-def _service_entry(service, decision, hold, baseline):
+def _service_entry(service, decision, hold, baseline, limits=None):
     return {
         "id": service["id"],
         "guest": {"name": service["guest"]["name"], "uuid": service["guest"].get("uuid")},
         "nics": [{"mac": nic["mac"], "addresses": nic.get("addresses", [])} for nic in service["nics"]],
         "smtp": {"mode": decision.mode, "ports": decision.ports},
         "hold": hold,
+        "limits": limits or {},
         "baseline": baseline,
         "elsewhere": len(service["nodes"]) > 1,
     }
+
+
+def _reason(enforcements):
+    """Why a service is under enforcements of one kind: the clause of the one that ends last, and all cases."""
+    last = max(enforcements, key=lambda e: (e["ends_at"] is None, e["ends_at"] or 0, e["id"]))
+    return {"mode": "in force", "clause": last["clause"],
+            "reason": "case %s until %s" % (", ".join(sorted({e["case_id"] for e in enforcements})),
+                                            iso(last["ends_at"]) or "it is lifted")}
 
 
 def _departed(service_id, held, baseline):
@@ -175,19 +163,14 @@ def resolve(policies, snapshot, node, now):
         sid = service["id"]
         present.add(sid)
         enforcements = held.get(sid, ())
-        hold = fold(enforcements)
+        hold, limits = (fold_hold(enforcements), fold_limits(enforcements)) if enforcements else (None, {})
+        decision = withdraw(decision, limits.get("smtp_block"))
         baseline = baselines.get(sid)
         entries.append(_service_entry(
-            service, decision, hold, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]}))
+            service, decision, hold, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]}, limits))
         reasons[sid] = {"smtp_outbound": {"mode": decision.mode, "clause": decision.clause, "reason": decision.reason}}
-        if hold:
-            strictest = max(enforcements, key=lambda e: (HOLD_ORDER.index(e["kind"]), e["ends_at"] or float("inf")))
-            reasons[sid][hold["kind"]] = {
-                "mode": "in force", "clause": strictest["clause"],
-                "reason": "case %s until %s" % (
-                    ", ".join(sorted({e["case_id"] for e in enforcements if e["kind"] == hold["kind"]})),
-                    iso(hold["until_at"]) or "it is lifted"),
-            }
+        for kind in ([hold["kind"]] if hold else []) + sorted(limits):
+            reasons[sid][kind] = _reason([e for e in enforcements if e["kind"] == kind])
 
     for sid, service in catalogue["services"].items():
         if name in service["nodes"]:

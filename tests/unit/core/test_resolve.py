@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import canonical
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
-from ansible_collections.hosting.aup.plugins.module_utils._resolve import (
-    HOLD_ORDER,
+from ansible_collections.hosting.aup.plugins.module_utils._fold import (
+    HOLDS,
+    KINDS,
     POWER_ORDER,
-    fold,
+    fold_hold,
+    fold_limits,
     in_force,
-    resolve,
-    retired,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack, unpack
 
 Setting = namedtuple("Setting", "mode options clause reason adoption_mode adoption_seconds")
@@ -60,9 +61,9 @@ def service(sid, nodes=("kvm1",), **more):
 def enforcement(number, sid, kind="suspend", ends_at=NOW + 3600, status="active", starts_at=NOW - 10, **options):
     known = service(sid)
     return {
-        "id": number, "service": sid, "kind": kind, "case_id": "C-%d" % number, "clause": "house.2", "violation": "v",
+        "id": "E-%d" % number, "service": sid, "kind": kind, "case_id": "C-%d" % number, "clause": "house.2", "violation": "v",
         "reason": "", "starts_at": starts_at, "ends_at": ends_at, "until": "time", "review_at": None, "status": status,
-        "options": dict({"power": "pause"}, **options), "actor": "a",
+        "options": dict({"power": "pause", "rate": "10 Mbit/s", "share": "20%", "iops": 500, "ports": [25, 80]}, **options), "actor": "a",
         "snapshot": {"guest": known["guest"], "nics": known["nics"], "nodes": known["nodes"], "policy": "house@1",
                      "location": "fra", "account_type": "personal"},
     }
@@ -172,7 +173,7 @@ def test_retired_has_nothing_left_but_what_must_be_given_back():
 
 
 enforcements = st.lists(st.builds(
-    enforcement, number=st.integers(1, 10**6), sid=st.sampled_from("abc"), kind=st.sampled_from(HOLD_ORDER),
+    enforcement, number=st.integers(1, 10**6), sid=st.sampled_from("abc"), kind=st.sampled_from(KINDS),
     ends_at=st.none() | st.integers(NOW - 100, NOW + 100), status=st.sampled_from(["opened", "active", "ending"]),
     starts_at=st.integers(NOW - 200, NOW + 50), power=st.sampled_from(POWER_ORDER),
 ), max_size=8, unique_by=lambda e: e["id"])
@@ -182,12 +183,48 @@ enforcements = st.lists(st.builds(
 def test_fold_does_not_depend_on_order_and_is_never_weaker_than_any_part(active, random):
     shuffled = copy.deepcopy(active)
     random.shuffle(shuffled)
-    assert fold(active) == fold(shuffled)
+    assert (fold_hold(active), fold_limits(active)) == (fold_hold(shuffled), fold_limits(shuffled))
+    whole, limits = fold_hold(active), fold_limits(active)
     for part in active:
-        whole = fold(active)
-        assert HOLD_ORDER.index(whole["kind"]) >= HOLD_ORDER.index(part["kind"])
-        if whole["kind"] == part["kind"] and whole["until_at"] is not None:
-            assert part["ends_at"] is not None and part["ends_at"] <= whole["until_at"]
+        if part["kind"] in HOLDS:
+            assert HOLDS.index(whole["kind"]) >= HOLDS.index(part["kind"])
+            assert part["id"] in whole["enforcement_ids"]
+            same = whole if whole["kind"] == part["kind"] else None
+        else:
+            same = limits[part["kind"]]
+            assert part["id"] in same["enforcement_ids"]
+        if same and same["until_at"] is not None:
+            assert part["ends_at"] is not None and part["ends_at"] <= same["until_at"]
+
+
+@given(st.lists(st.builds(enforcement, number=st.integers(1, 10**6), sid=st.just("a"), kind=st.sampled_from(
+    ["bandwidth_cap", "cpu_throttle", "io_throttle", "port_block", "smtp_block"]),
+    rate=st.sampled_from(["10 Mbit/s", "1Gbit/s", "512 kbit/s"]), share=st.sampled_from(["20%", "100%", "1%"]),
+    iops=st.none() | st.integers(1, 1000), ports=st.lists(st.integers(1, 9), min_size=1)), min_size=1))
+def test_limits_are_the_tightest_any_case_asks_for(active):
+    limits = fold_limits(active)
+    asked = {"10 Mbit/s": 10_000_000, "1Gbit/s": 1_000_000_000, "512 kbit/s": 512_000}
+    for part in active:
+        terms, options = limits[part["kind"]], part["options"]
+        if part["kind"] == "bandwidth_cap":
+            assert terms["rate_bps"] <= asked[options["rate"]]
+        elif part["kind"] == "cpu_throttle":
+            assert terms["percent"] <= int(options["share"][:-1])
+        elif part["kind"] == "io_throttle" and options["iops"]:
+            assert terms["iops"] <= options["iops"]
+        elif part["kind"] == "port_block":
+            assert set(options["ports"]) <= set(terms["blocks"][0]["ports"])
+        elif part["kind"] == "smtp_block":
+            assert set(options["ports"]) <= set(terms["ports"])
+
+
+def test_an_smtp_block_closes_what_policy_or_exemption_left_open():
+    exemption = {"id": "X-1", "service": "a", "control": "smtp_outbound", "reason": "r", "clause": None, "starts_at": 0, "ends_at": None}
+    for policy in (FixedPolicy("off"), FixedPolicy("observe"), FixedPolicy()):
+        snap = snapshot([service("a")], exemptions=[exemption], enforcements=[enforcement(1, "a", kind="smtp_block", ports=[25, 587])])
+        resolution = run(snap, policy)
+        assert entry(resolution, "a")["smtp"] == {"mode": "enforce", "ports": [25, 587]}
+        assert "closed by enforcement E-1 until 20" in resolution.reasons["a"]["smtp_outbound"]["reason"]
 
 
 @given(enforcements, st.integers(NOW - 300, NOW + 300))
@@ -195,12 +232,15 @@ def test_fold_does_not_depend_on_order_and_is_never_weaker_than_any_part(active,
 def test_a_service_is_held_exactly_while_something_in_force_holds_it(active, now):
     resolution = run(snapshot([service(s) for s in "abc"], enforcements=active), now=now)
     for sid in "abc":
-        holding = [e for e in active if e["service"] == sid and in_force(e, now)]
-        held = entry(resolution, sid)["hold"]
-        assert (held is not None) == bool(holding)
-        if held:
-            assert held["enforcement_ids"] == sorted(e["id"] for e in holding)
-            assert sid in resolution.reasons and held["kind"] in resolution.reasons[sid]
+        binding = [e for e in active if e["service"] == sid and in_force(e, now)]
+        holding = [e for e in binding if e["kind"] in HOLDS]
+        found = entry(resolution, sid)
+        assert (found["hold"] is not None) == bool(holding)
+        if holding:
+            assert found["hold"]["enforcement_ids"] == sorted(e["id"] for e in holding)
+            assert found["hold"]["kind"] in resolution.reasons[sid]
+        assert set(found["limits"]) == {e["kind"] for e in binding} - set(HOLDS)
+        assert set(found["limits"]) <= set(resolution.reasons[sid])
 
 
 @given(enforcements)

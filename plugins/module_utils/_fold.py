@@ -1,0 +1,122 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several enforcements on one service amount to. Pure. PRIVATE to the collection.
+
+A service's state is its baseline plus this fold of the enforcements in force, so they may begin
+and end in any order. Holds exclude one another: the strictest is in force. Limits are added up,
+each to the tightest that any case asks for.
+"""
+from __future__ import annotations
+
+import re
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+
+# Later is stricter. `terminate` holds like a suspension without end: powered off, isolated, disks kept.
+HOLDS = ("quarantine", "suspend", "terminate")
+POWER_ORDER = ("pause", "shutdown", "destroy")
+LIMITS = ("bandwidth_cap", "cpu_throttle", "io_throttle", "null_route", "port_block", "smtp_block")
+KINDS = HOLDS + LIMITS
+
+_RATE = re.compile(r"([1-9][0-9]{0,6}) ?(k|M|G)bit/s")
+_FACTOR = {"k": 10**3, "M": 10**6, "G": 10**9}  # decimal: 10 Mbit/s is 10,000,000 bit/s
+
+
+def rate_bps(text):
+    """Bits per second of a rate such as `10 Mbit/s`.
+
+    :raises InputError: another unit, or none
+    """
+    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise InputError("rate %r is not a whole number of kbit/s, Mbit/s or Gbit/s." % (text,), target="rate",
+                         remedy="Write it like 10 Mbit/s.")
+    return int(match.group(1)) * _FACTOR[match.group(2)]
+
+
+def share_percent(text):
+    """Per cent of a share such as `20%`.
+
+    :raises InputError: not a whole percentage from 1% to 100%
+    """
+    match = re.fullmatch(r"([0-9]{1,3})%", text) if isinstance(text, str) else None
+    if match is None or not 1 <= int(match.group(1)) <= 100:
+        raise InputError("share %r is not a whole percentage from 1%% to 100%%." % (text,), target="share",
+                         remedy="Write it like 20%.")
+    return int(match.group(1))
+
+
+def in_force(enforcement, now):
+    """Whether an enforcement binds its service at `now`: begun, not lifted, its end not reached."""
+    if enforcement["status"] not in ("opened", "active") or enforcement["starts_at"] > now:
+        return False
+    return enforcement["ends_at"] is None or now < enforcement["ends_at"]
+
+
+def _common(parts):
+    ends = [e["ends_at"] for e in parts]
+    return {"enforcement_ids": sorted(e["id"] for e in parts), "until_at": None if None in ends else max(ends)}
+
+
+def fold_hold(enforcements):
+    """The one hold that these enforcements amount to, or None.
+
+    The strictest kind wins; among equals the strictest power and the latest end (None is later
+    than any). The weaker ones are named too: they take over when the strictest ends.
+    """
+    holds = [e for e in enforcements if e["kind"] in HOLDS]
+    if not holds:
+        return None
+    kind = max((e["kind"] for e in holds), key=HOLDS.index)
+    strictest = [e for e in holds if e["kind"] == kind]
+    power = None
+    if kind == "terminate":
+        power = "shutdown"
+    elif kind == "suspend":
+        power = max((e["options"].get("power", POWER_ORDER[0]) for e in strictest), key=POWER_ORDER.index)
+    return dict(_common(strictest), kind=kind, power=power, enforcement_ids=sorted(e["id"] for e in holds))
+
+
+def _least(values):
+    values = [value for value in values if value is not None]
+    return min(values) if values else None
+
+
+def _port_blocks(parts):
+    blocks = {
+        (options.get("protocol", "tcp"), options.get("direction", "out"), port)
+        for options in (e["options"] for e in parts) for port in options.get("ports", ())
+    }
+    return [
+        {"protocol": protocol, "direction": direction,
+         "ports": sorted(port for p, d, port in blocks if (p, d) == (protocol, direction))}
+        for protocol, direction in sorted({block[:2] for block in blocks})
+    ]
+
+
+def fold_limits(enforcements):
+    """`{kind: terms}` of the limits that these enforcements amount to, each the tightest asked for.
+
+    Terms have `enforcement_ids` and `until_at`, and by kind `rate_bps`, `percent`, `iops` and
+    `bytes_per_second`, `ports`, or `blocks`.
+    """
+    limits = {}
+    for kind in LIMITS:
+        parts = [e for e in enforcements if e["kind"] == kind]
+        if not parts:
+            continue
+        options = [e["options"] for e in parts]
+        terms = _common(parts)
+        if kind == "bandwidth_cap":
+            terms["rate_bps"] = min(rate_bps(o["rate"]) for o in options)
+        elif kind == "cpu_throttle":
+            terms["percent"] = min(share_percent(o["share"]) for o in options)
+        elif kind == "io_throttle":
+            terms["iops"] = _least(o.get("iops") for o in options)
+            terms["bytes_per_second"] = _least(o.get("bytes_per_second") for o in options)
+        elif kind == "port_block":
+            terms["blocks"] = _port_blocks(parts)
+        elif kind == "smtp_block":
+            terms["ports"] = sorted({port for o in options for port in o.get("ports", (25,))})
+        limits[kind] = terms
+    return limits
