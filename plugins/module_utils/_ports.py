@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
-_HELD_AS = {"suspend": "dark", "quarantine": "quarantine"}
+_HELD_AS = {"terminate": "dark", "suspend": "dark", "quarantine": "quarantine"}
 _OFF = {"mode": "off", "ports": []}
 
 
