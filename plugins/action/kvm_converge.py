@@ -19,7 +19,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_le
 ARGUMENTS = {
     "ledger_url": {"type": "str", "required": True},
     "run_id": {"type": "str", "required": True},
-    "release": {"type": "str"},
+    "release": {"type": "int"},
     "pending": {"type": "list", "elements": "dict", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "probes": {"type": "list", "elements": "dict", "default": [],

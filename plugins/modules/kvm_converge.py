@@ -36,7 +36,7 @@ options:
     required: true
   release:
     description: The release to bring the node to. Without it, the release the node has.
-    type: str
+    type: int
   pending:
     description: In check mode, what the ledger would have been told before; as the ledger modules return it.
     type: list

@@ -85,7 +85,7 @@ EXAMPLES = r"""
     ledger_url: sqlite:////var/lib/aup/ledger.db
     kind: suspend
     service: vps-1002
-    violation: ddos_target
+    violation: attack_target
     case: T-4711
     duration: 48h
 

@@ -16,6 +16,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     AupError,
     CatalogueError,
     GuardError,
+    LedgerError,
     NodeError,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
@@ -38,7 +39,7 @@ class Wanted:
 
     node: str
     run_id: str
-    release_id: str | None = None
+    release_id: int | None = None
     pending: list = field(default_factory=list)
     absent: bool = False
     adopt_from_other_ledger: bool = False
@@ -122,10 +123,24 @@ class Converge:
         return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.now)
 
     def _resolve(self, wanted):
-        """Snapshot and desired state as they would be; what resolving needs written is written with the prior state."""
-        with self._transaction(rolled_back=True) as tx:
-            replay(tx, wanted.pending)
-            snapshot = self._adopt_and_read(tx, wanted)
+        """Snapshot and desired state as they would be; what resolving needs written is written with the prior state.
+
+        The fence is the revision before that: another writer may really get the numbers that are
+        rolled back here, and what it wrote must count as newer than this.
+        """
+        if not wanted.pending and wanted.release_id is None:
+            with self.ledger.read(now=self.now) as tx:
+                snapshot = tx.snapshot(wanted.node)
+        else:
+            with self._transaction(rolled_back=True) as tx:
+                revision = tx.head_number
+                replay(tx, wanted.pending)
+                if wanted.release_id is not None and not wanted.absent:
+                    tx.adopt(wanted.node, wanted.release_id)
+                snapshot = dict(tx.snapshot(wanted.node, wanted.release_id), revision=revision)
+        if snapshot["release"] is None:
+            raise LedgerError("node %s carries no release." % wanted.node, code="no_release", target=wanted.node,
+                              remedy="Run hosting.aup.provision for it first.")
         if wanted.absent:
             return snapshot, retired(snapshot, {"name": wanted.node}), {}
         policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
@@ -133,12 +148,6 @@ class Converge:
         resolution = resolve(policies, snapshot, node, self.now)
         guard_controller(resolution.desired, wanted.controller_addresses)
         return snapshot, resolution.desired, resolution.reasons
-
-    @staticmethod
-    def _adopt_and_read(tx, wanted):
-        if wanted.release_id is not None and not wanted.absent:
-            tx.adopt(wanted.node, wanted.release_id)
-        return tx.snapshot(wanted.node, wanted.release_id)
 
     def run(self, wanted):
         """Converge; the outcome is in the ledger before this returns or raises.
