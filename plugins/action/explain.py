@@ -28,6 +28,8 @@ ARGUMENTS = {
 def views_of(tx, service_id, now):
     """What is decided for the service on each node it may be on, and the enforcements and exemptions in force."""
     newest = tx.snapshot(None, "newest")
+    if newest["release"] is None:
+        raise InputError("the ledger holds no release yet.", target="service", remedy="Run hosting.aup.provision first.")
     held = [e for e in newest["enforcements"] if e["service"] == service_id]
     service = newest["catalogue"]["services"].get(service_id)
     names = list(service["nodes"]) if service else sorted({n for e in held for n in e["snapshot"]["nodes"]})
