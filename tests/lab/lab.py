@@ -22,7 +22,7 @@ from . import namespace, plan
 from .controller import CHECKOUT, Controller, PlaybookRun
 from .guest import Guest
 from .internet import Internet, Message
-from .node import Node, cgroup_mounts, remove_group
+from .node import Node, cgroup_mounts, group_in_use, remove_group
 from .process import LabError, run, start_ticks
 
 LABS = CHECKOUT / ".build/lab"
@@ -247,7 +247,8 @@ def sweep() -> None:
         space.delete()
     for _, place, _ in cgroup_mounts():
         for group in Path(place).glob(f"{namespace.PREFIX}-*"):
-            if namespace.orphaned(group.name):
+            # Containers may share the control groups but not the process numbers: one in use is nobody's orphan.
+            if namespace.orphaned(group.name) and not group_in_use(group):
                 remove_group(group)
     for control in Path("/tmp").glob(f"{namespace.PREFIX}-*-controller"):
         if namespace.orphaned(control.name):

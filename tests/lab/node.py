@@ -262,6 +262,11 @@ def cgroup_mounts() -> list[tuple[str, str, str]]:
     return found
 
 
+def group_in_use(group: Path) -> bool:
+    """Whether a process is in a cgroup or in one below it."""
+    return any(path.read_text().strip() for path in group.rglob("cgroup.procs"))
+
+
 def remove_group(group: Path) -> None:
     """Remove a cgroup and those below it; its processes have just ended and may need a moment to leave."""
     for _ in range(50):
