@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import threading
 import time
 
 _CLONE_NEWNET = 0x40000000
+_SIOCETHTOOL, _ETHTOOL_SGRO = 0x8946, 0x2C
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SERIAL = itertools.count()
 
@@ -112,6 +115,15 @@ class Namespace:
         if sock is not None:
             sock.close()
         return outcome
+
+    def gro_off(self, device):
+        """Turn generic receive offload of a device off (what `ethtool -K … gro off` does)."""
+        def switch():
+            command = ctypes.create_string_buffer(struct.pack("II", _ETHTOOL_SGRO, 0))
+            request = struct.pack("16sP16x", device.encode("ascii"), ctypes.addressof(command))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                fcntl.ioctl(sock, _SIOCETHTOOL, request)
+        self.call(switch)
 
     def packet_socket(self, device):
         """Raw Ethernet socket on a device."""

@@ -90,14 +90,17 @@ def prefixes(texts, what="prefix"):
     networks = {4: [], 6: []}
     for text in texts:
         try:
-            # str(): ip_network would take a number for an address
-            network = ipaddress.ip_network(str(text))
+            if "%" in str(text):
+                raise ValueError("a zone is no part of a prefix")
+            network = ipaddress.ip_network(str(text))  # str(): it would take a number for an address
         except ValueError as exc:
-            raise InputError("%s %r is no IPv4 or IPv6 prefix: %s." % (what, text, exc), target=str(text),
-                             remedy="Write it like 192.0.2.0/24 or 2001:db8::/32.")
+            raise InputError(
+                "%s %r is no IPv4 or IPv6 prefix: %s." % (what, text, exc), target=str(text),
+                remedy="Write it like 192.0.2.0/24 or 2001:db8::/32.")
         networks[network.version].append(network)
     return tuple(
-        frozenset(_network_text(n) for n in ipaddress.collapse_addresses(networks[version])) for version in (4, 6)
+        frozenset(_network_text(n) for n in ipaddress.collapse_addresses(networks[version]))
+        for version in (4, 6)
     )
 
 

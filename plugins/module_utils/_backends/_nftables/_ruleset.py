@@ -289,7 +289,8 @@ def _shape(mode, patterns):
     words = {
         "mark": "0x%08x" % MARK, "unmark": "0x%08x" % (0xFFFFFFFF ^ MARK),
         "smarthosts": _SMARTHOSTS,
-        "input_rules": (_HIDDEN % _BRIDGED_IP6).replace("goto smtp\n", "goto smtp_to_host\n").replace("goto hidden", "goto hidden_to_host"),
+        "input_rules": (_HIDDEN % _BRIDGED_IP6).replace("goto smtp\n", "goto smtp_to_host\n").replace(
+            "goto hidden", "goto hidden_to_host"),
         "unknown_hidden": _lines([
             "oifname @uplinks goto unknown_hidden", "oifname @known_ports goto unknown_hidden"] if enforce else []),
         "mark_hidden": _lines(["goto strange"] if enforce else ["iifname @known_ports goto strange"]),
@@ -299,7 +300,9 @@ def _shape(mode, patterns):
     bodies = {
         "bridge": _BRIDGE % dict(
             words, hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
-            quarantine=_QUARANTINE % {"icmpv6": _BRIDGED_IP6 + "meta l4proto ipv6-icmp ", "arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
+            quarantine=_QUARANTINE % {
+                "icmpv6": _BRIDGED_IP6 + "meta l4proto ipv6-icmp ",
+                "arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
         "inet": _INET % dict(
             words, hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
             quarantine=_QUARANTINE % {"icmpv6": "", "arp": ""}),
@@ -328,7 +331,8 @@ def _mode(smtp, what):
     if mode not in _MODES:
         raise InputError("mode %r of smtp_outbound for %s is none of off, observe, enforce, exempt." % (mode, what),
                          target=what, remedy="Correct the desired state.")
-    return mode, frozenset(_names.tcp_port(port) for port in smtp["ports"]) if mode in ("observe", "enforce") else frozenset()
+    judged = mode in ("observe", "enforce")
+    return mode, frozenset(_names.tcp_port(port) for port in smtp["ports"] if judged)
 
 
 class _Elements:

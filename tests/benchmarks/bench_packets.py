@@ -1,0 +1,134 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a 64-byte packet costs on a bridge: no rules, ours with 10 and with 10,000 services, linear iptables.
+
+Packets go from one namespace over a bridge to another, GRO off, in alternating rounds; the cost of a packet is
+the time from the first one sent until the last one was counted on the far side. Needs root.
+
+    PYTHONPATH=.build/dev python tests/benchmarks/bench_packets.py [pairs] [packets]
+"""
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *parts) for parts in ((), ("..", "integration"))]
+
+from bench_nftables import model
+from frames import ethernet, ipv4, ipv6, tcp_syn
+from netns import Net
+
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
+
+HERE, THERE = "52:54:00:00:00:01", "52:54:00:00:00:02"
+LINEAR = 1000  # iptables with 10,000 rules takes too long for a benchmark; a thousand show the slope
+
+
+def load_ours(host, services):
+    """Our rules for that many services; the sender is the last of them, exempt, so that mail passes."""
+    wanted = model(services - 1)
+    wanted["ports"].append({"name": "tapA", "mac": HERE, "bridge": "br0", "service": "vps-a", "hold": None,
+                            "smtp": {"mode": "exempt", "ports": [25]}})
+    ruleset = _nftables.build(wanted)
+    reference = _nftables.reference(host.run, ruleset)
+    _nftables.apply(host.run, _nftables.plan(ruleset, _nftables.observe(host.run), reference))
+
+
+def load_iptables(host, services):
+    """The linear way: a rule for each service, through br_netfilter."""
+    host.sysctl({"net.bridge.bridge-nf-call-iptables": 1, "net.bridge.bridge-nf-call-ip6tables": 1})
+    rules = ["*filter", *("-A FORWARD -m physdev --physdev-in tap%d -p tcp --dport 25 -j DROP" % n for n in range(services)), "COMMIT"]
+    for program in ("iptables-legacy-restore", "ip6tables-legacy-restore"):
+        rc, _out, err = host.run([program], "\n".join(rules) + "\n")
+        if rc != 0:
+            raise RuntimeError("%s: %s" % (program, err[:300]))
+
+
+def clear(host):
+    """No rules at all."""
+    host.check("nft flush ruleset")
+    host.sysctl({"net.bridge.bridge-nf-call-iptables": 0, "net.bridge.bridge-nf-call-ip6tables": 0})
+
+
+def received(there):
+    """Packets the far side has got."""
+    text = there.check("cat /proc/net/dev")
+    line = next(line for line in text.splitlines() if "eth0:" in line)
+    return int(line.split(":")[1].split()[1])
+
+
+def burst(sock, frame, packets, there):
+    """Nanoseconds per packet that arrived."""
+    before = received(there)
+    send = sock.send
+    start = time.perf_counter_ns()
+    for _packet in range(packets):
+        send(frame)
+    took = time.perf_counter_ns() - start
+    time.sleep(0.02)
+    arrived = received(there) - before
+    if arrived < packets * 0.99:
+        raise RuntimeError("only %d of %d packets arrived" % (arrived, packets))
+    return took / packets
+
+
+def main(pairs=12, packets=20000):
+    """Measure and print."""
+    if os.geteuid() != 0:
+        raise SystemExit("needs root, for network namespaces")
+    frames = {
+        "IPv4 web": ethernet(THERE, HERE, 0x0800, ipv4("192.0.2.10", "192.0.2.20", tcp_syn(80, b"x" * 10))),
+        "IPv6 web": ethernet(THERE, HERE, 0x86DD, ipv6("2001:db8::10", "2001:db8::20", tcp_syn(80))),
+        "IPv4 mail": ethernet(THERE, HERE, 0x0800, ipv4("192.0.2.10", "192.0.2.20", tcp_syn(25, b"x" * 10))),
+    }
+    with Net() as net:
+        host, here, there = net.add("host"), net.add("here"), net.add("there")
+        host.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0", "link set br0 up")
+        net.veth(host, "tapA", here, "eth0", HERE)
+        net.veth(host, "eth1", there, "eth0", THERE)
+        host.ip("link set tapA master br0", "link set eth1 master br0")
+        host.check("bridge fdb replace %s dev eth1 master static" % THERE)
+        for space, device in ((host, "tapA"), (host, "eth1"), (here, "eth0"), (there, "eth0")):
+            space.gro_off(device)
+        sock = here.packet_socket("eth0")
+        variants = {
+            "no rules": lambda: None,
+            "ours, 10 services": lambda: load_ours(host, 10),
+            "ours, 10,000 services": lambda: load_ours(host, 10000),
+            "iptables, %d services" % LINEAR: lambda: load_iptables(host, LINEAR),
+        }
+        costs = {(name, kind): [] for name in variants for kind in frames}
+        unavailable = {}
+        for _pair in range(pairs):
+            for name, load in variants.items():
+                if name in unavailable:
+                    continue
+                clear(host)
+                try:
+                    load()
+                except RuntimeError as exc:
+                    unavailable[name] = str(exc)
+                    continue
+                for kind, frame in frames.items():
+                    burst(sock, frame, 500, there)
+                    costs[name, kind].append(min(burst(sock, frame, packets // 4, there) for _part in range(4)))
+                if name.startswith("iptables"):
+                    for program in ("iptables-legacy", "ip6tables-legacy"):
+                        host.check([program, "-F"])
+        sock.close()
+    sys.stdout.write("64-byte packets over a bridge, GRO off, ns per packet (sending included), median of %d pairs of %d\n" % (
+        pairs, packets))
+    sys.stdout.write("%-24s" % "" + "".join("%14s" % kind for kind in frames) + "\n")
+    for name in variants:
+        cells = "".join("%14.0f" % statistics.median(costs[name, kind]) for kind in frames) if name not in unavailable else (
+            "  not measured: " + unavailable[name])
+        sys.stdout.write("%-24s%s\n" % (name, cells))
+    ratios = "".join("%12.3f x" % statistics.median(
+        many / few for many, few in zip(costs["ours, 10,000 services", kind], costs["ours, 10 services", kind])) for kind in frames)
+    sys.stdout.write("%-24s%s   (at most 1.1 x)\n" % ("10,000 against 10", ratios))
+
+
+if __name__ == "__main__":
+    main(*[int(word) for word in sys.argv[1:]])
