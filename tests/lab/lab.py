@@ -245,10 +245,14 @@ def sweep() -> None:
     """Clear away what labs left that were killed outright: their processes have died with them."""
     for space in namespace.stale():
         space.delete()
+    # Those just killed need a moment to leave their control groups. Containers may share the groups but not the
+    # process numbers: one that stays in use is nobody's orphan.
+    limit = time.monotonic() + 2
     for _, place, _ in cgroup_mounts():
-        for group in Path(place).glob(f"{namespace.PREFIX}-*"):
-            # Containers may share the control groups but not the process numbers: one in use is nobody's orphan.
-            if namespace.orphaned(group.name) and not group_in_use(group):
+        for group in filter(lambda path: namespace.orphaned(path.name), Path(place).glob(f"{namespace.PREFIX}-*")):
+            while group_in_use(group) and time.monotonic() < limit:
+                time.sleep(0.05)
+            if not group_in_use(group):
                 remove_group(group)
     for control in Path("/tmp").glob(f"{namespace.PREFIX}-*-controller"):
         if namespace.orphaned(control.name):

@@ -264,7 +264,14 @@ def cgroup_mounts() -> list[tuple[str, str, str]]:
 
 def group_in_use(group: Path) -> bool:
     """Whether a process is in a cgroup or in one below it."""
-    return any(path.read_text().strip() for path in group.rglob("cgroup.procs"))
+    for below, _, _ in os.walk(group):
+        try:
+            if Path(below, "cgroup.procs").read_text().strip():
+                return True
+        except OSError:
+            # Gone, or a v2 group of threads, whose processes its parent shows.
+            continue
+    return False
 
 
 def remove_group(group: Path) -> None:
