@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import ENFORCE, EXEMPT, MACS, OBSERVE
+from filter_lab import ENFORCE, EXEMPT, MACS, OBSERVE
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MACS, V4, V6
+from filter_lab import MACS, V4, V6
 from frames import HOP_BY_HOP, ethernet, ipv4, ipv6, options_header, tcp_syn
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import ENFORCE, MACS, OBSERVE, OFF, V4, V6
+from filter_lab import ENFORCE, MACS, OBSERVE, OFF, V4, V6
 from frames import (
     DESTINATION,
     FRAGMENT,
