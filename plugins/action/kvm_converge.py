@@ -92,7 +92,9 @@ class ActionModule(ActionBase):
         try:
             if self._connection.transport != "local":
                 self._connection.reset()
-            return self._low_level_execute_command("rm -- %s" % shlex.quote(path), sudoable=True)["rc"] == 0
+            # Gone without having been claimed: confirmed here, or taken over by another run in between.
+            command = "rm -f -- %s && test ! -e %s" % (shlex.quote(path), shlex.quote(path + ".claimed"))
+            return self._low_level_execute_command(command, sudoable=True)["rc"] == 0
         except AnsibleConnectionFailure:
             return False
 

@@ -28,7 +28,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 UNKNOWN = "unknown"  # the service counters of guests nobody knows are kept under
 
 Observation = namedtuple("Observation", "boot_id links guests rules")
-Work = namedtuple("Work", "observation model change steps priors closed services errors notes gaps plan_hash")
+Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps plan_hash")
 Work.__doc__ = """One plan.
 
 `steps` are libvirt's, in order; `change` is the packet filter's; `priors` what must be on record
@@ -143,12 +143,13 @@ class KvmNode:
     # -- planning ---------------------------------------------------------------------------
 
     def _plan_filter(self, model, rules, state):
-        """The packet filter's change, and the reference listing to remember for next time."""
+        """The packet filter's change, and the service of each port and MAC it judges. Notes the reference in `state`."""
         if model is None:
-            return _nftables.plan_teardown(rules), None
+            state["reference"] = None
+            return _nftables.plan_teardown(rules), {}
         ruleset = _nftables.build(model)
-        reference = _nftables.reference(self._run, ruleset, state["reference"])
-        return _nftables.plan(ruleset, rules, reference), reference
+        state["reference"] = _nftables.reference(self._run, ruleset, state["reference"])
+        return _nftables.plan(ruleset, rules, state["reference"]), ruleset.services
 
     def _plan_service(self, service, guests, owners, boot_id, own):
         """What one service needs that is held, or has something to be given back.
@@ -170,8 +171,7 @@ class KvmNode:
         observation = self.observe(state["guests"])
         check_not_the_host(desired, observation.guests, observation.links)
         model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
-        change, reference = self._plan_filter(model, observation.rules, state)
-        state["reference"] = reference
+        change, judged = self._plan_filter(model, observation.rules, state)
 
         owners = Owners(desired["services"])
         steps, priors, closed, services, errors, notes = [], [], [], [], [], []
@@ -201,7 +201,7 @@ class KvmNode:
             "filter": change.digest, "steps": steps,
             "priors": [p["digest"] for p in priors],
         })
-        return Work(observation, model, change, steps, priors, closed, services, errors, notes, gaps, plan_hash)
+        return Work(observation, model, change, judged, steps, priors, closed, services, errors, notes, gaps, plan_hash)
 
     def _result(self, work, state, disarmed):
         changed = work.change.kind != "none" or bool(work.steps)
@@ -244,6 +244,7 @@ class KvmNode:
             if advance and not result["changed"] and not work.priors:
                 self._settle(state, work, desired, packed, fence)
                 result["fence"] = state["fence"]
+                result["confirm"] = self._unconfirmed()
             return result
 
     # -- applying ---------------------------------------------------------------------------
@@ -275,8 +276,13 @@ class KvmNode:
                 "errors": failures + [e for e in result["errors"] if e["service"] not in {f["service"] for f in failures}],
                 "unverified": result["steps"], "notes": work.notes, "gaps": result["gaps"], "closed": result["closed"],
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
-                "ports": result["ports"], "confirm": token and _rollback.rollback_path(token, self._root),
+                "ports": result["ports"], "confirm": _rollback.rollback_path(token, self._root) if token else self._unconfirmed(),
             }
+
+    def _unconfirmed(self):
+        """The file a run before this one was killed over, so that its rules are confirmed by this run's connection."""
+        tokens = _rollback.waiting(self._root)
+        return _rollback.rollback_path(tokens[-1], self._root) if tokens else None
 
     @staticmethod
     def _remember(state, desired, work):
@@ -302,7 +308,8 @@ class KvmNode:
             return None
         token = None
         if confirm_seconds:
-            token = _rollback.arm(_nftables.snapshot_script(work.observation.rules), confirm_seconds, self._nft, self._root)
+            token = _rollback.arm(_nftables.snapshot_script(work.observation.rules), confirm_seconds, self._nft,
+                                  self.state.lock_path, self._root)
         try:
             _nftables.apply(self._run, work.change)
         except AupError:
@@ -341,7 +348,7 @@ class KvmNode:
     def _settle(self, state, work, desired, packed, fence):
         """Write down what the host has been given and what it no longer needs to remember."""
         if not desired["present"] and work.change.kind == "none" and not work.steps and not work.errors:
-            self.state.forget()
+            self.state.forget()  # with the lock: the run that waits for it finds that out and makes a new one
             state["fence"] = None
             return
         if state["adopted"] is None:
@@ -352,7 +359,7 @@ class KvmNode:
             kept = state["baselines"].get(entry["service"])
             if kept and entry["hold"] == "quarantine" and entry["here"] and not _remaining(work, entry["service"]):
                 kept["touched"] = _hold.untouched()  # given back: what happens to the guest now is not ours
-        state["port_owners"] = {p["name"]: p["service"] for p in work.model["ports"]} if work.model else {}
+        state["port_owners"] = work.judged
         state["guests"] = work.observation.guests
         state["fence"] = fence
         if self.state.desired() != packed:
@@ -388,14 +395,16 @@ class KvmNode:
             desired = unpack(packed)
             observation = self.observe(state["guests"])
             model, _gaps = filter_model(desired, observation.guests, observation.links, wanted, state["adopted"])
-            change, state["reference"] = self._plan_filter(model, observation.rules, state)
+            change, judged = self._plan_filter(model, observation.rules, state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
                                 "before": change.before, "after": change.after}] if change.kind != "none" else []
             result["changed"] = result["changed"] or bool(result["steps"])
             if not check and result["steps"]:
                 _nftables.apply(self._run, change)
+                for token in _rollback.waiting(self._root):
+                    _rollback.disarm(token, self._root)  # a killed run's: it would bring back what is switched off
                 self._fold_counters(state, change.removed_counters)
-                state["port_owners"] = {p["name"]: p["service"] for p in model["ports"]} if model else {}
+                state["port_owners"] = judged
                 self.state.save(state)
             return result
 

@@ -78,7 +78,11 @@ class NodeState:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
+                    if self._is_the_lock(handle):
+                        break
+                    os.close(handle)
+                    handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    continue
                 except OSError as exc:
                     if exc.errno not in (errno.EAGAIN, errno.EACCES):
                         raise
@@ -94,6 +98,13 @@ class NodeState:
             yield
         finally:
             os.close(handle)
+
+    def _is_the_lock(self, handle):
+        """Whether the file is still the lock: retiring a node removes it."""
+        try:
+            return os.path.samestat(os.fstat(handle), os.stat(self.lock_path))
+        except FileNotFoundError:
+            return False
 
     def _read(self, name, default):
         try:
@@ -164,11 +175,16 @@ class NodeState:
             return None
 
     def forget(self):
-        """Remove all files of ours: the node was retired."""
+        """Remove all files of ours: the node was retired. The caller holds the lock, which goes as well."""
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:
-            return
-        for name in names:
-            os.unlink(self._path(name))
-        os.rmdir(self.directory)
+            names = None
+        if names is not None:
+            for name in names:
+                os.unlink(self._path(name))
+            os.rmdir(self.directory)
+        try:
+            os.unlink(self.lock_path)
+        except FileNotFoundError:
+            pass

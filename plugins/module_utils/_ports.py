@@ -7,6 +7,7 @@ running guest. Every port of a tenant bridge that is not an uplink is a guest's,
 """
 from __future__ import annotations
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import is_interface_name
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
 _HELD_AS = {"terminate": "dark", "suspend": "dark", "quarantine": "quarantine"}
@@ -66,6 +67,8 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
     :param adopted: the `strangers` found when the node was adopted; None while it is being adopted: all of them
     :returns: `(model, gaps)`; model None when the node is to have no rules of ours;
         gaps list NICs that can't be served, each with a sentence
+
+    A port whose name no rule can carry is left out: the rules for unknown ports bind it.
     """
     gaps = [
         {"guest": guest["name"], "mac": nic["mac"], "gap": nic["gap"]}
@@ -100,12 +103,12 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
             service = owners.of_nic(guest, nic)
             if service and service["hold"]:
                 macs[_HELD_AS[service["hold"]["kind"]]].add(nic["mac"])
-            if nic["device"] not in links or nic["device"] in seen:
+            if nic["device"] not in links or nic["device"] in seen or not is_interface_name(nic["device"]):
                 continue
             if nic["kind"] == "routed" or (nic["kind"] == "bridge" and nic["bridge"] in bridges):
                 add(nic["device"], nic["mac"], nic["bridge"] if nic["kind"] == "bridge" else None, service, guest["uuid"])
     for name, link in sorted(links.items()):
-        if link["master"] in bridges and name not in seen:
+        if link["master"] in bridges and name not in seen and is_interface_name(name):
             add(name, None, link["master"], None)
 
     ports.sort(key=lambda port: port["name"])

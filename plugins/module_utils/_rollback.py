@@ -5,14 +5,21 @@
 Before new rules are loaded, the script that puts the former ones back is left in a file, and a
 process of its own waits beside it. The controller confirms over a new connection by removing the
 file. If it can't, the waiting process claims the file and loads it.
+
+A run that was killed before it could confirm leaves its file behind. The next run takes that over:
+it confirms the file over its own connection, or, when it changes the rules itself, arms with the
+same script, which is that of the last rules anybody confirmed. Otherwise the dead run's process
+would undo what the living one has put in order.
 """
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 import uuid
 
 RUN_DIR = "/run/hosting_aup"
+PATIENCE_SECONDS = 600  # for the run that armed, which may wait for guests to shut down
 
 
 def rollback_path(token, root=""):
@@ -20,22 +27,45 @@ def rollback_path(token, root=""):
     return "%s%s/rollback-%s.nft" % (root, RUN_DIR, token)
 
 
-def arm(script, seconds, nft, root=""):
-    """Start the waiting process.
+def waiting(root=""):
+    """Tokens not confirmed and not claimed yet, oldest first."""
+    try:
+        names = os.listdir(root + RUN_DIR)
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        if name.startswith("rollback-") and name.endswith(".nft"):
+            try:
+                found.append((os.stat(os.path.join(root + RUN_DIR, name)).st_mtime_ns, name[len("rollback-"):-len(".nft")]))
+            except FileNotFoundError:
+                continue  # confirmed or claimed this moment
+    return [token for _time, token in sorted(found)]
+
+
+def arm(script, seconds, nft, lock_path, root=""):
+    """Start the waiting process. The caller holds the node's lock.
 
     :param script: what `nft -f` has to load to put the former rules back
-    :param seconds: time the controller has to confirm
+    :param seconds: time the controller has to confirm, from when the caller lets go of the lock
     :param nft: absolute path of nft
+    :param lock_path: the node's lock
     :returns: the token; remove `rollback_path(token)` to confirm
     """
     token = uuid.uuid4().hex
     path = rollback_path(token, root)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    unconfirmed = waiting(root)
+    if unconfirmed:
+        with open(rollback_path(unconfirmed[0], root), encoding="utf-8") as former:
+            script = former.read()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(handle, script.encode("utf-8"))
     finally:
         os.close(handle)
+    for superseded in unconfirmed:
+        disarm(superseded, root)
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -43,7 +73,7 @@ def arm(script, seconds, nft, root=""):
     os.setsid()
     if os.fork():
         os._exit(0)
-    _wait(path, seconds, nft)
+    _wait(path, seconds, nft, lock_path)
     return None  # not reached
 
 
@@ -55,7 +85,7 @@ def disarm(token, root=""):
         pass
 
 
-def _wait(path, seconds, nft):
+def _wait(path, seconds, nft, lock_path):
     """In the process of its own: let go of all that belonged to the module, wait, roll back, end."""
     try:
         null = os.open(os.devnull, os.O_RDWR)
@@ -63,13 +93,48 @@ def _wait(path, seconds, nft):
             os.dup2(null, stream)
         os.closerange(3, 4096)  # among them the node's lock and libvirt's connection
         os.chdir("/")
+        # The time to confirm begins when the run that armed has ended: giving guests time to shut
+        # down must not use it up. And no run must be under way when the rules go back.
+        _take(lock_path, PATIENCE_SECONDS, path)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not os.path.exists(path):
-                os._exit(0)
+            _end_if_confirmed(path)
             time.sleep(0.2)
+        lock = _take(lock_path, PATIENCE_SECONDS, path, keep=True)
         claimed = path + ".claimed"
         os.rename(path, claimed)
+        if lock is not None:
+            os.set_inheritable(lock, True)  # nft holds it until the former rules are back
         os.execv(nft, [nft, "-f", claimed])
     finally:
         os._exit(1)
+
+
+def _take(lock_path, seconds, path, keep=False):
+    """Wait until nobody holds the lock; with `keep`, hold it. None without a lock, or after that time all the same."""
+    deadline = time.monotonic() + seconds
+    try:
+        handle = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None  # the node was retired
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < deadline:
+                _end_if_confirmed(path)
+                time.sleep(0.2)
+                continue
+        if not keep:
+            os.close(handle)
+        return handle
+
+
+def _end_if_confirmed(path):
+    if os.path.exists(path):
+        return
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass  # another change waits there
+    os._exit(0)

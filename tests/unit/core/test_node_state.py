@@ -3,6 +3,7 @@
 """What a node remembers: whole files, one lock, and a fence."""
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -102,14 +103,14 @@ def test_a_damaged_desired_state_is_an_error(text):
         unpack(text)
 
 
-def _arm(tmp_path, seconds):
+def _arm(tmp_path, seconds, former="former rules"):
     """Arm in a process of its own, as a module does, with a stand-in for nft that leaves a trace."""
     nft = tmp_path / "nft"
     nft.write_text("#!/bin/sh\ncp \"$2\" %s/loaded\n" % tmp_path)
     nft.chmod(0o755)
     code = ("import sys\nfrom ansible_collections.hosting.aup.plugins.module_utils import _rollback\n"
-            "print(_rollback.arm('former rules', float(sys.argv[1]), sys.argv[2], sys.argv[3]))\n")
-    done = subprocess.run([sys.executable, "-c", code, str(seconds), str(nft), str(tmp_path)],
+            "print(_rollback.arm(sys.argv[4], float(sys.argv[1]), sys.argv[2], sys.argv[3] + '/lock', sys.argv[3]))\n")
+    done = subprocess.run([sys.executable, "-c", code, str(seconds), str(nft), str(tmp_path), former],
                           capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
 
@@ -138,3 +139,41 @@ def test_the_module_does_not_wait_for_the_watcher(tmp_path):
     token = _arm(tmp_path, 30)  # would raise TimeoutExpired if the watcher kept the module's output open
     assert time.monotonic() - before < 10
     _rollback.disarm(token, str(tmp_path))
+
+
+def test_a_run_after_a_killed_one_goes_back_to_the_last_rules_that_were_confirmed(tmp_path):
+    dead = _arm(tmp_path, 1, "confirmed rules")
+    living = _arm(tmp_path, 2, "rules of the run that was killed")
+    assert _rollback.waiting(str(tmp_path)) == [living]
+    assert not _wait_for(tmp_path / "loaded", 1.5), "the dead run's process undid what the living one did"
+    assert _wait_for(tmp_path / "loaded", 5)
+    assert (tmp_path / "loaded").read_text() == "confirmed rules"
+    assert not (tmp_path / ("run/hosting_aup/rollback-%s.nft.claimed" % dead)).exists()
+
+
+def test_the_time_to_confirm_begins_when_the_run_lets_go_of_the_lock(tmp_path):
+    (tmp_path / "lock").touch()
+    with open(tmp_path / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _arm(tmp_path, 0.3)
+        assert not _wait_for(tmp_path / "loaded", 1.5)
+    assert _wait_for(tmp_path / "loaded", 5)
+
+
+def test_a_confirmed_change_leaves_nothing_in_run(tmp_path):
+    token = _arm(tmp_path, 30)
+    os.unlink(_rollback.rollback_path(token, str(tmp_path)))
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and (tmp_path / "run/hosting_aup").exists():
+        time.sleep(0.05)
+    assert not (tmp_path / "run/hosting_aup").exists()
+
+
+def test_a_lock_that_was_removed_with_its_node_is_made_anew(tmp_path):
+    node = NodeState(str(tmp_path))
+    with node.locked():
+        node.write("state.json", b"{}")
+        node.forget()
+    assert not os.path.exists(node.lock_path) and not os.path.exists(node.directory)
+    with node.locked(seconds=0.2), pytest.raises(NodeError), NodeState(str(tmp_path)).locked(seconds=0.2):
+        pass
