@@ -5,8 +5,27 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import NODES, LedgerAction
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import exempt
+
+UNKNOWN = "unknown"  # what kvm_info counts the guests under that no service is known for
+
+
+def observed_services(seen, control):
+    """Services of which a control in `observe` counted what it would have refused.
+
+    :param seen: `{node: result of kvm_info}`
+    :raises InputError: a node was not read, so its services would be missing
+    """
+    silent = sorted(node for node, info in seen.items() if not info or "counters" not in info)
+    if silent:
+        raise InputError("node %s was not read." % ", ".join(silent), target="observed_on",
+                         remedy="Mend the connection, or leave the node out with -e aup_nodes=<others>.")
+    return sorted({
+        service for info in seen.values() for service, counters in info["counters"].items()
+        if service != UNKNOWN and counters.get("%s_observed" % control, {}).get("packets")
+    })
 
 
 class ActionModule(LedgerAction):
@@ -19,10 +38,19 @@ class ActionModule(LedgerAction):
         "control": {"type": "str"},
         "reason": {"type": "str"},
         "duration": {"type": "str"},
+        "observed_on": {"type": "list", "elements": "str"},
+        "variable": {"type": "str", "default": "aup_seen"},
     }
     INPUTS = ("service", "control", "reason", "duration", "state")
 
     def _do(self, ledger, args, task_vars):
         del args["ledger_url"]
+        nodes, variable = args.pop("observed_on"), args.pop("variable")
+        if nodes is not None:
+            seen = {node: task_vars["hostvars"][node].get(variable) for node in nodes}
+            args["service"] = observed_services(seen, args["control"])
+            if not args["service"]:
+                return {"run_id": None, "nodes": [], "exemptions": [], "changed": False, "warnings": [], "pending": [],
+                        "what": ["no service was seen doing what %s would refuse" % args["control"]]}
         args["service"] = [] if args["service"] is None else args["service"]
         return self._write(ledger, task_vars, lambda tx: exempt(tx, **args))

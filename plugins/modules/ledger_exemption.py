@@ -48,6 +48,16 @@ options:
       - A service that also lives on another node is refused, rather than held in part.
     type: list
     elements: str
+  observed_on:
+    description:
+      - Instead of O(service), all services that these nodes saw doing what the control would have refused.
+      - Takes over who sent mail before the control is enforced. A node that was not read is an error.
+    type: list
+    elements: str
+  variable:
+    description: With O(observed_on), the variable under which each node's M(hosting.aup.kvm_info) result was registered.
+    type: str
+    default: aup_seen
   inputs:
     description:
       - Names of variables to take options of the same name from, as they stand.
