@@ -21,6 +21,10 @@ SMTP = st.builds(lambda mode, ports: {"mode": mode, "ports": sorted(ports)},
 PREFIXES = st.lists(st.one_of(
     st.ip_addresses().map(str), st.builds(lambda n, bits: "%d.0.0.0/%d" % (n, bits), st.integers(0, 255), st.just(8))), max_size=5)
 
+BLOCKS = st.builds(
+    lambda protocol, direction, ports: {"protocol": protocol, "direction": direction, "ports": sorted(ports)},
+    st.sampled_from(["tcp", "udp"]), st.sampled_from(["in", "out"]), st.sets(st.integers(1, 65535), min_size=1, max_size=3))
+
 
 @st.composite
 def models(draw):
@@ -32,12 +36,15 @@ def models(draw):
         "name": name, "mac": draw(st.none() | MACS), "bridge": draw(st.sampled_from([*bridges, None])),
         "service": draw(st.none() | st.sampled_from(["vps-1", "vps-2"])), "smtp": draw(SMTP),
         "hold": draw(st.sampled_from([None, "dark", "quarantine"])),
+        "blocks": draw(st.lists(BLOCKS, max_size=2)),
     } for name in names[split:]]
     return {
         "uplinks": names[:split], "bridges": bridges, "routed_interfaces": draw(st.sampled_from([[], ["vnet*"], ["a", "b*"]])),
         "ports": ports,
         "held_macs": {"dark": draw(st.lists(MACS, max_size=2)), "quarantine": draw(st.lists(MACS, max_size=2))},
         "smtp": {"unknown": draw(SMTP), "smarthosts": draw(PREFIXES)}, "rescue": draw(PREFIXES),
+        "null_routes": draw(st.lists(st.builds(
+            lambda service, prefixes: {"service": service, "prefixes": prefixes}, st.sampled_from(["s1", "s2"]), PREFIXES), max_size=2)),
     }
 
 

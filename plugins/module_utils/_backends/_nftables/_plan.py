@@ -39,10 +39,13 @@ _PHRASES = {
     "quarantine_ports": "held: quarantine", "quarantine_macs": "held: quarantine",
     "known_ports": "guest port", "open_ports": "nothing refused", "uplinks": "uplink",
     "smarthosts4": "smarthost", "smarthosts6": "smarthost", "rescue4": "rescue network", "rescue6": "rescue network",
+    "block_out_tcp": "TCP to port %s blocked", "block_out_udp": "UDP to port %s blocked",
+    "block_in_tcp": "TCP to its port %s blocked", "block_in_udp": "UDP to its port %s blocked",
+    "null4": "null-routed", "null6": "null-routed",
     "bridges": "tenant bridge", "unknown_ports": "TCP port judged for unknown guests",
     # Said already by another element of the same port or by the rules:
     "held_ports": None, "held_macs": None, "own_macs": None, "judged_macs": None, "nameless_ports": None,
-    "same_bridge": None, "smtp_watched": None,
+    "blocked_out_ports": None, "blocked_in_ports": None, "same_bridge": None, "smtp_watched": None,
 }
 
 
@@ -202,6 +205,15 @@ def teardown_script():
 _RELOAD = (
     ("\t\ticmpv6 type ", "\t\tmeta protocol ip6 meta l4proto 58 icmpv6 type "),
     ("\t\tmeta l4proto 6 frag ", "\t\tmeta protocol ip6 meta l4proto 6 frag "),
+    ("\t\tmeta l4proto { 6, 17 } frag ", "\t\tmeta protocol ip6 meta l4proto { 6, 17 } frag "),
+    ("\t\tip saddr @null4 ", "\t\tmeta protocol ip ip saddr @null4 "),
+    ("\t\tip daddr @null4 ", "\t\tmeta protocol ip ip daddr @null4 "),
+    ("\t\tip6 saddr @null6 ", "\t\tmeta protocol ip6 ip6 saddr @null6 "),
+    ("\t\tip6 daddr @null6 ", "\t\tmeta protocol ip6 ip6 daddr @null6 "),
+    ("\t\tiifname . tcp dport @block", "\t\tmeta l4proto tcp iifname . th dport @block"),
+    ("\t\tiifname . udp dport @block", "\t\tmeta l4proto udp iifname . th dport @block"),
+    ("\t\toifname . tcp dport @block", "\t\tmeta l4proto tcp oifname . th dport @block"),
+    ("\t\toifname . udp dport @block", "\t\tmeta l4proto udp oifname . th dport @block"),
 )
 
 

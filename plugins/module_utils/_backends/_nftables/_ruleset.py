@@ -11,6 +11,7 @@ change of a few elements and a packet costs the same however many guests there a
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections import namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _names
@@ -28,6 +29,8 @@ MARK = 0x2000
 _STRICTNESS = ("off", "exempt", "observe", "enforce")
 _MODES = frozenset(_STRICTNESS)
 _HOLDS = ("dark", "quarantine")
+BLOCK_PROTOCOLS = ("tcp", "udp")
+BLOCK_DIRECTIONS = ("out", "in")
 
 SetSpec = namedtuple("SetSpec", "type counted interval")
 Ruleset = namedtuple("Ruleset", "shape elements services")
@@ -57,6 +60,14 @@ _BOTH = {
     "open_ports": _spec("ifname"),              # known ports with nothing refused
     "smtp_enforce": _spec("ifname . inet_service", counted=True),
     "smtp_observe": _spec("ifname . inet_service", counted=True),
+    "blocked_out_ports": _spec("ifname"),       # ports whose guest may not send to some destination port
+    "blocked_in_ports": _spec("ifname"),
+    "block_out_tcp": _spec("ifname . inet_service", counted=True),
+    "block_out_udp": _spec("ifname . inet_service", counted=True),
+    "block_in_tcp": _spec("ifname . inet_service", counted=True),
+    "block_in_udp": _spec("ifname . inet_service", counted=True),
+    "null4": _spec("ipv4_addr", counted=True, interval=True),
+    "null6": _spec("ipv6_addr", counted=True, interval=True),
 }
 SETS = {
     "bridge": dict(
@@ -87,6 +98,9 @@ CONTROL_OF_SET = {
     "smtp_observe": "smtp_outbound_observed", "bridged_observe": "smtp_outbound_observed",
     "dark_ports": "suspend", "dark_macs": "suspend",
     "quarantine_ports": "quarantine", "quarantine_macs": "quarantine",
+    "block_out_tcp": "port_block", "block_out_udp": "port_block",
+    "block_in_tcp": "port_block", "block_in_udp": "port_block",
+    "null4": "null_route", "null6": "null_route",
 }
 
 
@@ -94,6 +108,7 @@ CONTROL_OF_SET = {
 
 # The bridge family must be told the protocol: left to itself nft takes the Ethernet type for it, which is the
 # tag's in a tagged frame (it also forgets so when it reads its own listing: `_plan.snapshot_script`).
+_BRIDGED_IP4 = "meta protocol ip "
 _BRIDGED_IP6 = "meta protocol ip6 "
 
 # What remains when neither another protocol, nor a readable TCP port, nor a later fragment was found:
@@ -133,18 +148,50 @@ _SMARTHOSTS = """\
         ip6 daddr @smarthosts6 accept
 """
 
+# Addresses that are nobody's for now: what comes from them or goes to them, on whatever port.
+_NULL_FROM = """\
+        %(ip4)sip saddr @null4 drop
+        %(ip6)sip6 saddr @null6 drop
+"""
+_NULL_TO = """\
+        %(ip4)sip daddr @null4 drop
+        %(ip6)sip6 daddr @null6 drop
+"""
+# A blocked port may not be hidden in a header that can't be read either; see _HIDDEN.
+_BLOCKS = """\
+    chain from_blocked {
+        meta l4proto tcp iifname . th dport @block_out_tcp drop
+        meta l4proto udp iifname . th dport @block_out_udp drop
+        goto hidden_block
+    }
+    chain to_blocked {
+        meta l4proto tcp oifname . th dport @block_in_tcp drop
+        meta l4proto udp oifname . th dport @block_in_udp drop
+        goto hidden_block
+    }
+    chain hidden_block {
+        meta l4proto != { tcp, udp } return
+        th dport & 0 == 0 return
+        ip frag-off & 0x1fff != 0 return
+        %(ip6)smeta l4proto { tcp, udp } frag frag-off != 0 return
+        meta protocol { ip, ip6, 8021q, 8021ad } counter name "hidden_refused" drop
+    }
+"""
+
 _BRIDGE = """\
     chain prerouting {
         type filter hook prerouting priority -310; policy accept;
+%(null_from)s%(null_to)s        iifname @blocked_out_ports jump from_blocked
         iifname @held_ports goto from_held_port
         ether saddr @held_macs goto from_held_mac
     }
     chain postrouting {
         type filter hook postrouting priority -310; policy accept;
+%(null_to)s        oifname @blocked_in_ports jump to_blocked
         oifname @held_ports goto to_held_port
         ether daddr @held_macs goto to_held_mac
     }
-%(quarantine)s    chain from_held_port {
+%(blocks)s%(quarantine)s    chain from_held_port {
         iifname @dark_ports drop
         jump from_quarantine
         iifname @quarantine_ports drop
@@ -214,13 +261,15 @@ _BRIDGE = """\
 _INET = """\
     chain prerouting {
         type filter hook prerouting priority -310; policy accept;
+%(null_from)s%(null_to)s        iifname @blocked_out_ports jump from_blocked
         iifname @held_ports goto from_held_port
     }
     chain postrouting {
         type filter hook postrouting priority 310; policy accept;
+%(null_to)s        oifname @blocked_in_ports jump to_blocked
         oifname @held_ports goto to_held_port
     }
-%(quarantine)s    chain from_held_port {
+%(blocks)s%(quarantine)s    chain from_held_port {
         iifname @dark_ports drop
         jump from_quarantine
         iifname @quarantine_ports drop
@@ -297,14 +346,16 @@ def _shape(mode, patterns):
         "patterns": _lines("iifname %s th dport @unknown_ports goto unknown" % p for p in patterns),
         "patterns_hidden": _lines("iifname %s goto unknown_hidden" % p for p in patterns if enforce),
     }
+    bridged = {"ip4": _BRIDGED_IP4, "ip6": _BRIDGED_IP6}
+    routed = {"ip4": "", "ip6": ""}
     bodies = {
         "bridge": _BRIDGE % dict(
-            words, hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
+            words, null_from=_NULL_FROM % bridged, null_to=_NULL_TO % bridged, blocks=_BLOCKS % bridged, hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
             quarantine=_QUARANTINE % {
                 "icmpv6": _BRIDGED_IP6 + "meta l4proto ipv6-icmp ",
                 "arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
         "inet": _INET % dict(
-            words, hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
+            words, null_from=_NULL_FROM % routed, null_to=_NULL_TO % routed, blocks=_BLOCKS % routed, hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
             quarantine=_QUARANTINE % {"icmpv6": "", "arp": ""}),
     }
     parts = []
@@ -374,8 +425,34 @@ class _Elements:
                                  target=port["name"], remedy="Correct the desired state.")
             sets[family, port["hold"] + "_ports"].add(name)
             sets[family, "held_ports"].add(name)
+        for block in port.get("blocks", ()):
+            self._add_block(block, family, name, port["name"])
         if family == "bridge":
             self._add_bridged(port, name, mode, ports, unknown)
+
+    def _add_block(self, block, family, quoted, name):
+        protocol, direction = block["protocol"], block["direction"]
+        if protocol not in BLOCK_PROTOCOLS or direction not in BLOCK_DIRECTIONS:
+            raise InputError("block %r %r of port %s is none of tcp or udp, out or in." % (protocol, direction, name),
+                             target=name, remedy="Correct the desired state.")
+        self.sets[family, "block_%s_%s" % (direction, protocol)].update(
+            "%s . %s" % (quoted, _names.tcp_port(number)) for number in block["ports"])
+        self.sets[family, "blocked_%s_ports" % direction].add(quoted)
+
+    def add_null_routes(self, null_routes):
+        """Addresses that are dark; each keeps its own count, unless another one contains it.
+
+        Not merged with its neighbours: they are other services' evidence.
+        """
+        owner = {}
+        for entry in null_routes:
+            for found in _names.prefixes(entry["prefixes"], "null-routed prefix"):
+                owner.update((ipaddress.ip_network(text), (text, entry["service"])) for text in found)
+        for network, (text, service) in owner.items():
+            if any(other != network and other.version == network.version and network.subnet_of(other) for other in owner):
+                continue
+            self.both("null%d" % network.version, [text])
+            self.services[text] = service
 
     def _add_bridged(self, port, name, mode, ports, unknown):
         bridge = _names.interface(port["bridge"], "bridge")
@@ -435,6 +512,7 @@ def build(model):
     for name, texts in (("smarthosts", model["smtp"]["smarthosts"]), ("rescue", model["rescue"])):
         for version, found in zip("46", _names.prefixes(texts, name)):
             collected.both(name + version, found)
+    collected.add_null_routes(model.get("null_routes", ()))
     patterns = sorted({_names.interface_pattern(pattern) for pattern in model["routed_interfaces"]})
     mode = unknown[0] if unknown[1] else "off"
     return Ruleset(_shape(mode, patterns), collected.finish(), collected.services)
