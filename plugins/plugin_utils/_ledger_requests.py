@@ -251,10 +251,14 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass):
     service, release_id = found
     policy = problems.run(released.policy, service, release_id)
     terms = policy and problems.run(policy.enforcement, kind)
-    named = terms and problems.run(policy.violation, violation)
+    subject = service["location"], service["account_type"], service["addons"]
+    named = terms and problems.run(policy.violation, violation, *subject)
     if not named:
         return None
-    measure = policy.measure(violation, kind)
+    if named.allowed:
+        problems.add(_allowed(named, service), "violation", "Nothing is to be held for it here.")
+        return None
+    measure = policy.measure(violation, kind, *subject)
     if seconds is not None:
         until, length = "time", seconds
     elif measure is not None:
@@ -289,6 +293,16 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass):
         "reason": named.summary or policy.clause_summary(clause) or violation,
         "on_ladder": measure is not None,
     }
+
+
+def _allowed(named, service):
+    """Why there is no case: what happened is allowed where the service is."""
+    return "%s is allowed for service %s by clause %s (%s)." % (
+        named.name,
+        service["id"],
+        named.clause,
+        named.reason,
+    )
 
 
 def _is_address(text):
@@ -712,7 +726,10 @@ def report_case(tx, case=None, service=None, violation=None, note=None):
     policy = found and problems.run(released.policy, *found)
     if not violation:
         problems.add("violation is missing.", "violation", "Name one that the policy lists.")
-    named = policy and violation and problems.run(policy.violation, violation)
+    subject = (found[0]["location"], found[0]["account_type"], found[0]["addons"]) if found else ()
+    named = policy and violation and problems.run(policy.violation, violation, *subject)
+    if named and named.allowed:
+        problems.add(_allowed(named, found[0]), "violation", "There is no case to open for it here.")
     problems.stop()
     document = open_case(
         tx,

@@ -32,14 +32,19 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._schema import
     required,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import (
+    AMENDED_ON,
+    CARRIED_BY_CODE,
+    CARRIERS,
     CONTROLS,
     CURRENCIES,
     ENFORCEMENTS,
     FAULTS,
+    FEE_DUE,
     FEE_UNITS,
     MODES,
     NETWORKS,
     NOTICE_TIMINGS,
+    OBLIGATIONS,
     POWER,
     STEP_CONDITIONS,
     STEP_MODES,
@@ -55,6 +60,10 @@ DEFAULT_MAX_DURATION = "30d"
 _NAME = Text("a name of small letters, digits, - and _ (ams, fra-2)", NAME)
 _CLAUSE = Text("the number of a clause of this policy (house.1, xtom.13)", CLAUSE_ID)
 _WORDS = Text()
+_TEST = Text(
+    "a test as path::name (tests/unit/policy/test_ladders.py::test_open)",
+    r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]*\.py::[A-Za-z_][A-Za-z0-9_]*",
+)
 _PORT = Integer(1, 65535, "a port from 1 to 65535")
 _PORTS = ListOf(_PORT, shortest=1, unordered=True)
 _RATE = Text(
@@ -123,6 +132,7 @@ def _control(name):
             ),
             [],
         ),
+        exhaustive=optional(Boolean(), False),
         adoption=optional(
             Map(**{"mode": required(Choice("observe", "enforce")), "for": optional(Duration())}),
             DEFAULT_ADOPTION,
@@ -161,6 +171,32 @@ _STEP = Map(
     **_MEASURE,
 )
 
+_CARRIER = Map(
+    control=optional(Choice(*CONTROLS)),
+    violation=optional(_NAME),
+    audit=optional(_WORDS),
+    obligation=optional(Choice(*OBLIGATIONS)),
+    what=optional(_WORDS),
+    human=optional(_WORDS),
+    gap=optional(_WORDS),
+    tests=optional(ListOf(_TEST, shortest=1, single=True)),
+)
+_VIOLATION_RULE = Map(
+    when=required(
+        Map(
+            location=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
+            account_type=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
+            addons=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
+        )
+    ),
+    allowed=optional(Boolean()),
+    clause=optional(_CLAUSE),
+    fault=optional(Choice(*FAULTS)),
+    fees=optional(ListOf(_NAME, single=True)),
+    notice=optional(_NAME),
+    ladder=optional(ListOf(_STEP)),
+)
+
 POLICY = Map(
     schema=required(Exactly(1)),
     name=required(_NAME),
@@ -176,9 +212,21 @@ POLICY = Map(
     ),
     clauses=required(
         Named(
-            Map(summary=required(_WORDS), source=optional(Text(longest=400))),
+            Map(
+                summary=required(_WORDS),
+                source=optional(Text(longest=400)),
+                held_by=optional(ListOf(_CARRIER, shortest=1)),
+            ),
             "number of a clause (house.1)",
             pattern=CLAUSE_ID,
+        )
+    ),
+    amendments=optional(
+        Map(
+            clauses=required(ListOf(_CLAUSE, shortest=1, single=True, unordered=True)),
+            effective_on=optional(ListOf(Choice(*AMENDED_ON), shortest=1, single=True, unordered=True)),
+            announced=optional(Duration()),
+            grace=optional(Duration()),
         )
     ),
     locations=required(ListOf(_NAME, shortest=1, unordered=True)),
@@ -208,7 +256,10 @@ POLICY = Map(
                 summary=optional(Text(longest=400)),
                 fees=optional(ListOf(_NAME, single=True), []),
                 notice=optional(_NAME),
+                allowed=optional(Boolean(), False),
                 ladder=required(ListOf(_STEP)),
+                rules=optional(ListOf(_VIOLATION_RULE), []),
+                exhaustive=optional(Boolean(), False),
             ),
             "violation",
             pattern=NAME,
@@ -233,6 +284,7 @@ POLICY = Map(
                     Text("an ISO 4217 currency code in capitals (EUR)", "|".join(sorted(CURRENCIES)))
                 ),
                 per=optional(Choice(*FEE_UNITS), "once"),
+                due=optional(Choice(*FEE_DUE), "case"),
                 rounding=optional(Choice("started", "pro_rata")),
                 clause=required(_CLAUSE),
             ),
@@ -379,6 +431,11 @@ def seconds_or_none(duration):
         return None
 
 
+def enforcement_defaults(kind):
+    """The settings of a kind of enforcement that a policy says nothing of."""
+    return _enforcement(kind).read({}, (), Problems())
+
+
 class _Relations:
     """The rules between parts of a document. Parts missing or wrong by themselves are reported already."""
 
@@ -386,6 +443,12 @@ class _Relations:
         self._document, self._problems = document, problems
 
     def check(self):
+        for name, clause in self._part("clauses"):
+            for number, carrier in enumerate(clause.get("held_by") or []):
+                if isinstance(carrier, dict):
+                    self._check_carrier(("clauses", name, "held_by", number), carrier)
+        for number, clause in enumerate((self._document.get("amendments") or {}).get("clauses") or []):
+            self._check_declared(("amendments", "clauses", number), clause, "clauses", "a clause")
         for name, control in self._part("controls"):
             self._check_control(("controls", name), control)
         for name, exemption in self._part("exemptions"):
@@ -429,18 +492,72 @@ class _Relations:
             if isinstance(rule, dict):
                 self._check_rule(path + ("rules", number), rule, control)
         self._check_rules_are_reached(path, rules)
+        self._check_exhaustive(path, control)
 
-    def _check_rule(self, path, rule, control):
-        self._check_clause(path, rule)
-        when = rule.get("when")
+    def _check_carrier(self, path, carrier):
+        """One kind of carrier; code names its tests, a person or a gap has none."""
+        kinds = [kind for kind in CARRIERS if kind in carrier]
+        if len(kinds) != 1:
+            self._problems.say(
+                path, "one of %s" % ", ".join(CARRIERS), "%s" % (", ".join(kinds) or "none of them")
+            )
+            return
+        kind = kinds[0]
+        if kind == "violation":
+            self._check_declared(path + ("violation",), carrier["violation"], "violations", "a violation")
+        if kind in CARRIED_BY_CODE and "tests" not in carrier:
+            self._problems.say(
+                path + ("tests",),
+                "the tests that show it (path::name)",
+                "no such key",
+                "What has no test yet is a gap: say what is missing.",
+            )
+        if kind not in CARRIED_BY_CODE and "tests" in carrier:
+            self._problems.say(path + ("tests",), "no tests, as %s is no code" % kind, "tests")
+        if (kind == "obligation") != ("what" in carrier):
+            self._problems.say(
+                path + ("what",),
+                "what is owed, with obligation and nowhere else",
+                "what" if "what" in carrier else "no such key",
+            )
+
+    def _check_exhaustive(self, path, holder):
+        """With `exhaustive` no location or account type may be left to what holds without a rule."""
+        if not holder.get("exhaustive"):
+            return
+        locations = self._document.get("locations") or []
+        types = self._document.get("account_types") or []
+        rest = {(location, account_type) for location in locations for account_type in types}
+        for rule in holder.get("rules") or []:
+            when = rule.get("when") if isinstance(rule, dict) else None
+            if when is None or "addons" in when:
+                continue
+            rest -= {
+                (location, account_type)
+                for location in when.get("location", locations)
+                for account_type in when.get("account_type", types)
+            }
+        if rest:
+            self._problems.say(
+                path + ("rules",),
+                "a rule for each location and account type, as exhaustive is true",
+                "none for %s" % ", ".join("%s/%s" % pair for pair in sorted(rest, key=str)[:6]),
+                "Add it to a rule, or set exhaustive: false.",
+            )
+
+    def _check_when(self, path, when, words):
         if when == {}:
-            self._problems.say(path + ("when",), "location, account_type or both", "an empty map")
+            self._problems.say(path + ("when",), words, "an empty map")
         for key, part, what in (
             ("location", "locations", "a location"),
             ("account_type", "account_types", "an account type"),
         ):
             for value in (when or {}).get(key) or []:
                 self._check_declared(path + ("when", key), value, part, what)
+
+    def _check_rule(self, path, rule, control):
+        self._check_clause(path, rule)
+        self._check_when(path, rule.get("when"), "location, account_type or both")
         if not {"mode", "options", "clause"} & set(rule):
             self._problems.say(path, "a rule that sets mode, options or clause", "a rule that only has when")
         if rule.get("mode") in ("observe", "enforce") and "clause" not in rule and "clause" not in control:
@@ -454,6 +571,8 @@ class _Relations:
             when = rule.get("when") if isinstance(rule, dict) else None
             if not when:
                 return
+            if "addons" in when:
+                continue
             mine = {
                 (location, account_type)
                 for location in when.get("location", locations)
@@ -472,20 +591,91 @@ class _Relations:
         self._check_clause(path, exemption)
 
     def _check_violation(self, path, violation):
-        self._check_clause(path, violation)
-        for number, fee in enumerate(violation.get("fees") or []):
+        self._check_outcome(path, violation, violation)
+        rules = violation.get("rules") or []
+        for number, rule in enumerate(rules):
+            if isinstance(rule, dict):
+                at = path + ("rules", number)
+                self._check_when(at, rule.get("when"), "location, account_type or addons")
+                if not set(rule) - {"when"}:
+                    self._problems.say(at, "a rule that changes the outcome", "a rule that only has when")
+                whole = {key: value for key, value in violation.items() if key not in ("rules", "exhaustive")}
+                if rule.get("allowed"):
+                    # What is allowed has no ladder; the one of the violation is left behind.
+                    whole = {"clause": violation.get("clause"), "fault": "none"}
+                self._check_outcome(at, rule, dict(whole, **rule))
+        self._check_rules_are_reached(path, rules)
+        self._check_exhaustive(path, violation)
+
+    def _check_outcome(self, path, written, whole):
+        """What a violation or one of its rules says (`written`), and what is so then (`whole`)."""
+        self._check_clause(path, written)
+        for number, fee in enumerate(written.get("fees") or []):
             self._check_declared(path + ("fees", number), fee, "fees", "a fee")
-        if violation.get("fault") == "none" and violation.get("fees"):
+        if whole.get("fault") == "none" and whole.get("fees"):
             self._problems.say(
                 path + ("fees",),
                 "no fees, as fault is none",
-                describe(violation["fees"]),
+                describe(whole["fees"]),
                 "Someone without fault is never charged.",
             )
-        self._check_declared(path + ("notice",), violation.get("notice"), "notices", "a notice")
-        for number, step in enumerate(violation.get("ladder") or []):
-            if isinstance(step, dict):
+        if whole.get("allowed") and (whole.get("ladder") or whole.get("fees")):
+            self._problems.say(
+                path + ("allowed",), "neither ladder nor fees where it is allowed", "allowed with them"
+            )
+        self._check_declared(path + ("notice",), written.get("notice"), "notices", "a notice")
+        ladder = whole.get("ladder") or []
+        for number, step in enumerate(ladder):
+            if isinstance(step, dict) and "ladder" in written:
                 self._check_step(path + ("ladder", number), step)
+        if {"ladder", "notice"} & set(written):
+            self._check_end_is_reached(path + ("ladder",), ladder, whole.get("notice"))
+
+    def _check_end_is_reached(self, path, ladder, notice):
+        """Each step's condition must be able to come about."""
+        gone, told = False, False
+        for number, step in enumerate(ladder):
+            if not isinstance(step, dict):
+                return
+            after = step.get("after") or {}
+            condition = after.get("condition")
+            timing, wait = self._timing(step.get("notice", notice))
+            at = path + (number,)
+            if gone:
+                self._problems.say(
+                    at,
+                    "a step that can be reached",
+                    "a step after terminate, which ends the service",
+                    "Put terminate last, or give it an unless.",
+                )
+            if condition == "persists" and number == 0:
+                self._problems.say(
+                    at + ("after", "condition"),
+                    "a condition that can come about",
+                    "persists on the first step, which has no step before it",
+                )
+            if condition == "unanswered":
+                if not told and timing != "before":
+                    self._problems.say(
+                        at + ("after", "condition"),
+                        "a condition that can come about: unanswered needs a notice that goes out before",
+                        "a notice that is %s" % ("not there" if timing is None else "timed '%s'" % timing),
+                        "Name one whose timing is before, in the violation or the step.",
+                    )
+                elif "for" not in after and wait is None:
+                    self._problems.say(
+                        at + ("after", "for"),
+                        "how long the customer has to answer (48h), here or as wait of the notice",
+                        "no such key",
+                    )
+            told = told or timing in ("before", "with", "after")
+            kinds = [m.get("enforcement") for m in step.get("any_of", [step]) if isinstance(m, dict)]
+            gone = gone or (kinds == ["terminate"] and "unless" not in step)
+
+    def _timing(self, notice):
+        """(timing, wait) of a notice by name; (None, None) for none."""
+        found = (self._document.get("notices") or {}).get(notice) if notice is not None else None
+        return (found.get("timing"), found.get("wait")) if isinstance(found, dict) else (None, None)
 
     def _check_step(self, path, step):
         self._check_clause(path, step)

@@ -10,6 +10,7 @@ from collections import namedtuple
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._policy._document import (
+    enforcement_defaults,
     read_document,
     seconds_or_none,
 )
@@ -42,8 +43,11 @@ options: dict with defaults; default_seconds None: the policy has no default; ma
 and max_rule the key that sets it.
 """
 
-Violation = namedtuple("Violation", "name clause fault summary fees notice ladder")
-Violation.__doc__ = "A violation and its ladder of LadderStep, in order."
+Violation = namedtuple("Violation", "name clause fault summary fees notice ladder allowed reason")
+Violation.__doc__ = """A violation and its ladder of LadderStep, in order.
+
+allowed: the policy permits it there: fault none, no fees, no ladder; reason: which part of the policy says so.
+"""
 
 LadderStep = namedtuple("LadderStep", "alternatives unless after mode clause notice")
 LadderStep.__doc__ = """One step: any one of its alternatives (Measure).
@@ -126,33 +130,72 @@ class Policy:
             setting = self._settings[key] = self._setting(control, location, None)
         return setting
 
-    def violation(self, name):
-        """A violation with its ladder. :raises PolicyError: none of this name; lists those it has."""
+    def violation(self, name, location=None, account_type=None, addons=()):
+        """What a violation means for a service at a location with an account type and add-ons.
+
+        The first rule that matches wins. Location and account type may only be left out where the violation
+        has no rules.
+
+        :raises PolicyError: none of this name; or a location or account type the policy doesn't declare
+        """
         known = self.document["violations"]
         if name not in known:
             raise self._no_such("violation", name, known)
-        violation = known[name]
+        whole, reason = known[name], "policy %s, violations.%s" % (self.key, name)
+        if location is not None or account_type is not None or whole["rules"]:
+            self._check_location(location)
+            self._check_account_type(account_type)
+        for number, rule in enumerate(whole["rules"]):
+            if self._matches(rule["when"], location, account_type, addons):
+                whole = dict(whole, **rule)
+                reason += ".rules[%d] (location %s, account type %s)" % (number, location, account_type)
+                break
+        if whole["allowed"]:
+            return Violation(name, whole["clause"], "none", whole.get("summary"), (), None, (), True, reason)
         return Violation(
             name,
-            violation["clause"],
-            violation["fault"],
-            violation.get("summary"),
-            tuple(violation["fees"]),
-            violation.get("notice"),
-            tuple(self._step(step, violation) for step in violation["ladder"]),
+            whole["clause"],
+            whole["fault"],
+            whole.get("summary"),
+            tuple(whole["fees"]),
+            whole.get("notice"),
+            tuple(self._step(step, whole) for step in whole["ladder"]),
+            False,
+            reason,
         )
 
-    def measure(self, violation, kind):
+    def measure(self, violation, kind, location=None, account_type=None, addons=()):
         """The first measure of an enforcement kind on a violation's ladder, or None when the ladder has none.
 
-        :raises PolicyError: no such violation, or no such kind of enforcement
+        :raises PolicyError: as `violation`; or no such kind of enforcement
         """
         self._check_kind(kind)
-        for step in self.violation(violation).ladder:
+        for step in self.violation(violation, location, account_type, addons).ladder:
             for measure in step.alternatives:
                 if measure.enforcement == kind:
                     return measure
         return None
+
+    @staticmethod
+    def _matches(when, location, account_type, addons):
+        return (
+            location in when.get("location", (location,))
+            and account_type in when.get("account_type", (account_type,))
+            and ("addons" not in when or bool(set(when["addons"]) & set(addons)))
+        )
+
+    def addons(self):
+        """The add-ons that change an outcome, sorted."""
+        found = set()
+        for violation in self.document["violations"].values():
+            ladders = [violation["ladder"]]
+            for rule in violation["rules"]:
+                found.update(rule["when"].get("addons", ()))
+                ladders.append(rule.get("ladder", ()))
+            for ladder in ladders:
+                for step in ladder:
+                    found.update(step.get("unless", ()))
+        return sorted(found)
 
     def enforcement(self, kind):
         """How an enforcement is done. :raises PolicyError: no such kind; lists the known ones."""
@@ -236,16 +279,12 @@ class Policy:
     def _terms_as_written(self, kind):
         """A kind's settings; for one the policy says nothing of, those of an empty entry."""
         terms = self.document["enforcements"].get(kind)
-        if terms is None:
-            from_defaults = dict(self.document, enforcements={kind: {}})
-            terms = read_document(from_defaults, self.key)["enforcements"][kind]
-        return terms
+        return enforcement_defaults(kind) if terms is None else terms
 
     def _setting(self, name, location, account_type):
         """The setting for a location and an account type; None is an unknown one, which no rule names."""
         self._check_control(name)
-        if location not in self.locations:
-            raise self._no_such("location", location, self.locations, "Declare it under locations.")
+        self._check_location(location)
         control = self.document["controls"].get(name)
         if control is None:
             return ControlSetting(
@@ -304,6 +343,10 @@ class Policy:
     def _check_control(self, name):
         if name not in CONTROLS:
             raise self._no_such("control", name, CONTROLS)
+
+    def _check_location(self, location):
+        if location not in self.locations:
+            raise self._no_such("location", location, self.locations, "Declare it under locations.")
 
     def _check_kind(self, kind):
         if kind not in ENFORCEMENTS:

@@ -34,6 +34,12 @@ STEP_CONDITIONS = ("persists", "unanswered", "repeated", "harms_others")
 NOTICE_TIMINGS = ("before", "with", "after", "held")
 POWER = ("pause", "shutdown", "destroy")
 FEE_UNITS = ("once", "hour", "TB", "TiB")
+FEE_DUE = ("case", "suspension")
+# What may hold a clause. The first four are code, so they name their tests.
+CARRIERS = ("control", "violation", "audit", "obligation", "human", "gap")
+CARRIED_BY_CODE = ("control", "violation", "audit", "obligation")
+OBLIGATIONS = ("notice", "deadline", "fee", "record")
+AMENDED_ON = ("publication", "notice")
 
 # ISO 4217, the codes of money in circulation (2026-01).
 CURRENCIES = frozenset(

@@ -275,7 +275,7 @@ def test_the_usual_changes_to_default_are_possible(write):
         "controls: {smtp_outbound: {mode: off}}",
         "locations: [ams]",
         "account_types: [any]",
-        "notices: {in_advance: {timing: after}}",
+        "notices: {with_action: {timing: after}}",
         "violations: {spam: {fault: none, ladder: []}}",
     ):
         assert load_policy(write("own.yml", "extends: default\n" + HEAD + change + "\n")).name == "house"
