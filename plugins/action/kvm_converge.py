@@ -115,7 +115,7 @@ class ActionModule(ActionBase):
             with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
                 done = Converge(
                     ledger, self._call(task_vars), self._confirm, current_actor(os.environ, task_vars),
-                    int(time.time()), check,
+                    lambda: int(time.time()), check,
                 ).run(wanted)
         except AupError as exc:
             return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),

@@ -47,8 +47,13 @@ def share_percent(text):
 
 
 def in_force(enforcement, now):
-    """Whether an enforcement binds its service at `now`: begun, not lifted, its end not reached."""
-    if enforcement["status"] not in ("opened", "active") or enforcement["starts_at"] > now:
+    """Whether an enforcement binds its service at `now`: begun, not lifted, its end not reached.
+
+    One that was seen on a node has begun, also where the clock of another controller is ahead of this one's.
+    """
+    if enforcement["status"] not in ("opened", "active"):
+        return False
+    if enforcement["status"] == "opened" and enforcement["starts_at"] > now:
         return False
     return enforcement["ends_at"] is None or now < enforcement["ends_at"]
 

@@ -111,16 +111,17 @@ class Converge:
     :param ledger: an open ledger
     :param call: `call(**module_args) -> result` of the node module; raises NodeError
     :param confirm: `confirm(path) -> bool`: over a new connection, remove that file
-    :param now: seconds since the epoch
+    :param clock: gives seconds since the epoch; read for each attempt, or else what another run began
+        while this one waited would count as not begun, and be undone
     :param check: plan only
     """
 
-    def __init__(self, ledger, call, confirm, actor, now, check):
+    def __init__(self, ledger, call, confirm, actor, clock, check):
         self.ledger, self.call, self.confirm = ledger, call, confirm
-        self.actor, self.now, self.check = actor, now, check
+        self.actor, self.clock, self.check = actor, clock, check
 
     def _transaction(self, rolled_back):
-        return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.now)
+        return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.clock())
 
     def _resolve(self, wanted):
         """Snapshot and desired state as they would be; what resolving needs written is written with the prior state.
@@ -129,7 +130,7 @@ class Converge:
         rolled back here, and what it wrote must count as newer than this.
         """
         if not wanted.pending and wanted.release_id is None:
-            with self.ledger.read(now=self.now) as tx:
+            with self.ledger.read(now=self.clock()) as tx:
                 snapshot = tx.snapshot(wanted.node)
         else:
             with self._transaction(rolled_back=True) as tx:
@@ -145,7 +146,7 @@ class Converge:
             return snapshot, retired(snapshot, {"name": wanted.node}), {}
         policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
         node = describe_node(wanted.node, snapshot["catalogue"])
-        resolution = resolve(policies, snapshot, node, self.now)
+        resolution = resolve(policies, snapshot, node, self.clock())
         guard_controller(resolution.desired, wanted.controller_addresses)
         return snapshot, resolution.desired, resolution.reasons
 
