@@ -1,0 +1,317 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rate of a service, both ways, over all its NICs together. PRIVATE to the collection.
+
+A service has two devices of its own (IFB), one for each direction. Everything that passes its ports
+is led through them by filters, shaped there, and goes on exactly where it was going: also through
+the port's own root qdisc, so the rate of the plan stays in force under the cap and nothing of it is
+touched. Rates count layer 2 without preamble and checksum: the Ethernet header and what follows.
+
+Control messages (ICMP, ICMPv6, ARP) have a tenth of the rate to themselves if they need it, so that
+a guest with a full line still answers.
+
+pyroute2 is imported when it is needed: it costs a fifth of a second.
+"""
+from __future__ import annotations
+
+import hashlib
+import re
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
+
+DIRECTIONS = ("to_guest", "from_guest")
+_LETTER = {"to_guest": "t", "from_guest": "f"}
+_OURS = re.compile(r"aup[0-9a-f]{10}[tf]")
+
+# Where a port is tapped: the hooks of clsact. Two priorities, because u32 keeps its tables per priority.
+_PARENT = {"to_guest": 0xFFFFFFF3, "from_guest": 0xFFFFFFF2}
+_PREF = {"to_guest": 0x4156, "from_guest": 0x4155}
+_SLOT = 0xFFFFFFF1  # the parent that `ingress` and `clsact` share
+
+_ROOT, _WHOLE, _CONTROL, _REST = 0x10000, 0x10001, 0x10010, 0x10020
+_ALL, _IP, _IP6, _ARP = 0x0003, 0x0800, 0x86DD, 0x0806
+_CONTROL_KEYS = {_IP: "0x0001/0x00ff+8", _IP6: "0x3a00/0xff00+6", _ARP: "0x0/0x0+0"}
+_QUANTUM = 15140
+_BURST_SECONDS = 0.04   # a late timer loses no more than that; a burst above the rate is no longer
+_QUEUE_SECONDS = 0.05
+_FRAME = 1514
+
+
+def names(service):
+    """`{direction: device}` of a service's own devices."""
+    stem = "aup" + hashlib.sha256(service.encode("utf-8")).hexdigest()[:10]
+    return {direction: stem + _LETTER[direction] for direction in DIRECTIONS}
+
+
+def is_ours(device):
+    """Whether a device's name is that of one of ours."""
+    return _OURS.fullmatch(device) is not None
+
+
+def classes(rate_bps):
+    """`{class: (bytes per second assured, at most)}` of a shaping device. Pure."""
+    whole = rate_bps // 8
+    control = max(whole // 10, 1)
+    return {_WHOLE: (whole, whole), _CONTROL: (control, whole), _REST: (whole - control, whole)}
+
+
+def plan(caps, observed, found_clsact=()):
+    """Steps from what is to what should be, and what can't be done. Pure.
+
+    :param caps: `{service: {"rate_bps", "devices": [its ports]}}`
+    :param observed: what `observe` returned
+    :param found_clsact: ports on which clsact was before us: it stays
+    :returns: `(steps, errors)`; a service with an error gets no step
+    """
+    steps, errors, wanted, owner = [], [], {}, {}
+    for service in sorted(caps):
+        for direction, device in names(service).items():
+            if device in owner:
+                errors.append(_error(service, "name_taken", "its shaping device %s is also that of service %s." % (
+                    device, owner[device]), "Rename one of the services."))
+            owner[device] = service
+    broken = {error["service"] for error in errors}
+    for service in sorted(set(caps) - broken):
+        refused = [text for device in caps[service]["devices"] for text in _refusals(device, observed["ports"].get(device))]
+        if refused:
+            errors += [_error(service, "foreign_qdisc", text,
+                              "Remove it (libvirt: virsh domiftune --outbound 0), or limit the service otherwise.")
+                       for text in refused]
+            continue
+        for direction, device in names(service).items():
+            have = observed["shapers"].get(device)
+            if have != {"rate_bps": caps[service]["rate_bps"]}:
+                steps.append(_step("shape", service, device, "%s by bandwidth_cap" % direction.replace("_", " "),
+                                   _rate(have), _rate(caps[service]), rate_bps=caps[service]["rate_bps"]))
+        for port in sorted(caps[service]["devices"]):
+            wanted[port] = service
+            led = observed["ports"].get(port, {}).get("led", {})
+            for direction, device in names(service).items():
+                if led.get(direction) != [device]:
+                    steps.append(_step("lead", service, port, "%s by bandwidth_cap" % direction.replace("_", " "),
+                                       ", ".join(led.get(direction, ())) or None, device, direction=direction))
+    by_device = {device: service for service in caps for device in names(service).values()}
+    failed = {error["service"] for error in errors}
+    loose = []
+    for port, seen in sorted(observed["ports"].items()):
+        if port in wanted or not seen["led"]:
+            continue
+        targets = sorted({device for devices in seen["led"].values() for device in devices})
+        services = {by_device.get(device) for device in targets}
+        if services & failed:
+            continue  # not to be opened while it can't be capped anew
+        loose.append(_step("release", None, port, "no longer capped", ", ".join(targets), None,
+                           keep_qdisc=port in found_clsact or bool(seen["foreign"])))
+    devices = {device for service in caps for device in names(service).values()}
+    loose += [_step("unshape", None, device, "no longer capped", _rate(have), None)
+              for device, have in sorted(observed["shapers"].items()) if device not in devices]
+    return steps + loose, errors
+
+
+def _rate(shaper):
+    if not shaper:
+        return None
+    return "%s bit/s" % shaper["rate_bps"] if shaper["rate_bps"] else "not as we make it"
+
+
+def _step(verb, service, device, why, before, after, **more):
+    return dict({"engine": "tc", "part": "bandwidth_cap", "verb": verb, "service": service, "device": device, "why": why,
+                 "before": before, "after": after}, **more)
+
+
+def _error(service, code, message, remedy):
+    return {"service": service, "part": "bandwidth_cap", "code": code, "message": message, "remedy": remedy}
+
+
+def _refusals(port, seen):
+    if seen is None:
+        return []
+    if seen["slot"] not in (None, "clsact"):
+        return ["port %s already has a qdisc %s, which leaves no place to lead its traffic through." % (port, seen["slot"])]
+    return ["port %s has a filter of somebody else's (%s), which ours would keep from working." % (port, text)
+            for text in seen["foreign"][:1]]
+
+
+# -- the kernel -----------------------------------------------------------------------------------
+
+def _pyroute2():
+    try:
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+    except ImportError:
+        raise NodeError(
+            "the Python library pyroute2 is not installed.", code="pyroute2_missing", target="pyroute2",
+            remedy="Install the distribution's package python3-pyroute2 on the node; the role hosting.aup.kvm_host does.")
+    return IPRoute, NetlinkError
+
+
+class Tc:
+    """An open netlink socket. Use as a context manager.
+
+    :raises NodeError: code `pyroute2_missing`
+    """
+
+    def __init__(self):
+        factory, self._error = _pyroute2()
+        self._ip = factory()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        self._ip.close()
+
+    def observe(self):
+        """What of ours, and what in our way, is there.
+
+        :returns: `{"shapers": {device: {"rate_bps": number, or None if it is not as we make it}},
+            "ports": {device: {"slot", "led": {direction: [devices]}, "foreign": [words], "index"}}}`; ports with nothing in
+            the place of ingress and clsact are left out
+        """
+        links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in self._ip.get_links()}
+        up = {link["index"]: bool(link["flags"] & 1) for link in self._ip.get_links()}
+        shapers, ports, roots = {}, {}, {}
+        for qdisc in self._ip.get_qdiscs():
+            if qdisc["parent"] == _SLOT and qdisc["index"] in links:
+                ports[links[qdisc["index"]]] = {"slot": qdisc.get_attr("TCA_KIND"), "led": {}, "foreign": [], "index": qdisc["index"]}
+            elif qdisc["parent"] == 0xFFFFFFFF:
+                roots[qdisc["index"]] = qdisc
+        for index, name in links.items():
+            if is_ours(name):
+                shapers[name] = {"rate_bps": self._shape_of(index, roots.get(index)) if up[index] else None}
+        for port in ports.values():
+            if port["slot"] == "clsact":
+                for direction in DIRECTIONS:
+                    self._read_hook(port, direction, links)
+        return {"shapers": shapers, "ports": ports}
+
+    def _shape_of(self, index, root):
+        if root is None or root.get_attr("TCA_KIND") != "htb" or root["handle"] != _ROOT:
+            return None
+        found = {}
+        for one in self._ip.get_classes(index=index):
+            if one["index"] == index and one.get_attr("TCA_KIND") == "htb":
+                parms = one.get_attr("TCA_OPTIONS").get_attr("TCA_HTB_PARMS")
+                found[one["handle"]] = (parms["rate"], parms["ceil"])
+        rate_bps = found.get(_WHOLE, (0, 0))[0] * 8
+        targets = {(f["info"] & 0xFFFF, _option(f, "TCA_U32_CLASSID")) for f in self._filters(index, _ROOT)
+                   if _option(f, "TCA_U32_SEL") is not None}
+        right = targets == {(_swap(protocol), _CONTROL) for protocol in _CONTROL_KEYS}
+        return rate_bps if right and found == classes(rate_bps) else None
+
+    def _filters(self, index, parent):
+        return [f for f in self._ip.get_filters(index=index, parent=parent) if f["index"] == index and f["parent"] == parent]
+
+    def _read_hook(self, port, direction, links):
+        for one in self._filters(port["index"], _PARENT[direction]):
+            kind, pref = one.get_attr("TCA_KIND"), one["info"] >> 16
+            if pref == _PREF[direction] and kind == "u32":
+                index = _redirect(one)
+                if index is not None:
+                    # A device deleted under a filter leaves the filter, which then drops everything: ours all the same.
+                    port["led"].setdefault(direction, []).append(links.get(index, "a device that is gone"))
+            elif pref not in _PREF.values():
+                port["foreign"].append("%s %s, priority %d" % (direction.replace("_", " "), kind, pref))
+
+    def apply(self, step, found_clsact):
+        """Carry out one step.
+
+        :param found_clsact: set of ports on which clsact was before us; added to
+        :raises NodeError: code `tc`, with the kernel's words
+        """
+        try:
+            getattr(self, "_" + step["verb"])(step, found_clsact)
+        except self._error as exc:
+            raise NodeError("%s %s: the kernel says: %s." % (step["verb"], step["device"], exc), code="tc",
+                            target=step["service"] or step["device"], retryable=True,
+                            remedy="Check `tc qdisc show` on the node, then run `reconcile`.")
+
+    def _index(self, name):
+        found = self._ip.link_lookup(ifname=name)
+        if not found:
+            raise NodeError("there is no interface %s any more." % name, code="port_gone", target=name, retryable=True,
+                            remedy="The guest was stopped or its NIC unplugged: run again.")
+        return found[0]
+
+    def _shape(self, step, _found):
+        device, rate_bps = step["device"], step["rate_bps"]
+        if not self._ip.link_lookup(ifname=device):
+            self._ip.link("add", ifname=device, kind="ifb")
+        index = self._index(device)
+        queue = max(32, min(1000, int(rate_bps / 8 * _QUEUE_SECONDS / _FRAME)))
+        self._ip.link("set", index=index, txqlen=queue)
+        root = [q for q in self._ip.get_qdiscs(index=index) if q["index"] == index and q["parent"] == 0xFFFFFFFF]
+        if not (root and self._shape_of(index, root[0])):
+            if root and root[0]["handle"]:
+                self._ip.tc("del", index=index, parent=0xFFFFFFFF, handle=root[0]["handle"])
+            self._ip.tc("add", "htb", index, _ROOT, default=_REST & 0xFFFF)
+            self._set_classes("add-class", index, rate_bps)
+            for number, (protocol, key) in enumerate(sorted(_CONTROL_KEYS.items()), 1):
+                self._ip.tc("add-filter", "u32", index, parent=_ROOT, prio=number, protocol=protocol, target=_CONTROL, keys=[key])
+        else:
+            self._set_classes("change-class", index, rate_bps)
+        self._ip.link("set", index=index, state="up")
+
+    def _set_classes(self, command, index, rate_bps):
+        for handle, (rate, ceil) in classes(rate_bps).items():
+            burst = max(int(rate_bps / 8 * _BURST_SECONDS), 2 * _FRAME)
+            more = {} if handle == _WHOLE else {"prio": 0 if handle == _CONTROL else 1, "quantum": _QUANTUM}
+            self._ip.tc(command, "htb", index, handle, parent=_ROOT if handle == _WHOLE else _WHOLE,
+                        rate=rate, ceil=ceil, burst=burst, cburst=burst, **more)
+
+    def _lead(self, step, found_clsact):
+        index, direction = self._index(step["device"]), step["direction"]
+        slot = [q for q in self._ip.get_qdiscs(index=index) if q["index"] == index and q["parent"] == _SLOT]
+        if not slot:
+            self._ip.tc("add", "clsact", index)
+            found_clsact.discard(step["device"])
+        elif not any(self._filters(index, parent) for parent in _PARENT.values()):
+            found_clsact.add(step["device"])
+        self._drop_filters(index, direction)
+        self._ip.tc("add-filter", "u32", index, parent=_PARENT[direction], prio=_PREF[direction], protocol=_ALL,
+                    target=_ROOT, keys=["0x0/0x0+0"],
+                    action=[{"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": self._index(step["after"])}])
+
+    def _drop_filters(self, index, direction):
+        if any(one["info"] >> 16 == _PREF[direction] for one in self._filters(index, _PARENT[direction])):
+            self._ip.tc("del-filter", index=index, parent=_PARENT[direction], info=_PREF[direction] << 16 | _swap(_ALL))
+
+    def _release(self, step, found_clsact):
+        index = self._index(step["device"])
+        for direction in DIRECTIONS:
+            self._drop_filters(index, direction)
+        if not step["keep_qdisc"] and not any(self._filters(index, parent) for parent in _PARENT.values()):
+            self._ip.tc("del", "clsact", index)
+        found_clsact.discard(step["device"])
+
+    def _unshape(self, step, _found):
+        self._ip.link("del", index=self._index(step["device"]))
+
+    def counters(self, device):
+        """`(packets, bytes)` that a shaping device has let through, at layer 2."""
+        for qdisc in self._ip.get_qdiscs(index=self._index(device)):
+            if qdisc["parent"] == 0xFFFFFFFF and qdisc["handle"] == _ROOT:
+                basic = qdisc.get_attr("TCA_STATS2").get_attr("TCA_STATS_BASIC")
+                return basic["packets"], basic["bytes"]
+        return 0, 0
+
+
+def _swap(number):
+    """A protocol in the byte order of the wire, as netlink has it."""
+    return (number & 0xFF) << 8 | number >> 8
+
+
+def _option(message, name):
+    options = message.get_attr("TCA_OPTIONS")
+    return None if options is None else options.get_attr(name)
+
+
+def _redirect(message):
+    """The index of the device that a filter redirects to; None for one without (a hash table's own entry)."""
+    actions = _option(message, "TCA_U32_ACT")
+    if actions is None:
+        return None
+    action = actions.get_attr("TCA_ACT_PRIO_1")
+    if action is None or action.get_attr("TCA_ACT_KIND") != "mirred":
+        return None
+    return action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")["ifindex"]
