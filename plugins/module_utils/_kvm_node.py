@@ -40,18 +40,26 @@ def read_links(root="/sys/class/net"):
     """`{interface: {"master": bridge or None, "mac": …}}` of the host, from sysfs."""
     links = {}
     for name in os.listdir(root):
-        base = os.path.join(root, name)
+        base = root + "/" + name
         try:
-            with open(os.path.join(base, "address"), encoding="ascii") as handle:
-                mac = handle.read().strip()
+            mac = _read_line(base + "/address")
         except OSError:
             continue  # gone between the listing and here, or no interface at all
         try:
-            master = os.path.basename(os.readlink(os.path.join(base, "master")))
+            master = os.path.basename(os.readlink(base + "/master"))
         except OSError:
             master = None
         links[name] = {"master": master, "mac": mac}
     return links
+
+
+def _read_line(path):
+    """A short file of sysfs; a tenth of the time of `open`, which matters with 10,000 ports."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(handle, 256).decode("ascii").strip()
+    finally:
+        os.close(handle)
 
 
 def read_boot_id():
@@ -123,22 +131,30 @@ class KvmNode:
             self._host = _libvirt.connect(self._uri)
         return self._host
 
-    def observe(self, known):
+    def observe(self, known, former=None):
         """What the host is now.
 
         With libvirt down the guests are taken as last seen: the packet filter can still cut a held
         service off, and what needs libvirt fails by itself, service by service.
 
         :param known: guests as last seen, or None
+        :param former: what this run saw before it changed rules, and rules alone: while the host's interfaces are
+            the same its guests are not asked for again (10,000 of them take two seconds)
         """
         links = read_links()
+        if former is not None and links == former.links:
+            guests = former.guests
+        else:
+            guests = self._ask_guests(known)
+        return Observation(self._boot_id or read_boot_id(), links, guests, _nftables.observe(self._run))
+
+    def _ask_guests(self, known):
         try:
-            guests = _libvirt.guests(self._libvirt())
+            return _libvirt.guests(self._libvirt())
         except NodeError as exc:
             if exc.code != "libvirt_down" or known is None:
                 raise
-            guests = known
-        return Observation(self._boot_id or read_boot_id(), links, guests, _nftables.observe(self._run))
+            return known
 
     # -- planning ---------------------------------------------------------------------------
 
@@ -167,8 +183,8 @@ class KvmNode:
         release = _hold.plan_release(service, detail, fields, boot_id, touched)
         return detail is not None, _hold.HoldPlan(release.steps, None, release.notes, [])
 
-    def _plan(self, desired, state, disarmed):
-        observation = self.observe(state["guests"])
+    def _plan(self, desired, state, disarmed, former=None):
+        observation = self.observe(state["guests"], former)
         check_not_the_host(desired, observation.guests, observation.links)
         model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
         change, judged = self._plan_filter(model, observation.rules, state)
@@ -268,7 +284,7 @@ class KvmNode:
             planned = self._result(work, state, disarmed)
             token = self._apply_filter(work, state, confirm_seconds)
             failures = self._apply_steps(work.steps, {s["id"] for s in desired["services"] if s["hold"]})
-            after = self._plan(desired, state, disarmed)
+            after = self._plan(desired, state, disarmed, None if work.steps else work.observation)
             self._settle(state, after, desired, packed, fence)
             result = self._result(after, state, disarmed)
             return {

@@ -143,12 +143,12 @@ class Converge:
             raise LedgerError("node %s carries no release." % wanted.node, code="no_release", target=wanted.node,
                               remedy="Run hosting.aup.provision for it first.")
         if wanted.absent:
-            return snapshot, retired(snapshot, {"name": wanted.node}), {}
+            return snapshot, retired(snapshot, {"name": wanted.node})
         policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
         node = describe_node(wanted.node, snapshot["catalogue"])
         resolution = resolve(policies, snapshot, node, self.clock())
         guard_controller(resolution.desired, wanted.controller_addresses)
-        return snapshot, resolution.desired, resolution.reasons
+        return snapshot, resolution.desired
 
     def run(self, wanted):
         """Converge; the outcome is in the ledger before this returns or raises.
@@ -179,7 +179,7 @@ class Converge:
 
     def _converge(self, wanted):
         for attempt in range(RETRIES):
-            snapshot, desired, reasons = self._resolve(wanted)
+            snapshot, desired = self._resolve(wanted)
             args = {"desired": pack(desired), "adopt": wanted.adopt_from_other_ledger}
             try:
                 plan = self.call(mode="plan", **args)
@@ -195,7 +195,6 @@ class Converge:
                 if exc.code not in _RETRY or attempt == RETRIES - 1:
                     raise
         result["plan_hash"] = plan["plan_hash"]
-        result["reasons"] = reasons
         result["fence"] = desired["fence"]
         errors = list(result["errors"])
         if result.get("confirm") and not self._confirmed(result["confirm"]):
