@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _host_addresses
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
 try:
@@ -370,9 +371,29 @@ def resume(host, uuid, service=None):
         if doing.state() in ("running", "shutting_down"):
             return False
         doing.require("paused")
-        doing.domain.resume()
+        try:
+            doing.domain.resume()
+        except libvirt.libvirtError:
+            # libvirt gives routed taps their addresses again and fails where they still are (seen with 9.0).
+            if not _take_off_addresses(ElementTree.fromstring(doing.domain.XMLDesc(0))):
+                raise
+            doing.domain.resume()
         doing.verify("running", "shutting_down")
     return True
+
+
+def _take_off_addresses(domain):
+    """Remove what addresses libvirt itself gave the host's side of routed taps. Whether there were any."""
+    found = False
+    for nic in domain.iterfind("./devices/interface[@type='ethernet']"):
+        device = _attribute(nic, "target", "dev")
+        for ip in nic.iterfind("./source/ip") if device else ():
+            prefix = int(ip.get("prefix") or (128 if ip.get("family") == "ipv6" else 32))
+            try:
+                found = _host_addresses.remove(device, ip.get("address"), prefix) or found
+            except (OSError, ValueError):
+                continue  # then libvirt's own words say what is wrong
+    return found
 
 
 def start(host, uuid, service=None):
