@@ -49,8 +49,8 @@ def check_fence(known, offered):
             "this node has seen generation %d of epoch %d, the desired state is generation %d of epoch %d."
             % (known["generation"], known["epoch"], offered["generation"], offered["epoch"]),
             code="fence_old", target=offered["ledger"], retryable=True,
-            remedy="If the ledger was restored from a backup, start a new epoch: hosting.aup.ledger_epoch "
-                   "(docs/ledger.md, restore). Otherwise run again.",
+            remedy="If the ledger was restored from a backup, run hosting.aup.new_epoch and then "
+                   "hosting.aup.reconcile (docs/ledger.md). Otherwise run again.",
         )
 
 

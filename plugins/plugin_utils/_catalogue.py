@@ -22,7 +22,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_claims impo
     Claims,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Reader, Refused, described
-from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_files import extension, read_data
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_files import extension, read_data, unchanged
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_mapping import Mapping
 
 FORMAT = 1
@@ -42,6 +42,8 @@ _CSV_NICS = ("mac", "addresses", "prefixes", "shared", "floating")
 CSV_COLUMNS = (*_CSV_PLAIN, "guest", "guest_uuid", *_CSV_NICS, "plan", "addons", "uses",
                "liable_name", "liable_contact")
 
+_read = {}  # the catalogue read last: (path, mapping, directory) to (digests of its files, document)
+
 
 def load_catalogue(path, mapping=None):
     """The catalogue in `path` as a normalised document.
@@ -50,14 +52,22 @@ def load_catalogue(path, mapping=None):
         (`services_from`), relative to themselves
     :param mapping: for a panel's export: the mapping, as a dict or as the path of its file
     :returns: `{"format", "generated_at", "prefixes", "nodes", "services"}`, plain data; the same for
-        any order of the same entries
+        any order of the same entries. Do not change it: while the files hold the same text, a process
+        reads them once
     :raises CatalogueError: the file can't be read, or problems in it: the first 20 are in the message, all in
         the error's `problems`
     """
+    # The inventory plugin reads the catalogue before Ansible forks the worker that releases it.
+    name = (os.path.abspath(path), mapping, os.getcwd()) if mapping is None or isinstance(mapping, str) else None
+    if name in _read and unchanged(_read[name][0]):
+        return _read[name][1]
     source = _Source(os.fspath(path), mapping)
     document, problems = _normalised(source)
     if problems:
         raise _refusal(source.path, problems)
+    if name is not None:
+        _read.clear()
+        _read[name] = (source.seen, document)
     return document
 
 
@@ -83,7 +93,8 @@ def check_shrink(old, new, limit_fraction):
         raise CatalogueError(
             f"the catalogue lost {len(gone)} of {len(before)} services ({some}), which is more than the "
             f"limit of {limit_fraction * 100:g} %.", target="catalogue", code="catalogue_shrank",
-            remedy="Check the export. If they really are gone, accept the loss for this one release.")
+            remedy="Check the export. If they really are gone, accept the loss for this one release: "
+                   "-e aup_accept_shrink=true.")
 
 
 def check_not_older(old, new):
@@ -98,7 +109,8 @@ def check_not_older(old, new):
         raise CatalogueError(
             f"the catalogue was generated at {iso(now)}, before the released one of {iso(before)}.",
             target="catalogue", code="catalogue_old",
-            remedy="Fetch a new export. To go back on purpose, export the former state anew.")
+            remedy="Fetch a new export. To go back on purpose, export the former state anew, or run "
+                   "with -e aup_accept_older=true.")
 
 
 def technical_slice(document):
@@ -132,6 +144,7 @@ class _Source:
         self.path = path
         self.services_path = path
         self.expressions = None
+        self.seen = {}  # digest of each file read
         self.top = {}
         self.entries = []  # (label, raw, problems of the mapping)
         self.problems = []
@@ -146,7 +159,7 @@ class _Source:
             self._native(path)
 
     def _native(self, path):
-        data = read_data(path)
+        data = read_data(path, self.seen)
         if not isinstance(data, dict):
             raise CatalogueError(f"{path}: a catalogue is a mapping, found {described(data)}.", target=path,
                                  remedy="A panel's export needs a mapping; docs/services.md describes both.")
@@ -178,7 +191,7 @@ class _Source:
             self._mapped(path, mapping, folder)
             return
         self.services_path = path
-        data = read_data(path)
+        data = read_data(path, self.seen)
         if extension(path) == "csv":
             self._rows(data)
             return
@@ -196,12 +209,12 @@ class _Source:
         named = f"the mapping of {path}"
         if not isinstance(mapping, dict):
             named = os.path.join(folder, os.fspath(mapping))
-            mapping = read_data(named)
+            mapping = read_data(named, self.seen)
         else:
             mapping = _plain(mapping, named)
         mapped = Mapping(mapping, named)
         self.expressions = mapped.expressions
-        top, services = mapped.apply(read_data(path), path)
+        top, services = mapped.apply(read_data(path, self.seen), path)
         self._merge(top, named)
         for index, (raw, failed) in enumerate(services):
             label = f"{path}: entry {index + 1}"
