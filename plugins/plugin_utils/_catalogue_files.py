@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -32,13 +33,16 @@ _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None,
 _DELIMITERS = ",;\t"
 
 
-def read_data(path):
+def read_data(path, seen=None):
     """The plain value of a `.yml`, `.yaml` or `.json` file, or the rows (dicts of text) of a `.csv` file.
 
+    :param seen: a dict that takes the digest of the file's text under its path
     :raises CatalogueError: not found, unreadable, not a regular file, too large, not UTF-8, wrong syntax
     """
     kind = extension(path)
     text = read_text(path)
+    if seen is not None:
+        seen[path] = _digest(text)
     if not text.strip():
         raise CatalogueError(
             f"{path} is empty.", target=path,
@@ -48,6 +52,21 @@ def read_data(path):
     if kind == "csv":
         return _parse_csv(text, path)
     return parse_yaml(text, path)
+
+
+def unchanged(seen):
+    """Whether every file that `read_data` has seen still holds the same text.
+
+    :param seen: `{path: digest}` as `read_data` leaves it
+    """
+    try:
+        return all(_digest(read_text(path)) == digest for path, digest in seen.items())
+    except CatalogueError:
+        return False  # gone or unreadable by now: reading it again says how
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode("utf-8")).digest()
 
 
 def extension(path):

@@ -144,6 +144,18 @@ def test_guest_that_disappears_while_listing_is_left_out():
     assert _libvirt.detail(_libvirt.Host(FakeConnection(goes), "fake"), "x") is None
 
 
+def test_a_full_host_is_told_in_order_without_those_that_disappear():
+    domains = [FakeDomain("<domain id='%d'/>" % number, vanishes=number % 10 == 0) for number in range(203)]
+    found = _libvirt.guests(_libvirt.Host(FakeConnection(*domains), "fake"))
+    assert [guest["id"] for guest in found] == [number for number in range(203) if number % 10]
+
+
+def test_one_guest_of_a_full_host_that_cannot_be_read_is_an_error():
+    domains = [FakeDomain("<domain id='%d'/>" % number) for number in range(100)] + [FakeDomain("<domain")]
+    with pytest.raises(NodeError, match="can't be read"):
+        _libvirt.guests(_libvirt.Host(FakeConnection(*domains), "fake"))
+
+
 def test_guest_that_is_being_shut_down_is_not_off():
     (guest,) = _libvirt.guests(_libvirt.Host(FakeConnection(FakeDomain("<domain id='1'/>", (4, 1))), "fake"))
     assert guest["state"] == "shutting_down"
