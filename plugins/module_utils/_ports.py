@@ -31,6 +31,11 @@ class Owners:
         return self._by_mac.get(nic["mac"]) or self.of_guest(guest)
 
 
+def limits_of(service):
+    """The limits of a service of the desired state; one made by an older release has none."""
+    return service.get("limits") or {}
+
+
 def tenant_bridges(desired, guests, links, owners):
     """Bridges that carry customers: declared, with a declared uplink, or with a port of a known service's guest.
 
@@ -83,15 +88,17 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
     bridges = tenant_bridges(desired, guests, links, owners)
     uplinks = [name for name in desired["uplinks"] if name in links]
     ports, seen = [], set(uplinks)
+    here_before = adopted and {kind: frozenset(adopted[kind]) for kind in ("guests", "ports")}
 
     def add(name, mac, bridge, service, uuid=None):
         seen.add(name)
         hold = service and service["hold"]
-        was_here = adopted is None or (uuid in adopted["guests"] if uuid else name in adopted["ports"])
+        was_here = here_before is None or (uuid in here_before["guests"] if uuid else name in here_before["ports"])
         ports.append({
             "name": name, "mac": mac, "bridge": bridge, "service": service and service["id"],
             "smtp": (graced if was_here else unknown) if service is None else _OFF if smtp_disarmed else service["smtp"],
             "hold": _HELD_AS[hold["kind"]] if hold else None,
+            "blocks": limits_of(service).get("port_block", {}).get("blocks", []) if service else [],
         })
 
     macs = {"dark": set(), "quarantine": set()}
@@ -121,6 +128,8 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
         "held_macs": {"dark": sorted(macs["dark"]), "quarantine": sorted(macs["quarantine"] - macs["dark"])},
         "smtp": {"unknown": unknown, "smarthosts": desired["smtp"]["smarthosts"]},
         "rescue": desired["rescue"],
+        "null_routes": [{"service": service["id"], "prefixes": limits_of(service)["null_route"]["prefixes"]}
+                        for service in desired["services"] if "null_route" in limits_of(service)],
     }, gaps
 
 
