@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import NAMES as OPTION_NAMES
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import NODES, LedgerAction
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import (
     end_what_is_due,
@@ -26,8 +27,9 @@ class ActionModule(LedgerAction):
         "duration": {"type": "str"},
         "note": {"type": "str"},
         "break_glass": {"type": "str"},
+        **{name: {"type": "raw"} for name in OPTION_NAMES},
     }
-    INPUTS = ("service", "violation", "case", "kind", "duration", "note", "break_glass")
+    INPUTS = ("service", "violation", "case", "kind", "duration", "note", "break_glass", *OPTION_NAMES)
 
     def _do(self, ledger, args, task_vars):
         del args["ledger_url"]

@@ -133,7 +133,7 @@ def plan_hold(service, guest, baseline, boot_id, touched=None):
     :param touched: as stored on the node; None if unknown
     :returns: HoldPlan; empty steps mean the guest is held as wanted
     """
-    errors, notes = _identity(service, guest, baseline)
+    errors, notes = identity(service, guest, baseline)
     if errors or guest is None:
         return HoldPlan([], None, notes, errors)
     in_between = guest["state"] == "unknown" or (
@@ -173,7 +173,7 @@ def plan_release(service, guest, baseline, boot_id, touched=None):
     :param touched: as stored on the node; None if unknown
     :returns: ReleasePlan; empty steps mean that everything is given back
     """
-    errors, notes = _identity(service, guest, baseline)
+    errors, notes = identity(service, guest, baseline)
     if errors or guest is None:
         notes += ["%s Nothing of it is given back." % error["message"] for error in errors]
         return ReleasePlan([], notes)
@@ -190,8 +190,8 @@ def _error(service, code, message, remedy, retryable=False):
             "retryable": retryable}
 
 
-def _identity(service, guest, baseline):
-    """Errors and notes about whether `guest` is the one this hold is about."""
+def identity(service, guest, baseline):
+    """Errors and notes about whether `guest` (by name and UUID) is the one this service's enforcements are about."""
     name = service["guest"]["name"]
     if guest is None:
         if service.get("elsewhere"):

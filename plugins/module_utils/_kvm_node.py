@@ -16,11 +16,14 @@ from ansible_collections.hosting.aup.plugins.module_utils import _hold, _rollbac
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import HOLDS
+from ansible_collections.hosting.aup.plugins.module_utils._network import Network, check_not_own_addresses, local_addresses
 from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState, check_fence
 from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     Owners,
     check_not_the_host,
     filter_model,
+    limits_of,
     strangers,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
@@ -28,7 +31,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 UNKNOWN = "unknown"  # the service counters of guests nobody knows are kept under
 
 Observation = namedtuple("Observation", "boot_id links guests rules")
-Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps plan_hash")
+Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps capped plan_hash")
 Work.__doc__ = """One plan.
 
 `steps` are libvirt's, in order; `change` is the packet filter's; `priors` what must be on record
@@ -68,8 +71,19 @@ def read_boot_id():
         return handle.read().strip()
 
 
-def _item_error(service, error):
-    return {"service": service, "code": error.code, "message": error.message, "remedy": error.remedy}
+# What each kind of enforcement stands on; a step or an error names its part, those of `_hold` are the hold's.
+_HOLD_PARTS = frozenset(("filter", "hold", "guest", "libvirt"))
+PARTS = {
+    "smtp_block": frozenset(("filter", "guest")),
+    "port_block": frozenset(("filter", "guest")),
+    "null_route": frozenset(("filter", "null_route")),
+    "bandwidth_cap": frozenset(("bandwidth_cap", "guest")),
+}
+PARTS.update((kind, _HOLD_PARTS) for kind in HOLDS)
+
+
+def _item_error(service, error, part="hold"):
+    return {"service": service, "part": part, "code": error.code, "message": error.message, "remedy": error.remedy}
 
 
 def _choose_baseline(service, own):
@@ -103,9 +117,14 @@ def _guest_of(service, guests, owners):
     return by_mac
 
 
-def _remaining(work, sid):
-    """Whether a plan still wants something for a service."""
-    return any(step["service"] == sid for step in work.steps) or any(e["service"] == sid for e in work.errors)
+def _remaining(work):
+    """`{service: parts}` that a plan still wants something for; what is nobody's counts for all (None)."""
+    left = {}
+    for one in work.steps + work.errors:
+        left.setdefault(one["service"], set()).add(one.get("part", "hold"))
+    if work.change.kind != "none":
+        left.setdefault(None, set()).add("filter")
+    return left
 
 
 class KvmNode:
@@ -124,6 +143,7 @@ class KvmNode:
         self._root = root
         self._boot_id = boot_id
         self._host = None
+        self._network = Network()
         self.state = NodeState(root)
 
     def _libvirt(self):
@@ -168,15 +188,19 @@ class KvmNode:
         return _nftables.plan(ruleset, rules, state["reference"]), ruleset.services
 
     def _plan_service(self, service, guests, owners, boot_id, own):
-        """What one service needs that is held, or has something to be given back.
+        """What one service needs that is held or limited, or has something to be given back.
 
         :param own: this node's copy of what to give back, or None
         :returns: `(here, _hold.HoldPlan)`
         """
+        guest = _guest_of(service, guests, owners)
+        if not (service["hold"] or service["baseline"] or own):
+            errors, notes = _hold.identity(service, guest, None)
+            needs_guest = set(limits_of(service)) - {"null_route"}
+            return guest is not None, _hold.HoldPlan([], None, notes, [dict(e, part="guest") for e in errors if needs_guest])
         baseline = _choose_baseline(service, own)
         fields = baseline and baseline["fields"]
         touched = own and own["touched"]
-        guest = _guest_of(service, guests, owners)
         detail = guest and _libvirt.detail(self._libvirt(), guest["uuid"])
         if service["hold"]:
             return detail is not None, _hold.plan_hold(service, detail, fields, boot_id, touched)
@@ -186,6 +210,8 @@ class KvmNode:
     def _plan(self, desired, state, disarmed, former=None):
         observation = self.observe(state["guests"], former)
         check_not_the_host(desired, observation.guests, observation.links)
+        if any("null_route" in limits_of(service) for service in desired["services"]):
+            check_not_own_addresses(desired, local_addresses())
         model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
         change, judged = self._plan_filter(model, observation.rules, state)
 
@@ -194,12 +220,12 @@ class KvmNode:
         for service in desired["services"]:
             sid = service["id"]
             own = state["baselines"].get(sid)
-            if not (service["hold"] or service["baseline"] or own):
+            if not (service["hold"] or limits_of(service) or service["baseline"] or own):
                 continue
             try:
                 here, todo = self._plan_service(service, observation.guests, owners, observation.boot_id, own)
             except AupError as exc:
-                here, todo = True, _hold.HoldPlan([], None, [], [_item_error(sid, exc)])
+                here, todo = True, _hold.HoldPlan([], None, [], [_item_error(sid, exc, "libvirt")])
             steps += todo.steps
             notes += ["%s: %s" % (sid, note) for note in todo.notes]
             errors += todo.errors
@@ -212,12 +238,21 @@ class KvmNode:
             services.append({
                 "service": sid, "here": here, "hold": service["hold"] and service["hold"]["kind"],
                 "enforcement_ids": service["hold"]["enforcement_ids"] if service["hold"] else [],
+                "limits": {kind: {"enforcement_ids": terms["enforcement_ids"]} for kind, terms in limits_of(service).items()},
             })
+        network = self._network.plan(desired, observation, owners, state)
+        steps += network.steps
+        errors += network.errors
+        notes += network.notes
+        known = {entry["service"] for entry in services}
+        services += [{"service": sid, "here": True, "hold": None, "enforcement_ids": [], "limits": {}}
+                     for sid in sorted({step["service"] for step in network.steps if step["service"]} - known)]
         plan_hash = digest({
             "filter": change.digest, "steps": steps,
             "priors": [p["digest"] for p in priors],
         })
-        return Work(observation, model, change, judged, steps, priors, closed, services, errors, notes, gaps, plan_hash)
+        return Work(observation, model, change, judged, steps, priors, closed, services, errors, notes, gaps,
+                    network.capped, plan_hash)
 
     def _result(self, work, state, disarmed):
         changed = work.change.kind != "none" or bool(work.steps)
@@ -225,11 +260,7 @@ class KvmNode:
         if work.change.kind != "none":
             steps.append({"engine": "nftables", "verb": work.change.kind, "service": None, "why": work.change.summary,
                           "before": work.change.before, "after": work.change.after})
-        remaining_filter = work.change.kind != "none"
-        for entry in work.services:
-            clean = not _remaining(work, entry["service"]) and not remaining_filter
-            entry["in_force"] = bool(entry["hold"]) and clean and entry["here"]
-            entry["released"] = not entry["hold"] and entry["service"] in work.closed and not remaining_filter
+        self._judge(work, disarmed)
         return {
             "changed": changed, "steps": steps + work.steps, "priors": work.priors, "plan_hash": work.plan_hash,
             "services": work.services, "errors": work.errors, "notes": work.notes, "gaps": work.gaps,
@@ -237,6 +268,23 @@ class KvmNode:
             "unknown_ports": [p["name"] for p in work.model["ports"] if p["service"] is None] if work.model else [],
             "ports": len(work.model["ports"]) if work.model else 0,
         }
+
+    @staticmethod
+    def _judge(work, disarmed):
+        """Say of each service what is in force and, in `open`, for which kinds something is still to be done."""
+        left = _remaining(work)
+        unfiltered = work.model is None
+        for entry in work.services:
+            sid = entry["service"]
+            parts = left.get(sid, set()) | left.get(None, set())
+            entry["open"] = sorted(kind for kind in PARTS if parts & PARTS[kind])
+            held_open = bool(parts & _HOLD_PARTS)
+            entry["in_force"] = bool(entry["hold"]) and not held_open and entry["here"]
+            entry["released"] = not entry["hold"] and not held_open
+            for kind, limit in entry["limits"].items():
+                off = "filter" in PARTS[kind] and (unfiltered or (kind == "smtp_block" and "smtp_outbound" in disarmed))
+                there = sid in work.capped if kind == "bandwidth_cap" else entry["here"] or kind == "null_route"
+                limit["in_force"] = kind not in entry["open"] and there and not off
 
     def _accept(self, state, desired, narrowed, adopt):
         """Check the fence; a desired state of another ledger is taken only when told so."""
@@ -280,10 +328,13 @@ class KvmNode:
                 raise NodeError("the host changed between plan and apply.", code="plan_changed", retryable=True,
                                 remedy="Run again; it plans anew.")
             self._remember(state, desired, work)
+            self._network.remember(state, work.steps)
             self.state.save(state)
             planned = self._result(work, state, disarmed)
             token = self._apply_filter(work, state, confirm_seconds)
-            failures = self._apply_steps(work.steps, {s["id"] for s in desired["services"] if s["hold"]})
+            failures = self._network.apply(work.steps, state)
+            failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
+                                          {s["id"] for s in desired["services"] if s["hold"]})
             after = self._plan(desired, state, disarmed, None if work.steps else work.observation)
             self._settle(state, after, desired, packed, fence)
             result = self._result(after, state, disarmed)
@@ -371,9 +422,11 @@ class KvmNode:
             state["adopted"] = strangers(work.model, work.observation.guests)
         for sid in work.closed:
             state["baselines"].pop(sid, None)
+        left = _remaining(work)
+        self._network.settle(state, desired, work.steps + work.errors)
         for entry in work.services:
             kept = state["baselines"].get(entry["service"])
-            if kept and entry["hold"] == "quarantine" and entry["here"] and not _remaining(work, entry["service"]):
+            if kept and entry["hold"] == "quarantine" and entry["here"] and entry["service"] not in left:
                 kept["touched"] = _hold.untouched()  # given back: what happens to the guest now is not ours
         state["port_owners"] = work.judged
         state["guests"] = work.observation.guests
@@ -442,9 +495,9 @@ class KvmNode:
             "fence": state["fence"], "release": desired and desired["release"], "disarmed": disarmed,
             "counters": counted, "ports": owner, "rules_present": _nftables.present(rules),
             "held": [
-                {"service": s["id"], "kind": s["hold"]["kind"], "until_at": s["hold"]["until_at"],
-                 "enforcement_ids": s["hold"]["enforcement_ids"]}
-                for s in (desired["services"] if desired else ()) if s["hold"]
+                {"service": s["id"], "kind": kind, "until_at": terms["until_at"], "enforcement_ids": terms["enforcement_ids"]}
+                for s in (desired["services"] if desired else ())
+                for kind, terms in ([(s["hold"]["kind"], s["hold"])] if s["hold"] else []) + sorted(limits_of(s).items())
             ],
             "baselines": {sid: b["digest"] for sid, b in state["baselines"].items()},
         }

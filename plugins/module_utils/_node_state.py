@@ -25,7 +25,7 @@ LOCK_SECONDS = 30
 def empty_state():
     """The state of a node that was never converged."""
     return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "reference": None, "adopted": None,
-            "port_owners": {}, "guests": None}
+            "port_owners": {}, "guests": None, "tc": {"used": False, "found": []}, "routes": {"used": False}}
 
 
 def check_fence(known, offered):

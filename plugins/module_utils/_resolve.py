@@ -97,6 +97,13 @@ def _united(prefix_lists):
             for network in ipaddress.collapse_addresses(n for n in networks if n.version == version)]
 
 
+def own_prefixes(service):
+    """Addresses and prefixes that are this service's alone: those of its NICs, routed and floating ones."""
+    own = {text for nic in service["nics"] for key in ("addresses", "prefixes", "floating") for text in nic.get(key) or ()}
+    shared = {entry["address"] for nic in service["nics"] for entry in nic.get("shared") or ()}
+    return sorted(own - shared)
+
+
 def _service_entry(service, decision, hold, baseline, limits=None):
     return {
         "id": service["id"],
@@ -165,6 +172,8 @@ def resolve(policies, snapshot, node, now):
         enforcements = held.get(sid, ())
         hold, limits = (fold_hold(enforcements), fold_limits(enforcements)) if enforcements else (None, {})
         decision = withdraw(decision, limits.get("smtp_block"))
+        if "null_route" in limits:
+            limits["null_route"]["prefixes"] = own_prefixes(service)
         baseline = baselines.get(sid)
         entries.append(_service_entry(
             service, decision, hold, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]}, limits))

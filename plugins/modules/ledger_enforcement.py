@@ -36,7 +36,7 @@ options:
     default: present
   kind:
     description:
-      - V(suspend) or V(quarantine).
+      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route) or V(bandwidth_cap).
       - Required with O(state=present); with O(state=lifted) it narrows what is lifted.
     type: str
   service:
@@ -61,6 +61,27 @@ options:
   break_glass:
     description: Reason for going over the policy's number of services in one run, or past an add-on that spares a service.
     type: str
+  rate:
+    description: Of V(bandwidth_cap), each way at layer 2, like V(10 Mbit/s), which is 10,000,000 bit/s. Without it the policy's.
+    type: raw
+  share:
+    description: Of V(cpu_throttle), how much of its processors' time a guest gets, like V(20%). Without it the policy's.
+    type: raw
+  iops:
+    description: Of V(io_throttle), operations per second of each disk. Without it the policy's.
+    type: raw
+  bytes_per_second:
+    description: Of V(io_throttle), bytes per second of each disk. Without it the policy's.
+    type: raw
+  ports:
+    description: Of V(port_block) and V(smtp_block), the destination ports; a list, or with commas between. Without it the policy's.
+    type: raw
+  protocol:
+    description: Of V(port_block), V(tcp) or V(udp); V(tcp) when it isn't given.
+    type: raw
+  direction:
+    description: Of V(port_block), V(out) for what the guest sends or V(in) for what is sent to it; V(out) when it isn't given.
+    type: raw
   known_nodes:
     description:
       - The nodes of the inventory.

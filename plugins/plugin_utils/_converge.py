@@ -19,6 +19,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     LedgerError,
     NodeError,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._fold import LIMITS
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
@@ -88,8 +89,9 @@ def ended_on_node(node, enforcements, services):
     for enforcement in enforcements:
         if enforcement["status"] != "ending" or node not in enforcement["snapshot"]["nodes"]:
             continue
-        entry = seen.get(enforcement["service"])
-        if entry is None or (entry["in_force"] if entry["hold"] else entry["released"]):
+        entry, kind = seen.get(enforcement["service"]), enforcement.get("kind")
+        if entry is None or (
+                kind not in entry["open"] if kind in LIMITS else entry["in_force"] if entry["hold"] else entry["released"]):
             ended.setdefault(enforcement["service"], []).append(enforcement["id"])
     return ended
 
@@ -236,11 +238,15 @@ class Converge:
         errors = {error["service"]: error for error in result["errors"] if error["service"]}
         services = []
         for sid in sorted(set(said) | set(ended) | set(errors)):
-            entry = said.get(sid, {"in_force": False, "released": sid in ended, "enforcement_ids": []})
+            entry = said.get(sid, {"in_force": False, "released": sid in ended, "enforcement_ids": [], "limits": {}})
+            limits = entry.get("limits", {}).values()
+            binding = bool(entry.get("hold")) + len(limits)
+            there = entry["in_force"] + sum(limit["in_force"] for limit in limits)
             services.append({
                 "service": sid, "error": errors.get(sid),
-                "outcome": "in_force" if entry["in_force"] else "released" if entry["released"] else "open",
-                "enforcement_ids": entry["enforcement_ids"] if entry["in_force"] else [],
+                "outcome": "open" if there < binding else "in_force" if binding else "released" if entry["released"] else "open",
+                "enforcement_ids": (entry["enforcement_ids"] if entry["in_force"] else []) + [
+                    number for limit in limits if limit["in_force"] for number in limit["enforcement_ids"]],
                 "ended_ids": ended.get(sid, []),
             })
         summary = {key: result[key] for key in ("changed", "errors", "notes", "gaps", "disarmed", "unknown_ports")}

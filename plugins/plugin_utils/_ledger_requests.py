@@ -30,6 +30,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import (
     check_shrink,
     technical_slice,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import (
+    NAMES as OPTION_NAMES,
+    complete_options,
+    read_options,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     active,
     add_exemption,
@@ -203,6 +208,7 @@ def hold(
     break_glass=None,
     known_nodes=None,
     verb=None,
+    **options,
 ):
     """Open enforcements of one kind on one or several services, for one case.
 
@@ -210,6 +216,7 @@ def hold(
     :param duration: `48h`; without it what the policy's ladder, or else its terms of the kind, say
     :param break_glass: reason for going over the cap of services, or past an add-on that spares one
     :param known_nodes: the inventory's nodes; a service on another one is refused
+    :param options: those of the kind (`_enforcement_options.OPTIONS`); over what the policy sets
     :returns: dict with run_id, nodes, enforcements, case_id, changed, what (lines for people)
     """
     problems, released = Problems(), Released(tx)
@@ -224,11 +231,15 @@ def hold(
         )
     seconds = problems.run(parse_duration, duration) if duration not in (None, "") else None
     problems.run(free_text, note, "note")
+    unknown = sorted(set(options) - set(OPTION_NAMES))
+    if unknown:
+        problems.add("option %s is not known." % unknown[0], unknown[0], "Known are: %s." % ", ".join(OPTION_NAMES))
+    given = read_options(kind, options, problems) if kind in KINDS else {}
     plans = []
     for name in names:
         found = problems.run(released.service, name)
         if found and kind in KINDS and isinstance(violation, str) and violation:
-            plan = _plan(problems, released, kind, found, violation, seconds, break_glass)
+            plan = _plan(problems, released, kind, found, violation, seconds, break_glass, given)
             plans += [plan] if plan else []
             _check_known(found[0]["nodes"], known_nodes, problems, name)
     reason_to_exceed = None
@@ -246,7 +257,7 @@ def hold(
     )
 
 
-def _plan(problems, released, kind, found, violation, seconds, break_glass):
+def _plan(problems, released, kind, found, violation, seconds, break_glass, given):
     """What holding one service means by its policy; None when something is wrong, which is then noted."""
     service, release_id = found
     policy = problems.run(released.policy, service, release_id)
@@ -277,6 +288,9 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass):
             "service",
             "Use another enforcement of that ladder, or say why with break_glass: the reason is recorded.",
         )
+    options = dict(terms.options, **(measure.options if measure is not None else {}))
+    options.update(given)
+    problems.run(complete_options, kind, options, policy.key)
     clause = next(
         (step.clause for step in named.ladder if any(m.enforcement == kind for m in step.alternatives)),
         named.clause,
@@ -287,7 +301,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass):
         "until": until,
         "seconds": length,
         "review": measure.review_seconds if measure is not None and seconds is None else None,
-        "options": dict(terms.options, **(measure.options if measure is not None else {})),
+        "options": options,
         "clause": clause,
         "fault": named.fault,
         "reason": named.summary or policy.clause_summary(clause) or violation,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import option_text
 
 _OUTCOMES = {
     "changed": "changed, verified", "unchanged": "as it should be, verified", "failed": "FAILED",
@@ -31,7 +32,8 @@ def node_result(name, converged):
         "errors": list(converged.get("errors") or ()), "notes": list(converged.get("notes") or ()),
         "services": [
             {"service": s["service"], "hold": s["hold"], "here": s["here"],
-             "verified": bool(s["in_force"] if s["hold"] else s["released"])}
+             "verified": bool(s["in_force"] if s["hold"] else s["released"]),
+             "limits": {kind: bool(limit["in_force"]) for kind, limit in sorted((s.get("limits") or {}).items())}}
             for s in converged.get("services") or ()
         ],
         "steps": len(converged.get("steps") or ()), "disarmed": sorted(converged.get("disarmed") or ()),
@@ -51,15 +53,7 @@ def summarise(opened, nodes, check):
         outcome = (_PLANNED if check else _OUTCOMES).get(node["outcome"]) or _OUTCOMES.get(node["outcome"], node["outcome"])
         lines.append("%s: %s%s" % (node["node"], outcome, ", %d steps" % node["steps"] if node["steps"] else ""))
         for service in node["services"]:
-            if not service["here"]:
-                state = "its guest is not on this node"
-            elif check:
-                state = "would be under %s" % service["hold"] if service["hold"] else "would be given back"
-            elif service["hold"]:
-                state = "%s %s" % (service["hold"], "in force, verified" if service["verified"] else "NOT VERIFIED")
-            else:
-                state = "given back, verified" if service["verified"] else "NOT YET given back"
-            lines.append("  %s: %s" % (service["service"], state))
+            lines.append("  %s: %s" % (service["service"], "; ".join(_states(service, check))))
         lines += ["  note: %s" % note for note in node["notes"]]
         lines += ["  %s is switched off here (disarm); rearm ends that" % control for control in node["disarmed"]]
         lines += ["  error: %s" % _sentence(error) for error in node["errors"]]
@@ -67,9 +61,24 @@ def summarise(opened, nodes, check):
     return {"run": opened.get("run_id"), "check": check, "ok": ok, "nodes": nodes, "lines": lines}
 
 
+def _states(service, check):
+    """What is true of one service on one node, one text for each thing that binds it."""
+    binding = dict(service["limits"])
+    if service["hold"]:
+        binding[service["hold"]] = service["verified"]
+    if not service["here"] and "null_route" not in binding:
+        return ["its guest is not on this node"]
+    if check:
+        return ["would be under %s" % ", ".join(sorted(binding)) if binding else "would be given back"]
+    if not binding:
+        return ["given back, verified" if service["verified"] else "NOT YET given back"]
+    return ["%s %s" % (kind, "in force, verified" if verified else "NOT VERIFIED") for kind, verified in sorted(binding.items())]
+
+
 def enforcement_line(document):
     """One enforcement as a line for people."""
     until = iso(document["ends_at"]) or {"remedied": "remedied, review %s" % iso(document["review_at"]),
                                          "decision": "it is lifted"}.get(document["until"], "it is lifted")
-    return "%s of %s until %s, case %s, clause %s (%s)" % (
-        document["kind"], document["service"], until, document["case_id"], document["clause"] or "none", document["id"])
+    says = option_text(document["kind"], document["options"])
+    return "%s of %s%s until %s, case %s, clause %s (%s)" % (
+        document["kind"], document["service"], ", %s," % says if says else "", until, document["case_id"], document["clause"] or "none", document["id"])

@@ -55,12 +55,13 @@ def classes(rate_bps):
     return {_WHOLE: (whole, whole), _CONTROL: (control, whole), _REST: (whole - control, whole)}
 
 
-def plan(caps, observed, found_clsact=()):
+def plan(caps, observed, found_clsact=(), services=()):
     """Steps from what is to what should be, and what can't be done. Pure.
 
     :param caps: `{service: {"rate_bps", "devices": [its ports]}}`
     :param observed: what `observe` returned
     :param found_clsact: ports on which clsact was before us: it stays
+    :param services: all of the node, so that what is left over can be told whose it was
     :returns: `(steps, errors)`; a service with an error gets no step
     """
     steps, errors, wanted, owner = [], [], {}, {}
@@ -90,20 +91,20 @@ def plan(caps, observed, found_clsact=()):
                 if led.get(direction) != [device]:
                     steps.append(_step("lead", service, port, "%s by bandwidth_cap" % direction.replace("_", " "),
                                        ", ".join(led.get(direction, ())) or None, device, direction=direction))
-    by_device = {device: service for service in caps for device in names(service).values()}
+    by_device = {device: service for service in {*caps, *services} for device in names(service).values()}
     failed = {error["service"] for error in errors}
     loose = []
     for port, seen in sorted(observed["ports"].items()):
         if port in wanted or not seen["led"]:
             continue
         targets = sorted({device for devices in seen["led"].values() for device in devices})
-        services = {by_device.get(device) for device in targets}
-        if services & failed:
+        former = {by_device.get(device) for device in targets}
+        if former & failed:
             continue  # not to be opened while it can't be capped anew
-        loose.append(_step("release", None, port, "no longer capped", ", ".join(targets), None,
+        loose.append(_step("release", former.pop() if len(former) == 1 else None, port, "no longer capped", ", ".join(targets), None,
                            keep_qdisc=port in found_clsact or bool(seen["foreign"])))
     devices = {device for service in caps for device in names(service).values()}
-    loose += [_step("unshape", None, device, "no longer capped", _rate(have), None)
+    loose += [_step("unshape", by_device.get(device), device, "no longer capped", _rate(have), None)
               for device, have in sorted(observed["shapers"].items()) if device not in devices]
     return steps + loose, errors
 

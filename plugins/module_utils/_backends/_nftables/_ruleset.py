@@ -445,7 +445,7 @@ class _Elements:
         Not merged with its neighbours: they are other services' evidence.
         """
         owner = {}
-        for entry in null_routes:
+        for entry in sorted(null_routes, key=lambda entry: entry["service"], reverse=True):
             for found in _names.prefixes(entry["prefixes"], "null-routed prefix"):
                 owner.update((ipaddress.ip_network(text), (text, entry["service"])) for text in found)
         for network, (text, service) in owner.items():
@@ -503,7 +503,7 @@ def build(model):
     unknown = _mode(model["smtp"]["unknown"], "unknown guests")
     collected.both("unknown_ports", unknown[1])
     collected.both("smtp_watched", unknown[1])
-    for port in model["ports"]:
+    for port in sorted(model["ports"], key=lambda port: str(port["name"])):
         collected.add_port(port, unknown, uplinks)
     for hold in _HOLDS:
         addresses = {_names.mac(address) for address in model["held_macs"][hold]}

@@ -1,0 +1,132 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of each kind of enforcement as people type them. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import rate_bps, share_percent
+
+PROTOCOLS, DIRECTIONS = ("tcp", "udp"), ("out", "in")
+MAX_PORTS = 256
+OPTIONS = {
+    "bandwidth_cap": ("rate",),
+    "cpu_throttle": ("share",),
+    "io_throttle": ("iops", "bytes_per_second"),
+    "port_block": ("ports", "protocol", "direction"),
+    "smtp_block": ("ports",),
+}
+NAMES = ("rate", "share", "iops", "bytes_per_second", "ports", "protocol", "direction")
+_NEEDED = {"bandwidth_cap": ("rate",), "cpu_throttle": ("share",), "port_block": ("ports",)}
+
+
+def _rate(value):
+    rate_bps(value)
+    return value
+
+
+def _share(value):
+    share_percent(value)
+    return value
+
+
+def _number(name, most):
+    def read(value):
+        text = str(value).strip()
+        if isinstance(value, bool) or not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= most:
+            raise InputError(
+                "%s %r is not a whole number from 1 to %d." % (name, value, most), target=name, remedy="Write it like 500."
+            )
+        return int(text)
+
+    return read
+
+
+def _ports(value):
+    parts = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    ports = sorted({_number("ports", 65535)(part) for part in parts})
+    if not 1 <= len(ports) <= MAX_PORTS:
+        raise InputError(
+            "ports lists %d ports." % len(ports),
+            target="ports",
+            remedy="Name 1 to %d of them, like 6667,6697." % MAX_PORTS,
+        )
+    return ports
+
+
+def _choice(name, known):
+    def read(value):
+        if value not in known:
+            raise InputError("%s %r is not known." % (name, value), target=name, remedy="Use %s." % " or ".join(known))
+        return value
+
+    return read
+
+
+_READ = {
+    "rate": _rate,
+    "share": _share,
+    "iops": _number("iops", 10**7),
+    "bytes_per_second": _number("bytes_per_second", 10**12),
+    "ports": _ports,
+    "protocol": _choice("protocol", PROTOCOLS),
+    "direction": _choice("direction", DIRECTIONS),
+}
+
+
+def read_options(kind, given, problems):
+    """The options given for one kind, read; what is wrong is noted.
+
+    :param given: `{name: value}`; None and empty text count as not given
+    :param problems: notes errors (`Problems`)
+    """
+    found = {}
+    for name in NAMES:
+        value = given.get(name)
+        if value is None or value in ("", []):
+            continue
+        if name not in OPTIONS.get(kind, ()):
+            takes = ", ".join(OPTIONS.get(kind, ())) or "none"
+            problems.add("%s has no option %s." % (kind, name), name, "Leave it out; its options: %s." % takes)
+            continue
+        read = problems.run(_READ[name], value)
+        if read is not None:
+            found[name] = read
+    return found
+
+
+def complete_options(kind, options, policy_key):
+    """Refuse an enforcement whose options say too little, given and from the policy taken together.
+
+    :raises InputError: names the option and where it may come from
+    """
+    missing = [name for name in _NEEDED.get(kind, ()) if options.get(name) is None]
+    if kind == "io_throttle" and options.get("iops") is None and options.get("bytes_per_second") is None:
+        missing = ["iops or bytes_per_second"]
+    if missing:
+        raise InputError(
+            "%s needs %s, which policy %s doesn't set." % (kind, ", ".join(missing), policy_key),
+            target=missing[0],
+            remedy="Give it, or set it under enforcements.%s of the policy." % kind,
+        )
+
+
+def option_text(kind, options):
+    """What an enforcement of this kind does beyond its name, for people; empty when there is nothing to say."""
+    if kind == "bandwidth_cap":
+        return "%s each way" % options.get("rate")
+    if kind == "cpu_throttle":
+        return "%s of its processors" % options.get("share")
+    if kind == "io_throttle":
+        parts = [
+            "%d %s" % (options[name], unit)
+            for name, unit in (("iops", "operations/s"), ("bytes_per_second", "bytes/s"))
+            if options.get(name) is not None
+        ]
+        return "%s per disk" % " and ".join(parts)
+    if kind in ("port_block", "smtp_block"):
+        where = "" if kind == "smtp_block" else " %s %s" % (
+            options.get("protocol", "tcp"), {"in": "inward", "out": "outward"}[options.get("direction", "out")])
+        return "port%s %s%s" % (
+            "s" if len(options["ports"]) > 1 else "", ", ".join(map(str, options["ports"])), where)
+    return ""
