@@ -24,13 +24,14 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_claims impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Reader, Refused, described
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_files import extension, read_data, unchanged
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_mapping import Mapping
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_routers import router
 
 FORMAT = 1
 LISTED = 20
 
 _TOP = frozenset(("format", "generated_at", "prefixes", "nodes", "pools", "services", "services_from"))
 _NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
-                   "vars"))
+                   "router", "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
                       "plan", "addons", "uses", "policy", "liable"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
@@ -403,6 +404,13 @@ def _node(reader):
             if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])):
                 reader.refuse("routed_interfaces",
                               f"{pattern!r} also means {name!r}, which is no guest's interface")
+    if reader.raw.get("router") is not None:
+        if backend == "router":
+            inner = reader.inside("router", reader.raw["router"])
+            if inner is not None:
+                node["router"] = router(inner)
+        else:
+            reader.refuse("router", "is for nodes with backend: router")
     if backend == "kvm" and not (reader.raw.get("bridges") or reader.raw.get("routed_interfaces")):
         reader.refuse("bridges", "a KVM node needs its tenant bridges, or routed_interfaces, or both")
     return node

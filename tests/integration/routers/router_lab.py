@@ -240,7 +240,7 @@ def _edge_config():
 
 
 def _up1_config():
-    return "\n".join((
+    lines = [
         "frr defaults traditional", "hostname up1", "ip forwarding", "ipv6 forwarding",
         "ip route 192.0.2.254/32 Null0", "ipv6 route 100::1/128 Null0",
         "bgp community-list standard BH seq 5 permit blackhole",
@@ -256,7 +256,9 @@ def _up1_config():
         "  neighbor 192.0.2.1 route-map IN in", "  neighbor 192.0.2.1 route-map OUT out", " exit-address-family",
         " address-family ipv6 unicast", "  network 2001:db8:f::/64", "  neighbor 2001:db8:1::1 activate",
         "  neighbor 2001:db8:1::1 route-map IN in", "  neighbor 2001:db8:1::1 route-map OUT out",
-        " exit-address-family", "exit")) + "\n"
+        " exit-address-family", "exit",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 _BIRD = """

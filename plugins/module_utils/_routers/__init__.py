@@ -1,0 +1,18 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a router is to carry, and what to change to get there. Pure: no I/O, no clock. PRIVATE to the collection."""
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._routers._desired import (
+    ACTS_ON_ROUTERS,
+    FORMAT,
+    concerns,
+    reasons,
+    resolve_router,
+    retired_router,
+    routers_of,
+)
+from ansible_collections.hosting.aup.plugins.module_utils._routers._plan import outcomes, plan, settles
+
+__all__ = ("ACTS_ON_ROUTERS", "FORMAT", "concerns", "outcomes", "plan", "reasons", "resolve_router", "retired_router",
+           "routers_of", "settles")

@@ -1,0 +1,202 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one router is to carry, and why. Pure: no I/O, no clock. PRIVATE to the collection."""
+from __future__ import annotations
+
+import ipaddress
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_limits, in_force
+from ansible_collections.hosting.aup.plugins.module_utils._guard import check_enforcement
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+
+FORMAT = 1
+ACTS_ON_ROUTERS = frozenset(("null_route",))
+"""Kinds of enforcement that routers carry out."""
+
+
+def routers_of(catalogue, location):
+    """Names of the routers of a location that are ours to write to, sorted."""
+    return sorted(name for name, node in catalogue["nodes"].items()
+                  if node.get("router") and node["location"] == location)
+
+
+def concerns(enforcement, router):
+    """Whether an enforcement is this router's to carry out, or may still lie on it.
+
+    The location counts, so that a router added later takes part; the routers of the time when it was
+    opened count too, so that one that was moved gives it up.
+    """
+    if enforcement["kind"] not in ACTS_ON_ROUTERS:
+        return False
+    known = enforcement["snapshot"]
+    return router["name"] in (known.get("routers") or ()) or known.get("location") == router["location"]
+
+
+def targets(enforcement):
+    """Prefixes that a null route of this enforcement covers: host routes, and routed prefixes where policy says so.
+
+    From the service as it was when the enforcement was opened, so that it ends exactly where it began.
+    """
+    found = []
+    wide = enforcement["options"].get("routed_prefixes", False)
+    for nic in enforcement["snapshot"]["nics"]:
+        found += [_host(text) for text in [*nic.get("addresses", ()), *nic.get("floating", ())]]
+        found += [str(ipaddress.ip_network(text)) for text in nic.get("prefixes") or () if wide or _is_host(text)]
+    return list(dict.fromkeys(found))
+
+
+def left_out(enforcement):
+    """Routed prefixes of the service that its null route does not cover: there a guest can move on."""
+    if enforcement["options"].get("routed_prefixes", False):
+        return []
+    return sorted(text for nic in enforcement["snapshot"]["nics"] for text in nic.get("prefixes") or ()
+                  if not _is_host(text))
+
+
+def _host(text):
+    address = ipaddress.ip_address(text)
+    return "%s/%d" % (address, address.max_prefixlen)
+
+
+def _is_host(text):
+    network = ipaddress.ip_network(text)
+    return network.prefixlen == network.max_prefixlen
+
+
+def _order(prefix):
+    network = ipaddress.ip_network(prefix)
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _node_addresses(catalogue, router):
+    found = list(router.get("router", {}).get("protected", ()))
+    for node in catalogue["nodes"].values():
+        found += [node["address"]] if node.get("address") else []
+        found += (node.get("router") or {}).get("protected", ())
+    return found
+
+
+def _guarded(policy, service, catalogue, router, wanted):
+    """(prefixes allowed, refusals) of what a service's null routes want."""
+    allowed, refused = [], []
+    addresses = _node_addresses(catalogue, router)
+    for prefix in wanted:
+        try:
+            allowed += check_enforcement(policy, service, catalogue["prefixes"], "null_route", addresses, [prefix])
+        except AupError as exc:
+            refused.append({"service": service["id"], "prefix": prefix, "code": exc.code, "message": exc.message,
+                            "remedy": exc.remedy})
+    return allowed, refused
+
+
+def _policy_for(policies, release, key):
+    return policies[key] if key in policies else policies[release["default_policy"]]
+
+
+def _capped(routes, settings):
+    """(routes within the caps, refusals): those that began first stay, the newest are refused."""
+    routes = sorted(routes, key=lambda r: (r["starts_at"], _order(r["prefix"])))
+    kept, refused, announced = [], [], {4: 0, 6: 0}
+    most = settings["max_null_routes"]
+    rtbh = settings.get("rtbh")
+    limit = min((upstream["max"] for upstream in rtbh["upstreams"]), default=0) if rtbh else 0
+    for route in routes:
+        version = _order(route["prefix"])[0]
+        if len(kept) >= most:
+            why = "more than %d null routes on this router (max_null_routes)" % most
+        elif route["rtbh"] and announced[version] >= limit:
+            why = "more than %d announced IPv%d routes: an upstream's session would trip its limit (max)" % (limit, version)
+        else:
+            kept.append(route)
+            announced[version] += 1 if route["rtbh"] else 0
+            continue
+        refused.append({"service": route["service"], "prefix": route["prefix"], "code": "router_cap",
+                        "message": "%s is not set: %s." % (route["prefix"], why),
+                        "remedy": "Lift what is no longer needed, or raise the cap of the router in the catalogue."})
+    return kept, refused
+
+
+def resolve_router(policies, snapshot, router, now):
+    """The desired state of one router.
+
+    :param policies: `{key: Policy}` of the release
+    :param snapshot: the ledger's snapshot for this router (docs/architecture.md)
+    :param router: its description in the released catalogue, with `name`
+    :param now: seconds since the epoch
+    :returns: plain document: `null_routes` wanted, `known` prefixes that may be ours to remove, `refused` ones with
+        the rule, `services` with the enforcements that concern this router, `notes`
+    :raises CatalogueError: the node is no router
+    """
+    settings = router.get("router")
+    if router["backend"] != "router" or not settings:
+        raise CatalogueError("node %s is not a router." % router["name"], target=router["name"],
+                             remedy="Give it backend: router and a section router in the catalogue.")
+    mine = [e for e in snapshot["enforcements"] if concerns(e, router)]
+    bound, by_service = {}, {}
+    for enforcement in mine:
+        by_service.setdefault(enforcement["service"], []).append(enforcement)
+    routes, refused, notes = [], [], []
+    for sid in sorted(by_service):
+        current = [e for e in by_service[sid] if in_force(e, now) and e["snapshot"].get("location") == router["location"]]
+        if not current:
+            continue
+        terms = fold_limits(current)["null_route"]
+        newest = max(current, key=lambda e: (e["starts_at"], e["id"]))
+        policy = _policy_for(policies, snapshot["release"], newest["snapshot"]["policy"])
+        service = {"id": sid, "nics": newest["snapshot"]["nics"]}
+        wanted = sorted({prefix for e in current for prefix in targets(e)}, key=_order)
+        allowed, no = _guarded(policy, service, snapshot["catalogue"], router, wanted)
+        refused += no
+        rtbh = any(e["options"].get("rtbh", False) for e in current)
+        if rtbh and not settings.get("rtbh"):
+            notes.append("%s: %s announces nothing (no rtbh in the catalogue); the traffic is dropped here only."
+                         % (sid, router["name"]))
+        open_prefixes = sorted({p for e in current for p in left_out(e)} - set(allowed))
+        if open_prefixes:
+            notes.append("%s: %s not covered: a guest can move on within it. Policy: null_route, routed_prefixes: true."
+                         % (sid, ", ".join(open_prefixes)))
+        bound[sid] = {"enforcement_ids": terms["enforcement_ids"], "until_at": terms["until_at"],
+                      "clause": newest["clause"], "cases": sorted({e["case_id"] for e in current})}
+        routes += [{
+            "prefix": prefix, "service": sid, "enforcement_ids": terms["enforcement_ids"],
+            "cases": bound[sid]["cases"], "rtbh": bool(rtbh and settings.get("rtbh")),
+            "starts_at": min(e["starts_at"] for e in current if prefix in targets(e)),
+        } for prefix in allowed]
+    kept, over = _capped(routes, settings)
+    refused += over
+    known = {}
+    for enforcement in mine:
+        for prefix in targets(enforcement):
+            known.setdefault(prefix, enforcement["service"])
+    return {
+        "format": FORMAT, "router": router["name"], "present": True, "settings": settings,
+        "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
+        "null_routes": sorted(kept, key=lambda r: _order(r["prefix"])),
+        "known": [{"prefix": prefix, "service": known[prefix]} for prefix in sorted(known, key=_order)],
+        "services": [{"service": sid, "enforcements": [_brief(e) for e in sorted(by_service[sid], key=lambda e: e["id"])],
+                      "bound": bound.get(sid)} for sid in sorted(by_service)],
+        "refused": refused,
+        "notes": notes,
+    }
+
+
+def _brief(enforcement):
+    return {"id": enforcement["id"], "status": enforcement["status"], "prefixes": targets(enforcement)}
+
+
+def reasons(desired):
+    """`{service: {"null_route": {"mode", "clause", "reason"}}}`, as `explain` prints it."""
+    return {
+        entry["service"]: {"null_route": {
+            "mode": "in force", "clause": entry["bound"]["clause"],
+            "reason": "case %s until %s" % (", ".join(entry["bound"]["cases"]),
+                                            iso(entry["bound"]["until_at"]) or "it is lifted")}}
+        for entry in desired["services"] if entry["bound"]
+    }
+
+
+def retired_router(desired):
+    """The same router with nothing of ours on it."""
+    return dict(desired, present=False, null_routes=[], refused=[], notes=[],
+                services=[dict(entry, bound=None) for entry in desired["services"]])

@@ -1,0 +1,193 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what a router has to what it is to have: changes, refusals, and what is true by now. Pure. PRIVATE.
+
+What a router has comes normalised from its driver, the same for every platform:
+
+`routes`: every configured route, `{"prefix", "ours", "blackhole", "tag", "exact", "line"}`. `ours`: carries our tag
+or protocol number and drops. `exact`: nothing on it beyond what we set.
+`rib`: `{prefix: {"blackhole", "installed"}}` of drop routes really in use.
+`taken`: `[{"prefix", "what"}]`, addresses that must not be cut off: the router's own, next hops, BGP peers.
+`occupied`: `{prefix: what}`, routes that win over ours, or that ours would displace.
+`rtbh`: None, or `{"missing": {"4": [lines], "6": [lines]}, "announced": {prefix: {"to": [peers], "trigger": bool}},
+"up": [peers with a session]}`.
+"""
+from __future__ import annotations
+
+import ipaddress
+
+
+def _refusal(route, code, message, remedy):
+    return {"service": route["service"], "prefix": route["prefix"], "code": code, "message": message, "remedy": remedy}
+
+
+def _taken(prefix, observed):
+    network = ipaddress.ip_network(prefix)
+    for entry in observed["taken"]:
+        other = ipaddress.ip_network(entry["prefix"])
+        if other.version == network.version and other.overlaps(network):
+            return entry["what"]
+    return None
+
+
+def _objection(route, observed, at_prefix, acts):
+    """Why a wanted route can't be set, or None. One that acts already is not taken down for what came later."""
+    prefix = route["prefix"]
+    foreign = [r for r in at_prefix if not r["ours"]]
+    if foreign and not acts:
+        return _refusal(route, "route_collision", "%s is not set: another route is there: %s." % (prefix, foreign[0]["line"]),
+                        "Remove that route, or hold the service in another way; it is never replaced.")
+    what = _taken(prefix, observed)
+    if what:
+        return _refusal(route, "router_address", "%s is not set: it holds %s." % (prefix, what),
+                        "That must stay reachable. Correct the catalogue, or hold the service in another way.")
+    if prefix in observed["occupied"] and not acts:
+        return _refusal(route, "route_collision", "%s is not set: the router has %s."
+                        % (prefix, observed["occupied"][prefix]), "A null route would do nothing beside it.")
+    if route["rtbh"] and not any(r["ours"] for r in at_prefix):
+        missing = observed["rtbh"]["missing"][str(ipaddress.ip_network(prefix).version)]
+        if missing:
+            return _refusal(route, "rtbh_missing", "%s is not set: the router is not ready to announce it." % prefix,
+                            "Add these lines to it, then run again:\n" + "\n".join(missing))
+    return None
+
+
+def _state(route, tag, observed, mine):
+    """(in force, what is missing) of a wanted route."""
+    if not any(r["exact"] and r["tag"] == tag for r in mine):
+        return False, "it is not in the configuration"
+    rib = observed["rib"].get(route["prefix"])
+    if not rib or not rib["blackhole"]:
+        return False, "the router does not use it"
+    if not rib["installed"]:
+        return False, "it is not in the forwarding table"
+    return True, None
+
+
+def _announced(route, settings, observed):
+    """What is missing of a route's announcement, or None; upstreams without a session are not waited for."""
+    version = ipaddress.ip_network(route["prefix"]).version
+    said = observed["rtbh"]["announced"].get(route["prefix"]) or {"to": [], "trigger": False}
+    if not said["trigger"]:
+        return "BGP does not carry it with the community %s" % settings["rtbh"]["trigger"]
+    peers = [peer for upstream in settings["rtbh"]["upstreams"] for peer in upstream["neighbors"]
+             if ipaddress.ip_address(peer).version == version]
+    silent = [peer for peer in peers if peer in observed["rtbh"]["up"] and peer not in said["to"]]
+    if silent:
+        return "it is not announced to %s" % ", ".join(silent)
+    if not any(peer in said["to"] for peer in peers):
+        return "no upstream has a session to hear it"
+    return None
+
+
+def plan(desired, observed):
+    """What to change, and what is true already.
+
+    :returns: `{"changes": [{"action": "add|remove", "prefix", "service", "tag", "before": [lines]}], additions
+        first, "states": [{"prefix", "service", "in_force", "announced", "why"}] of what is wanted, "refused",
+        "notes", "left": [{"prefix", "service"}] of ours that lies there unwanted}`
+    """
+    settings = desired["settings"]
+    at, changes, states, refused, notes = {}, [], [], [], list(desired["notes"])
+    for route in observed["routes"]:
+        at.setdefault(route["prefix"], []).append(route)
+    wanted = {}
+    for route in desired["null_routes"]:
+        prefix = route["prefix"]
+        here = at.get(prefix, [])
+        mine = [r for r in here if r["ours"]]
+        tag = settings["rtbh"]["tag"] if route["rtbh"] else settings["tag"]
+        acts, why = _state(route, tag, observed, mine)
+        no = _objection(route, observed, here, acts)
+        if no:
+            refused.append(no)
+            continue
+        wanted[prefix] = route
+        notes += ["%s: another route is there as well: %s" % (prefix, r["line"]) for r in here if not r["ours"]]
+        configured = any(r["exact"] and r["tag"] == tag for r in mine)
+        if not configured:
+            changes.append({"action": "add", "prefix": prefix, "service": route["service"], "tag": tag,
+                            "before": [r["line"] for r in mine]})
+        silent = _announced(route, settings, observed) if route["rtbh"] else None
+        states.append({"prefix": prefix, "service": route["service"], "in_force": acts, "announced": silent is None,
+                       "configured": configured, "why": why or silent})
+    known = {entry["prefix"]: entry["service"] for entry in desired["known"]}
+    left, strays = [], []
+    for prefix in sorted(at, key=_order):
+        for route in at[prefix]:
+            if not route["ours"] or prefix in wanted:
+                continue
+            if prefix not in known:
+                strays.append(prefix)
+                continue
+            left.append({"prefix": prefix, "service": known[prefix]})
+            changes.append({"action": "remove", "prefix": prefix, "service": known[prefix], "tag": route["tag"],
+                            "before": [route["line"]]})
+    if strays:
+        notes.append("%d null routes carry our mark but are on no record (%s%s): left as they are."
+                     % (len(strays), ", ".join(strays[:5]), ", …" if len(strays) > 5 else ""))
+    down = _down(settings, observed) if any(r["rtbh"] for r in desired["null_routes"]) else []
+    if down:
+        notes.append("no BGP session with %s: what is announced is not heard there." % ", ".join(down))
+    return {"changes": changes, "states": states, "refused": desired["refused"] + refused, "notes": notes, "left": left}
+
+
+def outcomes(desired, planned, failed):
+    """What is true of each service, and what went wrong, from the last plan.
+
+    :param failed: `{prefix: the router's complaint}` of what was tried in vain
+    :returns: (services, errors, ended): `services` as `run_summary` takes them, `ended` `{service: [ids]}` of
+        enforcements that were to end and of which nothing lies here any more
+    """
+    states, left = {}, {}
+    for state in planned["states"]:
+        states.setdefault(state["service"], []).append(state)
+    for entry in planned["left"]:
+        left.setdefault(entry["service"], set()).add(entry["prefix"])
+    errors = [{"service": r["service"], "code": r["code"], "message": r["message"], "remedy": r["remedy"]}
+              for r in planned["refused"]]
+    services, ended = [], {}
+    for entry in desired["services"]:
+        sid, bound = entry["service"], entry["bound"]
+        mine, remains = states.get(sid, []), left.get(sid, set())
+        refused = any(r["service"] == sid for r in planned["refused"])
+        for state in mine:
+            if not state["in_force"]:
+                said = failed.get(state["prefix"]) or state["why"] or "it does not act"
+                errors.append({"service": sid, "code": "not_applied",
+                               "message": "the null route of %s is not in force: %s." % (state["prefix"], said),
+                               "remedy": "What was entered for it was taken back. Check the router, then run again."})
+            elif not state["announced"]:
+                errors.append({"service": sid, "code": "not_announced",
+                               "message": "%s is dropped here, but %s." % (state["prefix"], state["why"]),
+                               "remedy": "Check the session and the route maps, then run again."})
+        errors += [{"service": sid, "code": "not_removed", "message": "the null route of %s is still there%s."
+                    % (prefix, ": " + failed[prefix] if prefix in failed else ""), "remedy": "Run again."}
+                   for prefix in sorted(remains)]
+        gone = [e["id"] for e in entry["enforcements"] if e["status"] == "ending" and not remains.intersection(e["prefixes"])]
+        if gone:
+            ended[sid] = gone
+        services.append({
+            "service": sid, "here": True, "hold": "null_route" if bound else None,
+            "in_force": bool(bound and mine and not refused and all(s["in_force"] and s["announced"] for s in mine)),
+            "released": not bound and not remains, "enforcement_ids": bound["enforcement_ids"] if bound else [],
+        })
+    return services, errors, ended
+
+
+def settles(desired, planned):
+    """Whether something that the ledger has not seen carried out is so by now: then it must outlast a restart."""
+    services, _errors, _ended = outcomes(desired, planned, {})
+    done = {s["service"] for s in services if s["in_force"] or s["released"]}
+    return any(entry["service"] in done and any(e["status"] in ("opened", "ending") for e in entry["enforcements"])
+               for entry in desired["services"])
+
+
+def _down(settings, observed):
+    return [peer for upstream in settings["rtbh"]["upstreams"] for peer in upstream["neighbors"]
+            if peer not in observed["rtbh"]["up"]]
+
+
+def _order(prefix):
+    network = ipaddress.ip_network(prefix)
+    return network.version, int(network.network_address), network.prefixlen

@@ -1,0 +1,124 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The section `router` of a node: what may be done on it, and what it must keep reachable. PRIVATE to the collection."""
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Refused, described, shown
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import ANNOUNCING, PLATFORMS
+
+SAVE = ("always", "never")
+TAG, RTBH_TAG, PROTOCOL = 41666, 41667, 66
+MAX_NULL_ROUTES, MAX_ANNOUNCED = 1000, 50
+
+_ROUTER = frozenset(("platform", "tag", "protocol", "max_null_routes", "save", "protected", "rtbh"))
+_RTBH = frozenset(("tag", "route_map", "trigger", "upstreams"))
+_UPSTREAM = frozenset(("name", "neighbors", "community", "max"))
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
+_COMMUNITY = re.compile(r"(0|[1-9][0-9]{0,4}):(0|[1-9][0-9]{0,4})")
+
+
+def _one_of(known):
+    def parse(value):
+        if value not in known:
+            raise Refused(f"{described(value)} is none of {', '.join(known)}")
+        return value
+    return parse
+
+
+def _number(low, high):
+    def parse(value):
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise Refused(f"a whole number from {low} to {high} is expected, found {described(value)}")
+        return value
+    return parse
+
+
+def _name(value):
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise Refused(f"{shown(value)} is not a name: a letter, then up to 30 letters, digits, '.', '_' or '-'")
+    return value
+
+
+def _community(value):
+    found = _COMMUNITY.fullmatch(value) if isinstance(value, str) else None
+    if not found or max(int(part) for part in found.groups()) > 65535:
+        raise Refused(f"{shown(value)} is not a community like \"64500:666\" (in quotes)")
+    return value
+
+
+def _network(value):
+    try:
+        network = ipaddress.ip_network(value) if isinstance(value, str) else None
+    except ValueError:
+        network = None
+    if network is None or network.prefixlen == 0:
+        raise Refused(f"{shown(value)} is not an address or prefix without host bits")
+    return str(network)
+
+
+def _neighbor(value):
+    try:
+        return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise Refused(f"{shown(value)} is not the address of a BGP neighbor") from None
+
+
+def router(reader):
+    """The normalised section of one router; complaints go to the reader.
+
+    :param reader: Reader of the node's `router`
+    """
+    reader.known(_ROUTER)
+    platform = reader.need("platform", _one_of(sorted(PLATFORMS)))
+    found = {
+        "platform": platform,
+        "tag": reader.may("tag", _number(1, 4294967295), TAG),
+        "protocol": reader.may("protocol", _number(5, 255), PROTOCOL),
+        "max_null_routes": reader.may("max_null_routes", _number(1, 100000), MAX_NULL_ROUTES),
+        "save": reader.may("save", _one_of(SAVE), "always"),
+        "protected": sorted(set(reader.each("protected", _network))),
+        "rtbh": None,
+    }
+    if reader.raw.get("rtbh") is None:
+        return found
+    inner = reader.inside("rtbh", reader.raw["rtbh"])
+    if inner is None:
+        return found
+    if platform is not None and platform not in ANNOUNCING:
+        reader.refuse("rtbh", f"{platform} announces nothing by itself; only {', '.join(sorted(ANNOUNCING))} do")
+    found["rtbh"] = _rtbh(inner)
+    if found["rtbh"]["tag"] == found["tag"]:
+        inner.refuse("tag", "is the tag of routes that are not announced, too; they must differ")
+    return found
+
+
+def _rtbh(reader):
+    reader.known(_RTBH)
+    upstreams = []
+    raw = reader.raw.get("upstreams")
+    if not isinstance(raw, list) or not raw:
+        reader.refuse("upstreams", "is required: a list of upstreams that are told" if not raw
+                      else f"a list is expected, found {described(raw)}")
+        raw = []
+    for index, entry in enumerate(raw):
+        inner = reader.inside(f"upstreams[{index}]", entry)
+        if inner is None:
+            continue
+        inner.known(_UPSTREAM)
+        neighbors = inner.each("neighbors", _neighbor)
+        if not entry.get("neighbors"):
+            inner.refuse("neighbors", "is required: the addresses of its BGP sessions, IPv4 and IPv6")
+        upstreams.append({
+            "name": inner.need("name", _name), "neighbors": sorted(set(neighbors)),
+            "community": inner.may("community", _community, "65535:666"),
+            "max": inner.may("max", _number(1, 100000), MAX_ANNOUNCED),
+        })
+    return {
+        "tag": reader.may("tag", _number(1, 4294967295), RTBH_TAG),
+        "route_map": reader.need("route_map", _name),
+        "trigger": reader.need("trigger", _community),
+        "upstreams": upstreams,
+    }

@@ -1,0 +1,136 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observe, plan, apply, read back, undo what did not act, save: one router, one connection. PRIVATE.
+
+Verifying is observing and planning once more. What that still wants was not achieved; what was entered but does
+not act is taken back to exactly what was there.
+"""
+from __future__ import annotations
+
+import time
+
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._routers import outcomes, plan, settles
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
+
+_AGAIN = ("closed", "timeout", "session_limit", "busy")
+_POLL = 0.05
+
+
+def steps_of(driver, planned):
+    """The changes with the exact commands that carry them out."""
+    return [dict(change, commands=driver.commands(change)) for change in planned["changes"]]
+
+
+def plan_hash(desired, steps):
+    """Names a plan; equal in check mode and the real run."""
+    return digest({"router": desired["router"], "steps": steps})
+
+
+class CarryOut:
+    """Brings one router to its desired state.
+
+    :param connect: `connect() -> driver`; raises RouterError
+    :param before_apply: called with the steps before the first of them is carried out
+    :param patience: seconds to wait until routes act and upstreams are told
+    """
+
+    def __init__(self, connect, before_apply, patience=10.0, check=False):
+        self.connect, self.before_apply, self.patience, self.check = connect, before_apply, patience, check
+        self.steps, self.errors, self.last_read, self.wrote, self.saved = [], [], None, False, False
+        self.hash = None
+
+    def run(self, desired):
+        """Do it. A connection cut half way is taken up again once, from what is then read.
+
+        :returns: `{"plan", "outcome" of routes, …}`; see `_result`
+        :raises RouterError: not reached, or reached and not understood; `applied_steps` says what may have acted
+        """
+        for attempt in (1, 2):
+            try:
+                driver = self.connect()
+                try:
+                    return self._once(driver, desired)
+                finally:
+                    driver.close()
+            except RouterError as exc:
+                if attempt == 2 or not self.wrote or exc.code not in _AGAIN:
+                    exc.applied_steps = [command for step in self.steps for command in step["commands"]] if self.wrote else []
+                    raise
+        raise AssertionError("unreachable")
+
+    def _once(self, driver, desired):
+        observed = driver.observe(desired)
+        planned = self.last_read = plan(desired, observed)
+        steps = steps_of(driver, planned)
+        if self.hash is None:
+            self.hash = plan_hash(desired, steps)
+        if self.check:
+            self.steps = steps
+            return self._result(desired, planned, steps)
+        self.steps += [step for step in steps if step not in self.steps]
+        failed = {}
+        if steps:
+            self.before_apply(steps)
+            failed = self._apply(driver, steps)
+            planned = self._settled(driver, desired, failed)
+            planned = self._take_back(driver, desired, planned, steps, failed)
+        elif any(not s["announced"] for s in planned["states"]):
+            planned = self._settled(driver, desired, failed)
+        self._save(driver, desired, planned)
+        return self._result(desired, planned, steps, failed)
+
+    def _apply(self, driver, steps):
+        """{prefix: complaint} of changes that the router refused."""
+        lines = [(command, step) for step in steps for command in step["commands"]]
+        self.wrote = True
+        refused = driver.apply([command for command, _step in lines])
+        return {lines[index][1]["prefix"]: said for index, said in refused.items()}
+
+    def _settled(self, driver, desired, failed):
+        """The plan over what is read until nothing more is wanted, or patience ends."""
+        end = time.monotonic() + self.patience
+        while True:
+            planned = self.last_read = plan(desired, driver.observe(desired))
+            hopeless = set(failed) | {entry["prefix"] for entry in planned["refused"]}
+            waiting = [s for s in planned["states"] if not (s["in_force"] and s["announced"])] + planned["changes"]
+            if not any(entry["prefix"] not in hopeless for entry in waiting) or time.monotonic() >= end:
+                return planned
+            time.sleep(_POLL)
+
+    def _take_back(self, driver, desired, planned, steps, failed):
+        """Undo what was entered by us and does not act."""
+        states = {state["prefix"]: state for state in planned["states"]}
+        refused = {entry["prefix"]: entry for entry in planned["refused"]}
+        undo = []
+        for step in steps:
+            state = states.get(step["prefix"])
+            if step["action"] != "add":
+                continue
+            if any(left["prefix"] == step["prefix"] for left in planned["left"]) and step["prefix"] in refused:
+                undo += driver.undo(step)
+            elif state and state["configured"] and not state["in_force"]:
+                failed.setdefault(step["prefix"], state["why"])
+                undo += driver.undo(step)
+        if not undo:
+            return planned
+        driver.apply(undo)
+        planned = self.last_read = plan(desired, driver.observe(desired))
+        return planned
+
+    def _save(self, driver, desired, planned):
+        if desired["settings"]["save"] != "always" or not (self.wrote or settles(desired, planned)):
+            return
+        try:
+            driver.save()
+            self.saved = True
+        except RouterError as exc:
+            if exc.code in _AGAIN:
+                raise
+            self.errors.append({"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy})
+
+    def _result(self, desired, planned, steps, failed=None):
+        services, errors, ended = outcomes(desired, planned, failed or {})
+        return {"steps": self.steps, "services": services, "ended": {} if self.check else ended,
+                "errors": self.errors + (planned["refused"] if self.check else errors), "notes": planned["notes"],
+                "changed": bool(steps) or self.wrote, "saved": self.saved, "plan_hash": self.hash}

@@ -1,0 +1,179 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of converging one router: ledger → resolve → carry out → ledger. PRIVATE.
+
+A router keeps no fence of ours. Instead, after acting, the ledger is read again: if it wants something else by then,
+the router is brought to that. Whoever acts last has read the newest, so two controllers can't leave the older state.
+"""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, LedgerError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
+from ansible_collections.hosting.aup.plugins.module_utils._routers import reasons, resolve_router, retired_router
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import DONE, describe_node
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._carry_out import CarryOut
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import PLATFORMS
+
+RETRIES = 3
+_UNREACHED = frozenset(("unreachable", "session_limit", "auth", "host_key_unknown", "host_key_changed", "known_hosts",
+                        "missing_library", "router_locked"))
+
+
+@contextlib.contextmanager
+def one_writer(folder, router, seconds=60):
+    """Hold the lock of a router on this controller.
+
+    :raises NodeError: `router_locked`, when another run holds it that long
+    """
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, "router-%s.lock" % hashlib.sha256(router.encode("utf-8")).hexdigest()[:24])
+    end = time.monotonic() + seconds
+    with open(path, "a", encoding="utf-8") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise NodeError("another run of this controller has worked on router %s for %d s." % (router, seconds),
+                                    code="router_locked", target=router, retryable=True,
+                                    remedy="Wait for it, then run again.") from None
+                time.sleep(0.1)
+        yield
+
+
+class RouterConverge:
+    """One router, once.
+
+    :param ledger: an open ledger
+    :param target: how to reach it, a `_session.Target`
+    :param locks: folder for this controller's locks
+    :param platforms: `{name: driver class}`
+    :param clock: seconds since the epoch; read anew for each resolve
+    """
+
+    def __init__(self, ledger, target, actor, clock, check, locks, platforms=None, patience=10.0):
+        self.ledger, self.target, self.actor, self.clock = ledger, target, actor, clock
+        self.check, self.locks, self.patience = check, locks, patience
+        self.platforms = PLATFORMS if platforms is None else platforms
+
+    def _transaction(self, rolled_back):
+        return self.ledger.transaction(check=rolled_back, actor=self.actor, now=int(self.clock()))
+
+    def _resolve(self, wanted):
+        now = int(self.clock())
+        if not wanted.pending and wanted.release_id is None:
+            with self.ledger.read(now=now) as tx:
+                snapshot = tx.snapshot(wanted.node)
+        else:
+            with self._transaction(rolled_back=True) as tx:
+                revision = tx.head_number
+                replay(tx, wanted.pending)
+                if wanted.release_id is not None and not wanted.absent:
+                    tx.adopt(wanted.node, wanted.release_id)
+                snapshot = dict(tx.snapshot(wanted.node, wanted.release_id), revision=revision)
+        if snapshot["release"] is None:
+            raise LedgerError("router %s carries no release." % wanted.node, code="no_release", target=wanted.node,
+                              remedy="Run hosting.aup.provision for it first.")
+        router = describe_node(wanted.node, snapshot["catalogue"])
+        policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
+        desired = resolve_router(policies, snapshot, router, now)
+        return retired_router(desired) if wanted.absent else desired
+
+    def run(self, wanted):
+        """Converge; the outcome is in the ledger before this returns.
+
+        :returns: dict with outcome, changed, steps, errors, notes, services, plan_hash, state
+        """
+        desired = None
+        try:
+            if wanted.stop_after_failure and not self.check and self.ledger.run_failed(wanted.run_id):
+                result = _nothing("held_back", [{
+                    "service": None, "code": "held_back", "message": "an earlier node of this run failed; nothing was done here.",
+                    "remedy": "Mend that node, then run again."}])
+            else:
+                with one_writer(self.locks, wanted.node):
+                    desired, result = self._converge(wanted)
+        except AupError as exc:
+            result = _nothing("unreachable" if exc.code in _UNREACHED else "failed", [{
+                "service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+            result.update(retryable=exc.retryable, state="unknown" if exc.applied_steps else "not_applied",
+                          may_have_acted=exc.applied_steps)
+            desired = None
+        if not self.check:
+            self._record(wanted, desired, result)
+        return result
+
+    def _converge(self, wanted):
+        desired = self._resolve(wanted)
+        driver = self.platforms[desired["settings"]["platform"]]
+        carry = CarryOut(lambda: driver(self.target), lambda steps: self._keep(wanted, steps), self.patience, self.check)
+        for _attempt in range(RETRIES):
+            result = carry.run(desired)
+            if self.check:
+                break
+            again = self._resolve(wanted)
+            if _wants(again) == _wants(desired):
+                break
+            desired = again
+        errors = result["errors"]
+        result.update(
+            reasons=reasons(desired), fence=desired["fence"], gaps=[], closed=[], disarmed={}, unknown_ports=[],
+            outcome="failed" if errors and not self.check else "changed" if result["changed"] else "unchanged",
+            state="not_applied" if errors else "applied")
+        return desired, result
+
+    def _keep(self, wanted, steps):
+        """The former lines go on record before the first of them is changed."""
+        priors = {}
+        for step in steps:
+            priors.setdefault(step["service"], {})[step["prefix"]] = step["before"]
+        with self._transaction(rolled_back=False) as tx:
+            if wanted.release_id is not None and not wanted.absent:
+                tx.adopt(wanted.node, wanted.release_id)
+            tx.record_baselines(wanted.node, [
+                {"service": service, "fields": {"routes": before}, "digest": digest({"routes": before})}
+                for service, before in sorted(priors.items())])
+
+    def _record(self, wanted, desired, result):
+        done = result["outcome"] in DONE
+        said = {entry["service"]: entry for entry in result["services"]} if desired else {}
+        errors = {error["service"]: error for error in result["errors"] if error["service"]}
+        ended = result.get("ended") or {}
+        services = [{
+            "service": sid, "error": errors.get(sid),
+            "outcome": "open" if sid not in said else "in_force" if said[sid]["in_force"] else
+            "released" if said[sid]["released"] else "open",
+            "enforcement_ids": said[sid]["enforcement_ids"] if sid in said and said[sid]["in_force"] else [],
+            "ended_ids": ended.get(sid, []),
+        } for sid in sorted(set(said) | set(errors))]
+        closed = sorted(sid for sid, entry in said.items() if entry["released"])
+        summary = {key: result[key] for key in ("changed", "errors", "notes", "gaps", "disarmed", "unknown_ports")}
+        summary["steps"] = len(result["steps"])
+        with self._transaction(rolled_back=False) as tx:
+            tx.record_result(wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
+                             baselines_closed=closed, summary=summary)
+            if done and wanted.absent:
+                tx.forget_node(wanted.node)
+            elif done and wanted.release_id is not None:
+                if not result["steps"]:
+                    tx.adopt(wanted.node, wanted.release_id)
+                tx.set_node_release(wanted.node, wanted.release_id)
+
+
+def _wants(desired):
+    """The part of a desired state that the router shows."""
+    return desired["null_routes"], desired["known"], desired["settings"], [r["prefix"] for r in desired["refused"]]
+
+
+def _nothing(outcome, errors):
+    return {"outcome": outcome, "changed": False, "steps": [], "errors": errors, "notes": [], "gaps": [], "services": [],
+            "closed": [], "disarmed": {}, "unknown_ports": [], "state": "not_applied"}

@@ -1,0 +1,176 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plain Linux router through iproute2. PRIVATE to the collection.
+
+Values go to `ip -batch -` on stdin, so no shell ever sees one, and its exit status is true. The kernel honours the
+protocol number on delete, so a route of others can't be hit. Nothing here survives a reboot of the router; the next
+reconcile sets it again. A routing daemon that is told to leave routes of other protocols alone leaves ours alone.
+"""
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
+
+NAME = "linux"
+_PREFIX = r"(?:%s|%s)" % (_gate.PREFIX4, _gate.PREFIX6)
+GRAMMAR = tuple(re.compile(text) for text in (
+    r"route (?:add|del) blackhole %s proto %s" % (_PREFIX, _gate.NUMBER),
+    r"route show table main proto (?:%s|static|boot)" % _gate.NUMBER, r"route show table main exact %s" % _PREFIX,
+    r"address show",
+))
+_FAILED = re.compile(r"Command failed -:(\d+)")
+
+
+class NotUnderstood(ValueError):
+    """Output that the parser does not know."""
+
+
+def route_line(verb, prefix, protocol):
+    """The batch line of a null route.
+
+    :raises ValueError: no canonical prefix, or a protocol number out of range
+    """
+    network = ipaddress.ip_network(prefix)
+    if str(network) != prefix or isinstance(protocol, bool) or not isinstance(protocol, int) or not 5 <= protocol <= 255:
+        raise ValueError("%r proto %r" % (prefix, protocol))
+    return "route %s blackhole %s proto %d" % (verb, prefix, protocol)
+
+
+def parse_documents(text, count):
+    """The `count` JSON lists that a batch of show commands prints; one that found nothing may print nothing.
+
+    :raises NotUnderstood: anything else than JSON lists
+    """
+    decoder, documents, rest = json.JSONDecoder(), [], text.strip()
+    while rest:
+        try:
+            document, end = decoder.raw_decode(rest)
+        except ValueError as exc:
+            raise NotUnderstood("no JSON: %s" % rest[:80]) from exc
+        if not isinstance(document, list):
+            raise NotUnderstood("a list is expected")
+        documents.append(document)
+        rest = rest[end:].strip()
+    if len(documents) > count:
+        raise NotUnderstood("%d answers to %d questions" % (len(documents), count))
+    return documents
+
+
+def parse_route(entry, version):
+    """`{"prefix", "type", "protocol", "plain", "line"}` of one route as `ip -j` prints it."""
+    try:
+        text = entry["dst"]
+        everything = "0.0.0.0/0" if version == 4 else "::/0"
+        network = ipaddress.ip_network(everything if text == "default" else text)
+        kind = entry.get("type", "unicast")
+    except (KeyError, TypeError, ValueError) as exc:
+        raise NotUnderstood("route %s" % str(entry)[:100]) from exc
+    about = " ".join("%s %s" % (key, entry[key]) for key in ("gateway", "dev", "protocol", "metric") if key in entry)
+    hops = [entry["gateway"]] if "gateway" in entry else []
+    hops += [hop["gateway"] for hop in entry.get("nexthops", ()) if "gateway" in hop]
+    return {"prefix": str(network), "type": kind, "protocol": str(entry.get("protocol", "")),
+            "line": "%s %s %s" % (kind, network, about), "gateways": hops}
+
+
+class Linux:
+    """One connection to one Linux router."""
+
+    name = NAME
+    announces = False
+
+    def __init__(self, target):
+        self.target = target
+        self.shell = Shell(target)
+
+    def close(self):
+        """Leave the router."""
+        self.shell.close()
+
+    def _batch(self, version, lines, options=""):
+        stdin = "".join(_gate.pass_line(line, GRAMMAR) + "\n" for line in lines)
+        command = "ip %s-%d -batch -" % (options, version)
+        return self.shell.run("sudo -n " + command if self.target.become else command, stdin)
+
+    def _show(self, version, lines):
+        status, out, err = self._batch(version, lines, "-j ")
+        if status != 0:
+            raise self.target.error("bad_reply", "ip -%d ended with %d: %s" % (version, status, err.strip()[:120]),
+                                    "Nothing is concluded from it. Check the user's rights and iproute2.")
+        try:
+            return parse_documents(out, len(lines))
+        except NotUnderstood as exc:
+            raise self._odd(exc) from exc
+
+    def _odd(self, exc):
+        return self.target.error("bad_reply", "its answer was not understood: %s." % exc,
+                                 "Nothing is concluded from it. Report it with the version of iproute2.")
+
+    def observe(self, desired):
+        """What the router has, for `_plan.plan`."""
+        protocol = desired["settings"]["protocol"]
+        wanted = {4: [], 6: []}
+        for route in desired["null_routes"]:
+            wanted[ipaddress.ip_network(route["prefix"]).version].append(route["prefix"])
+        routes, rib, taken, seen = [], {}, [], set()
+        for version, prefixes in wanted.items():
+            lines = ["route show table main proto %s" % p for p in (protocol, "static", "boot")]
+            lines += ["route show table main exact %s" % prefix for prefix in prefixes]
+            found = [entry for document in self._show(version, lines) for entry in document]
+            for entry in found:
+                try:
+                    route = parse_route(entry, version)
+                except NotUnderstood as exc:
+                    raise self._odd(exc) from exc
+                for gateway in route["gateways"]:
+                    taken.append({"prefix": gateway, "what": "the next hop %s of %s" % (gateway, route["prefix"])})
+                ours = route["protocol"] == str(protocol) and route["type"] == "blackhole"
+                if (version, route["line"]) in seen:
+                    continue
+                seen.add((version, route["line"]))
+                routes.append({"prefix": route["prefix"], "ours": ours, "blackhole": route["type"] == "blackhole",
+                               "tag": protocol if ours else None, "exact": ours, "line": route["line"]})
+                if ours:
+                    rib[route["prefix"]] = {"blackhole": True, "installed": True}
+        for entry in (entry for document in self._show(4, ["address show"]) + self._show(6, ["address show"])
+                      for entry in document):
+            taken += _addresses(entry)
+        return {"routes": routes, "rib": rib, "occupied": {}, "taken": taken, "rtbh": None}
+
+    def commands(self, change):
+        """Lines of one change."""
+        return [route_line("add" if change["action"] == "add" else "del", change["prefix"], change["tag"])]
+
+    def undo(self, change):
+        """Lines that put back what was before a change."""
+        return [route_line("del" if change["action"] == "add" else "add", change["prefix"], change["tag"])]
+
+    def apply(self, lines):
+        """Carry out lines; `{index of a line: complaint}` of those refused. The kernel takes each at once."""
+        refused = {}
+        for version in (4, 6):
+            mine = [(index, line) for index, line in enumerate(lines) if (":" in line) == (version == 6)]
+            while mine:
+                # Without -force it stops at a refused line and names it, so what acted and what not is known.
+                status, _out, err = self._batch(version, [line for _index, line in mine])
+                if status == 0:
+                    break
+                found = _FAILED.search(err)
+                if found is None or not 1 <= int(found.group(1)) <= len(mine):
+                    raise self.target.error("bad_reply", "ip ended with %d: %s" % (status, err.strip()[:120]),
+                                            "Check the user's rights on the router.")
+                at = int(found.group(1)) - 1
+                refused[mine[at][0]] = err.strip().splitlines()[0][:200]
+                mine = mine[at + 1:]
+        return refused
+
+    def save(self):
+        """Nothing to save: the kernel's routes don't outlive it."""
+
+
+def _addresses(entry):
+    return [{"prefix": about["local"], "what": "the router's own address %s on %s" % (about["local"], entry.get("ifname"))}
+            for about in entry.get("addr_info", ()) if "local" in about]
