@@ -129,5 +129,6 @@ class ActionModule(ActionBase):
 
 def _crash(result):
     """What to say of a module that ended without an answer of ours; Ansible names the same in different places."""
-    said = [str(result[key]).strip() for key in ("msg", "exception", "module_stderr", "module_stdout") if result.get(key)]
+    texts = [result.get(key) for key in ("msg", "exception", "module_stderr", "module_stdout")]
+    said = [text.strip() for text in texts if isinstance(text, str) and text.strip()]  # newer cores hold an object in some
     return "the module on the node ended without an answer: %s" % (" | ".join(dict.fromkeys(said)) or "nothing was said")

@@ -88,7 +88,10 @@ def main():
     )
 
     def run(argv, stdin=None):
-        return module.run_command(argv, data=stdin)
+        try:
+            return module.run_command(argv, data=stdin, handle_exceptions=False)
+        except OSError as exc:  # it died before it had read its input, or can't be started
+            return 127, "", "%s ended by itself: %s" % (argv[0], exc.strerror)
 
     try:
         if os.geteuid() != 0:
