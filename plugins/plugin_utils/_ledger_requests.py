@@ -24,6 +24,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
+from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_ROUTERS, routers_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import (
     check_not_older,
@@ -53,7 +54,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     revoke_exemption,
     start_run,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS, nodes_concerned
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
@@ -184,6 +185,12 @@ class Released:
         """The service's nodes that carry a release, sorted."""
         return sorted(name for name in service["nodes"] if name in self.nodes)
 
+    def routers(self, service, release_id, kind):
+        """Provisioned routers of the service's location, if this kind of enforcement acts on routers."""
+        if kind not in ACTS_ON_ROUTERS:
+            return []
+        return [name for name in routers_of(self.catalogue(release_id), service["location"]) if name in self.nodes]
+
 
 def _check_known(names, known_nodes, problems, service):
     if known_nodes is None:
@@ -191,7 +198,7 @@ def _check_known(names, known_nodes, problems, service):
     for name in names:
         if name not in known_nodes:
             problems.add(
-                "node %s of service %s is not in the inventory (group aup_kvm_nodes)." % (name, service),
+                "node %s of service %s is not in the inventory (groups aup_kvm_nodes, aup_routers)." % (name, service),
                 "service",
                 "Add it to the inventory: holding a service on some of its nodes would be half a hold.",
             )
@@ -241,7 +248,7 @@ def hold(
         if found and kind in KINDS and isinstance(violation, str) and violation:
             plan = _plan(problems, released, kind, found, violation, seconds, break_glass, given)
             plans += [plan] if plan else []
-            _check_known(found[0]["nodes"], known_nodes, problems, name)
+            _check_known(found[0]["nodes"] + released.routers(*found, kind), known_nodes, problems, name)
     reason_to_exceed = None
     for policy in {plan["policy"].key: plan["policy"] for plan in plans}.values():
         reason_to_exceed = (
@@ -279,6 +286,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
     problems.run(check_duration, policy, kind, length)
     catalogue = released.catalogue(release_id)
     addresses = [node["address"] for node in catalogue["nodes"].values() if _is_address(node.get("address"))]
+    addresses += [prefix for node in catalogue["nodes"].values() for prefix in (node.get("router") or {}).get("protected", ())]
     problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
     sparing = _sparing(named, kind, service)
     if sparing and not break_glass:
@@ -296,7 +304,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
         named.clause,
     )
     return {
-        "service": service,
+        "service": dict(service, routers=released.routers(service, release_id, kind)),
         "policy": policy,
         "until": until,
         "seconds": length,
@@ -374,7 +382,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, v
             note=note,
         )
         enforcements.append(document)
-        concerned.update(released.provisioned(plan["service"]))
+        concerned.update(released.provisioned(plan["service"]), plan["service"]["routers"])
         if document["already"]:
             text = (
                 document["message"]
@@ -483,7 +491,7 @@ def _holding(tx, name, case, kind, problems):
 def _nodes_of(tx, enforcements, known_nodes):
     """(nodes to converge, warnings about those that are not in the inventory)."""
     managed = {node["name"] for node in nodes(tx) if node["release_id"] is not None}
-    concerned = {name for document in enforcements for name in document["snapshot"]["nodes"]} & managed
+    concerned = {name for document in enforcements for name in nodes_concerned(document)} & managed
     outside = [] if known_nodes is None else sorted(concerned - set(known_nodes))
     warnings = [
         "node %s is not in the inventory: what it holds is given back when it is reconciled." % name
@@ -670,7 +678,7 @@ def retire(tx, node, known_nodes=None):
             "node %s is not in the inventory (group aup_kvm_nodes)." % node, "node", "Add it to retire it."
         )
     problems.stop()
-    held = [e for e in active(tx) if node in e["snapshot"]["nodes"]]
+    held = [e for e in active(tx) if node in nodes_concerned(e)]
     run_id = start_run(tx, "retire", {"node": node})
     what = ["retire node %s" % node]
     what += ["  it gives back: %s" % enforcement_line(document) for document in held]

@@ -78,10 +78,17 @@ def service_snapshot(service_doc, policy_key):
         "guest": service_doc.get("guest"),
         "nics": service_doc.get("nics", []),
         "nodes": service_doc.get("nodes", []),
+        "routers": service_doc.get("routers", []),
         "policy": policy_key,
         "location": service_doc.get("location"),
         "account_type": service_doc.get("account_type"),
     }
+
+
+def nodes_concerned(document):
+    """Names of the nodes and routers that an enforcement was opened for, sorted."""
+    known = document["snapshot"]
+    return sorted({*known["nodes"], *(known.get("routers") or ())})
 
 
 @verb
@@ -364,10 +371,10 @@ def _seen_states(tx, document):
 
 
 def _may_carry(tx, document, seen):
-    """Managed nodes of the service when it was enforced, and those that were seen holding it."""
+    """Managed nodes and routers of the service when it was enforced, and those that were seen holding it."""
     managed = set(tx.execute(sa.select(t.node.c.name).where(t.node.c.release_id.is_not(None))).scalars())
     return managed & (
-        set(document["snapshot"]["nodes"]) | {name for name, row in seen.items() if row.state == "in_force"}
+        set(nodes_concerned(document)) | {name for name, row in seen.items() if row.state == "in_force"}
     )
 
 

@@ -9,6 +9,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     HOLDING,
     find_enforcements,
     finish,
+    nodes_concerned,
     nodes_not_seen_gone,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import content, find_release
@@ -195,5 +196,5 @@ def nodes_of(tx, service):
     for document in find_enforcements(
         tx, t.enforcement.c.service == service, t.enforcement.c.status.in_(HOLDING)
     ):
-        names.update(document["snapshot"]["nodes"])
+        names.update(nodes_concerned(document))
     return sorted(names)
