@@ -11,6 +11,7 @@ import pytest
 
 from .controller import CHECKOUT
 from .lab import IMAGE, Lab
+from .spine import Spine, prepare
 
 
 def _obstacle() -> str | None:
@@ -34,3 +35,25 @@ def lab(can_run_labs: None) -> Iterator[Lab]:
     """A lab of one node, with no policy applied yet; the tests of a module share it."""
     with Lab() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def arrival(can_run_labs: None) -> Iterator[dict]:
+    """One lab for all tests of the spine, and how it came under policy: in check mode, really, and once more."""
+    with Lab() as made:
+        spine = prepare(made)
+        seen = {"spine": spine, "before": spine.everything()}
+        seen["checked"] = spine.play("provision", check=True)
+        seen["after check"] = spine.everything()
+        seen["provisioned"] = spine.play("provision", arguments=("--diff",))
+        seen["again"] = spine.play("provision", arguments=("--diff",))
+        yield seen
+
+
+@pytest.fixture
+def spine(arrival: dict) -> Iterator[Spine]:
+    """The provisioned lab; whatever a test does to it, the next one finds nothing held."""
+    spine = arrival["spine"]
+    arrival["provisioned"].ok()
+    yield spine
+    spine.tidy()
