@@ -26,8 +26,10 @@ from .controller import PlaybookRun
 from .guest import Guest
 from .lab import Lab
 from .node import Node
+from .process import LabError
 
 HERE = Path(__file__).parent
+PLAYBOOKS = HERE.parents[1] / "playbooks"
 # Of the machine through which the controller comes in the test of rules that cut it off.
 PEER_MAC = "52:54:00:aa:99:01"
 PEER_ADDRESS = "192.0.2.99"
@@ -353,6 +355,17 @@ def prepare(lab: Lab) -> Spine:
     write_catalogue(spine, catalogue(lab.nodes))
     spine.install_shim()
     return spine
+
+
+def impatient(verb: str, place: Path, seconds: int = 5) -> str:
+    """The shipped playbook with less patience for a confirmation than its half minute; returns its path."""
+    text = (PLAYBOOKS / f"{verb}.yml").read_text()
+    line = "        on_failure: record\n"
+    if text.count(line) != 1:
+        raise LabError(f"{verb}.yml has not one kvm_converge that this could change")
+    book = place / f"{verb}.yml"
+    book.write_text(text.replace(line, f"{line}        confirm_seconds: {seconds}\n"))
+    return str(book)
 
 
 def hostile(canary: Path) -> str:

@@ -5,13 +5,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from . import plan
 from .namespace import connect
-from .spine import PEER_ADDRESS, PEER_MAC, TWIN_UUID, assert_same, domain, until
-
-PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+from .spine import PEER_ADDRESS, PEER_MAC, TWIN_UUID, assert_same, domain, impatient, until
 
 # Refuses to load anything, lists as ever; the other one ends before it has read what to load.
 _REFUSING_NFT = """#!/bin/sh
@@ -134,16 +131,11 @@ def test_rules_that_cut_the_controller_off_roll_back(spine, tmp_path):
     lab.controller.namespace.ip(f"address add {PEER_ADDRESS}/25 dev peer")
     way = {"ansible_host": plan.nodes()[0].bridge_addresses[0],
            "ansible_ssh_extra_args": f"-o HostKeyAlias={plan.nodes()[0].management} -o ConnectTimeout=4"}
-    # The shipped playbook, with less patience than its half minute.
-    book = tmp_path / "suspend.yml"
-    text = (PLAYBOOKS / "suspend.yml").read_text()
-    assert text.count("        on_failure: record\n") == 1
-    book.write_text(text.replace("        on_failure: record\n", "        on_failure: record\n        confirm_seconds: 5\n"))
     assert "peer0" in spine.play("reconcile", way).ok().converged["unknown_ports"]
     before = spine.rules()
     wanted = {"service": "vps-peer", "violation": "attack_target", "duration": "48h", "case": "T-34"}
     try:
-        done = spine.play(str(book), {**wanted, **way})
+        done = spine.play(impatient("suspend", tmp_path), {**wanted, **way})
         assert done.returncode
         (error,) = done.converged["errors"]
         assert error["code"] == "rolled_back" and "puts the former ones back by itself" in error["message"] and error["remedy"]

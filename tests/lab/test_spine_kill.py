@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from .spine import assert_same, domain, until
+from .spine import assert_same, domain, impatient, until
 
 CONTROLLER = {
     "the enforcement is in the ledger, nothing is planned": "plugin_utils/_converge.py:_converge:1",
@@ -69,7 +69,6 @@ def test_the_controller_is_killed(spine, held_guest, point):
         else:
             assert_given_back_once(spine, guest, case, found, rules)
     assert guest.uptime().boot_id == boot
-    assert spine.play("reconcile").ok().printed.changed == 0
 
 
 @pytest.mark.parametrize("point", NODE.values(), ids=NODE.keys())
@@ -90,16 +89,18 @@ def test_the_module_on_the_node_is_killed(spine, held_guest, point):
     assert guest.uptime().boot_id == boot
 
 
-def test_a_killed_run_and_nobody_who_reconciles(spine, held_guest):
+def test_a_killed_run_and_nobody_who_reconciles(spine, held_guest, tmp_path):
     """Rules nobody confirmed go back by themselves; the next pass, whenever it comes, does the whole of it."""
     guest, case = held_guest, "T-40"
     found, rules = domain(guest), spine.rules()
-    done = spine.suspend(guest.name, case, env=spine.killing("plugin_utils/_converge.py:_confirmed:1"))
+    wanted = {"service": guest.name, "violation": "attack_target", "duration": "48h", "case": case}
+    done = spine.play(impatient("suspend", tmp_path, 8), wanted, env=spine.killing("plugin_utils/_converge.py:_confirmed:1"))
     assert done.returncode == -signal.SIGKILL and spine.rules() != rules
-    assert until(lambda: spine.rules() == rules, 45), "the node did not restore the rules that nobody confirmed"
+    assert until(lambda: spine.rules() == rules, 20), "the node did not restore the rules that nobody confirmed"
     assert spine.dark(guest), "libvirt holds it all the same"
     spine.play("reconcile").ok()
     assert spine.statuses(guest.name, case) == ["active"] and spine.rules() != rules and spine.dark(guest)
+    assert spine.play("reconcile").ok().printed.changed == 0
     spine.lift(guest.name).ok()
     assert_same({**found, "rules": rules}, {**domain(guest), "rules": spine.rules()})
 
