@@ -82,6 +82,17 @@ options:
   direction:
     description: Of V(port_block), V(out) for what the guest sends or V(in) for what is sent to it; V(out) when it isn't given.
     type: raw
+  rtbh:
+    description:
+      - Of V(null_route), whether routers of the service's location announce it to their upstreams, so that traffic is
+        dropped before it reaches this network.
+      - Without it, what the policy says; V(false) when it says nothing.
+    type: raw
+  routed_prefixes:
+    description:
+      - Of V(null_route), whether routers also drop the prefixes routed to the service, not only its own addresses.
+      - Without it, what the policy says; V(false) when it says nothing.
+    type: raw
   known_nodes:
     description:
       - The nodes of the inventory.

@@ -13,10 +13,11 @@ OPTIONS = {
     "bandwidth_cap": ("rate",),
     "cpu_throttle": ("share",),
     "io_throttle": ("iops", "bytes_per_second"),
+    "null_route": ("rtbh", "routed_prefixes"),
     "port_block": ("ports", "protocol", "direction"),
     "smtp_block": ("ports",),
 }
-NAMES = ("rate", "share", "iops", "bytes_per_second", "ports", "protocol", "direction")
+NAMES = ("rate", "share", "iops", "bytes_per_second", "ports", "protocol", "direction", "rtbh", "routed_prefixes")
 _NEEDED = {"bandwidth_cap": ("rate",), "cpu_throttle": ("share",), "port_block": ("ports",)}
 
 
@@ -63,6 +64,16 @@ def _choice(name, known):
     return read
 
 
+def _yes_or_no(name):
+    def read(value):
+        text = str(value).strip().lower()
+        if text not in ("true", "yes", "false", "no"):
+            raise InputError("%s %r is neither true nor false." % (name, value), target=name, remedy="Write true or false.")
+        return text in ("true", "yes")
+
+    return read
+
+
 _READ = {
     "rate": _rate,
     "share": _share,
@@ -71,6 +82,8 @@ _READ = {
     "ports": _ports,
     "protocol": _choice("protocol", PROTOCOLS),
     "direction": _choice("direction", DIRECTIONS),
+    "rtbh": _yes_or_no("rtbh"),
+    "routed_prefixes": _yes_or_no("routed_prefixes"),
 }
 
 
@@ -124,6 +137,9 @@ def option_text(kind, options):
             if options.get(name) is not None
         ]
         return "%s per disk" % " and ".join(parts)
+    if kind == "null_route":
+        return ", ".join(text for name, text in (
+            ("rtbh", "announced to the upstreams"), ("routed_prefixes", "with its routed prefixes")) if options.get(name))
     if kind in ("port_block", "smtp_block"):
         where = "" if kind == "smtp_block" else " %s %s" % (
             options.get("protocol", "tcp"), {"in": "inward", "out": "outward"}[options.get("direction", "out")])

@@ -93,7 +93,7 @@ _CONTROL_OPTIONS = {
 _ENFORCEMENT_OPTIONS = {
     "suspend": {"power": (Choice(*POWER), "pause")},
     "quarantine": {"rescue": (ListOf(Choice(*NETWORKS), single=True, unordered=True), ["rescue"])},
-    "null_route": {},
+    "null_route": {"rtbh": (Boolean(), False), "routed_prefixes": (Boolean(), False)},
     "bandwidth_cap": {"rate": (_RATE, None)},
     "cpu_throttle": {"share": (Percentage(), None)},
     "io_throttle": {"iops": (Integer(1, 10000000), None), "bytes_per_second": (Integer(1, 10**12), None)},
