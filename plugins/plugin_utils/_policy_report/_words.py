@@ -1,0 +1,111 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parts of a policy in words that need no knowledge of its file format. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._time import duration_text, parse_duration
+
+FAULT = {"none": "none", "customer": "the customer's", "unknown": "decided per case"}
+TIMING = {"with": "with the measure", "after": "after the measure", "held": "held back until released"}
+_UNITS = {"hour": "hour", "TB": "TB (10^12 bytes)", "TiB": "TiB (2^40 bytes)"}
+
+
+def listed(words, last="and"):
+    """`a`, `a and b`, `a, b and c`."""
+    words = [str(word) for word in words]
+    return words[0] if len(words) == 1 else "%s %s %s" % (", ".join(words[:-1]), last, words[-1])
+
+
+def option_text(value):
+    """The value of an option: `25, 465`, `yes`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(str(one) for one in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def span(seconds):
+    """`48 h`, `7 days`, `90 min`."""
+    text = duration_text(seconds)
+    if text.endswith("h") and seconds % 86400 == 0 and seconds > 2 * 86400:
+        return "%d days" % (seconds // 86400)
+    return "%s %s" % (text[:-1], {"h": "h", "m": "min", "s": "s"}[text[-1]])
+
+
+def measure_text(measure):
+    """What is done and until when: `suspended for 48 h`."""
+    options, kind = measure.options, measure.enforcement
+    ports = options.get("ports")
+    done = {
+        "suspend": "suspended",
+        "quarantine": "quarantined (runs on; only the rescue networks reach it)",
+        "null_route": "its addresses null-routed",
+        "bandwidth_cap": "bandwidth capped%s" % (" at %s" % options["rate"] if "rate" in options else ""),
+        "cpu_throttle": "processors throttled%s" % (" to %s" % options["share"] if "share" in options else ""),
+        "io_throttle": "disks throttled%s" % (" to %s IOPS" % options["iops"] if "iops" in options else ""),
+        "smtp_block": "outgoing mail closed (port %s)" % ", ".join(str(port) for port in ports or ()),
+        "port_block": "port %s closed" % ", ".join(str(port) for port in ports)
+        if ports
+        else "the port concerned closed",
+        "terminate": "terminated",
+    }[kind]
+    if kind == "terminate":
+        return done
+    if measure.until == "time":
+        end = "for %s" % span(measure.seconds)
+    else:
+        end = "until remedied" if measure.until == "remedied" else "until decided"
+        if measure.review_seconds:
+            end += ", looked at again after %s" % span(measure.review_seconds)
+    return "%s %s" % (done, end)
+
+
+def condition_text(after):
+    """When a step's turn comes, or '' for at once."""
+    if after is None:
+        return ""
+    seconds, times = after["seconds"], after["times"]
+    return {
+        "persists": "if it goes on%s" % (" for %s" % span(seconds) if seconds else ""),
+        "unanswered": "if unanswered%s" % (" for %s" % span(seconds) if seconds else " in time"),
+        "repeated": "if repeated%s%s"
+        % (" %d times" % times if times else "", " within %s" % span(seconds) if seconds else ""),
+        "harms_others": "if others are harmed",
+    }[after["condition"]]
+
+
+def step_text(step, unserved=()):
+    """One step of a ladder; kinds in `unserved` are marked with °."""
+    done = listed(
+        [
+            measure_text(one) + ("°" if one.enforcement in unserved else "")
+            for one in step.alternatives
+        ],
+        "or",
+    )
+    if step.mode == "propose":
+        done = "proposed to a person: %s" % done
+    condition = condition_text(step.after)
+    return "%s%s [%s]" % (condition + ": " if condition else "", done, step.clause)
+
+
+def fee_text(fee):
+    """`60.00 EUR once, when suspended [alteron.26]`."""
+    amount = "%s %s" % (
+        "%s to %s" % (fee["amount"], fee["maximum"]) if "maximum" in fee else fee["amount"],
+        fee["currency"],
+    )
+    unit = "once" if fee["per"] == "once" else "per %s" % _UNITS[fee["per"]]
+    if fee.get("rounding"):
+        unit += " begun" if fee["rounding"] == "started" else ", pro rata"
+    when = ", when suspended" if fee["due"] == "suspension" else ""
+    return "%s %s%s [%s]" % (amount, unit, when, fee["clause"])
+
+
+def notice_text(notice):
+    """When the customer is told."""
+    if notice is None:
+        return "none stated"
+    if notice["timing"] == "before":
+        return "before the measure%s" % (", %s to answer" % span(parse_duration(notice["wait"])) if "wait" in notice else "")
+    return TIMING[notice["timing"]]
