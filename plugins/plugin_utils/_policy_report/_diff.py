@@ -114,15 +114,15 @@ def _outcomes(policy, addons):
 def _violations(old, new, addons):
     before, after = _outcomes(old, addons), _outcomes(new, addons)
     rows = []
-    for name, location, account_type, addons in sorted(set(before) | set(after)):
-        key = (name, location, account_type, addons)
+    for key in sorted(set(before) | set(after)):
+        name, location, account_type, chosen = key
         if before.get(key) != after.get(key):
             rows.append(
                 {
                     "violation": name,
                     "location": location,
                     "account_type": account_type,
-                    "addons": list(addons),
+                    "addons": list(chosen),
                     "before": before.get(key),
                     "after": after.get(key),
                 }

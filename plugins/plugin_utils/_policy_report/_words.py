@@ -11,12 +11,6 @@ TIMING = {"with": "with the measure", "after": "after the measure", "held": "hel
 _UNITS = {"hour": "hour", "TB": "TB (10^12 bytes)", "TiB": "TiB (2^40 bytes)"}
 
 
-def listed(words, last="and"):
-    """`a`, `a and b`, `a, b and c`."""
-    words = [str(word) for word in words]
-    return words[0] if len(words) == 1 else "%s %s %s" % (", ".join(words[:-1]), last, words[-1])
-
-
 def option_text(value):
     """The value of an option: `25, 465`, `yes`."""
     if isinstance(value, bool):
@@ -76,12 +70,8 @@ def condition_text(after):
 
 def step_text(step, unserved=()):
     """One step of a ladder; kinds in `unserved` are marked with °."""
-    done = listed(
-        [
-            measure_text(one) + ("°" if one.enforcement in unserved else "")
-            for one in step.alternatives
-        ],
-        "or",
+    done = "; or ".join(
+        measure_text(one) + ("°" if one.enforcement in unserved else "") for one in step.alternatives
     )
     if step.mode == "propose":
         done = "proposed to a person: %s" % done

@@ -34,8 +34,8 @@ def refused(document):
         ("controls:\n  smtp_outbond: {mode: enforce}\n", ("p.yml:8", "known control", "Did you mean smtp_outbound?")),
         ("violations:\n  mining:\n    exhaustive: true\n    rules:\n      - {when: {account_type: personal}, fault: none}\n",
          ("violations.mining.rules", "a rule for each location and account type", "main/business")),
-        ("violations:\n  spam:\n    notice: with_action\n    ladder:\n"
-         "      - {enforcement: suspend, after: {condition: unanswered, for: 48h}}\n",
+        ("violations:\n  spam:\n    notice: with_action\n    ladder:\n      - {enforcement: suspend, after: %s}\n"
+         % "{condition: unanswered, for: 48h}",
          ("p.yml:11", "ladder[0].after.condition", "timed 'with'", "timing is before")),
     ],
 )
