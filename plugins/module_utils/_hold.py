@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from ansible_collections.hosting.aup.plugins.module_utils import _limits
+
 HoldPlan = namedtuple("HoldPlan", "steps prior notes errors")
 HoldPlan.__doc__ = """What `plan_hold` returns.
 
@@ -86,7 +88,9 @@ def capture(guest, boot_id):
     links = {}
     for nic in guest["nics"]:
         links[nic["mac"]] = {"live": nic["link_live"], "config": nic["link_config"]}
+    tuning = _limits.capture(guest) if "scheduler" in guest else {}
     return {
+        **tuning,
         "format": FORMAT,
         "guest": {"name": guest["name"], "uuid": guest["uuid"]},
         "power": guest["state"],
@@ -103,7 +107,7 @@ def lost_on_hold(hold, guest):
     :param hold: `{"kind", "power"}`
     :param guest: from `_libvirt.detail`, or None if it isn't known
     """
-    if hold["kind"] != "suspend":
+    if hold["kind"] == "quarantine":
         return [("Connections to other than the rescue networks are cut; "
                  "what times out meanwhile does not come back.")]
     lost = ["Open network sessions time out while the guest is suspended."]
@@ -153,7 +157,7 @@ def plan_hold(service, guest, baseline, boot_id, touched=None):
         notes += lost_on_hold(service["hold"], guest)
     else:
         owned = _ownership(touched, fields, guest)
-    if service["hold"]["kind"] == "suspend":
+    if service["hold"]["kind"] != "quarantine":
         steps = _suspend(service, guest, owned, notes, in_between)
     else:
         steps = _give_back(service, guest, fields, owned, boot_id, notes)
@@ -229,8 +233,7 @@ def _ownership(touched, baseline, guest):
 
 
 def _copy(touched):
-    return {"power": touched["power"], "autostart": touched["autostart"],
-            "links": {mac: dict(scopes) for mac, scopes in touched["links"].items()}}
+    return dict(touched, links={mac: dict(scopes) for mac, scopes in touched["links"].items()})
 
 
 def _inferred(baseline, guest):
@@ -263,7 +266,7 @@ def _step(service, guest, verb, why, before, after, **more):
 
 def _suspend(service, guest, owned, notes, in_between):
     hold = service["hold"]
-    why = "suspend by enforcement %s" % ", ".join(str(number) for number in hold["enforcement_ids"])
+    why = "%s by enforcement %s" % (hold["kind"], ", ".join(str(number) for number in hold["enforcement_ids"]))
     steps = []
     for nic in guest["nics"]:
         for scope in ("live", "config"):

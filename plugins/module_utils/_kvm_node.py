@@ -12,7 +12,7 @@ import os
 import time
 from collections import namedtuple
 
-from ansible_collections.hosting.aup.plugins.module_utils import _hold, _rollback
+from ansible_collections.hosting.aup.plugins.module_utils import _hold, _limits, _rollback
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
@@ -83,6 +83,8 @@ PARTS = {
     "port_block": frozenset(("filter", "guest")),
     "null_route": frozenset(("filter", "null_route")),
     "bandwidth_cap": frozenset(("bandwidth_cap", "guest")),
+    "cpu_throttle": frozenset(("cpu_throttle", "guest", "libvirt")),
+    "io_throttle": frozenset(("io_throttle", "guest", "libvirt")),
 }
 PARTS.update((kind, _HOLD_PARTS) for kind in HOLDS)
 
@@ -203,7 +205,8 @@ class KvmNode:
         :returns: `(here, _hold.HoldPlan)`
         """
         guest = _guest_of(service, guests, owners)
-        if not (service["hold"] or service["baseline"] or own):
+        tuned = any(kind in limits_of(service) for kind in _limits.KINDS)
+        if not (service["hold"] or tuned or service["baseline"] or own):
             errors, notes = _hold.identity(service, guest, None)
             needs_guest = set(limits_of(service)) - {"null_route"}
             return guest is not None, _hold.HoldPlan([], None, notes, [dict(e, part="guest") for e in errors if needs_guest])
@@ -212,9 +215,25 @@ class KvmNode:
         touched = own and own["touched"]
         detail = guest and _libvirt.detail(self._libvirt(), guest["uuid"])
         if service["hold"]:
-            return detail is not None, _hold.plan_hold(service, detail, fields, boot_id, touched)
-        release = _hold.plan_release(service, detail, fields, boot_id, touched)
-        return detail is not None, _hold.HoldPlan(release.steps, None, release.notes, [])
+            todo = _hold.plan_hold(service, detail, fields, boot_id, touched)
+        elif fields is not None:
+            release = _hold.plan_release(service, detail, fields, boot_id, touched)
+            todo = _hold.HoldPlan(release.steps, None, release.notes, [])
+        else:
+            todo = _hold.HoldPlan([], None, [], [])
+        if detail is None or _hold.identity(service, detail, fields)[0]:
+            errors, notes = _hold.identity(service, detail, fields) if tuned and not service["hold"] else ([], [])
+            todo = todo._replace(errors=todo.errors + [dict(error, part="guest") for error in errors], notes=todo.notes + notes)
+            return detail is not None, todo
+        if fields is None and todo.prior is None and tuned:
+            todo = todo._replace(prior=_hold.capture(detail, boot_id))
+        base = fields or todo.prior
+        if base is not None:
+            first = fields is None
+            steps, errors = _limits.plan(service, detail, base, _hold.untouched() if first else touched)
+            # What a guest starts with is put right before it starts.
+            todo = todo._replace(steps=steps + todo.steps, errors=todo.errors + errors)
+        return True, todo
 
     def _plan(self, desired, state, disarmed, former=None):
         # Only a hold can hit the host itself, and only to see that are the MAC of its interfaces needed.
@@ -243,7 +262,8 @@ class KvmNode:
                 priors.append({"service": sid, "fields": todo.prior, "digest": digest(todo.prior)})
             elif own and not service["baseline"]:
                 priors.append({"service": sid, "fields": own["fields"], "digest": own["digest"]})
-            if not service["hold"] and not todo.steps and not todo.errors:
+            throttled = any(kind in limits_of(service) for kind in _limits.KINDS)
+            if not service["hold"] and not throttled and not todo.steps and not todo.errors:
                 closed.append(sid)
             services.append({
                 "service": sid, "here": here, "hold": service["hold"] and service["hold"]["kind"],
@@ -371,13 +391,14 @@ class KvmNode:
             kept.setdefault(prior["service"], {
                 "fields": prior["fields"], "digest": prior["digest"], "touched": _hold.untouched()})
         for service in desired["services"]:
-            if service["hold"] and service["baseline"]:
+            throttled = any(kind in limits_of(service) for kind in _limits.KINDS)
+            if (service["hold"] or throttled) and service["baseline"]:
                 kept.setdefault(service["id"], dict(service["baseline"], touched=None))  # this node lost its copy
             entry = kept.get(service["id"])
             if entry is None:
                 continue
             steps = [step for step in work.steps if step["service"] == service["id"]]
-            entry["touched"] = _hold.record(entry["touched"], steps, work.observation.boot_id)
+            entry["touched"] = _limits.record(_hold.record(entry["touched"], steps, work.observation.boot_id), steps)
 
     def _apply_filter(self, work, state, confirm_seconds):
         """Load the rules; returns the token to confirm, or None."""
@@ -414,12 +435,13 @@ class KvmNode:
         """
         failures = {}
         for step in steps:
-            if step["service"] in failures and step["service"] not in held:
+            part = step.get("part", "hold")
+            if (step["service"], part) in failures and step["service"] not in held:
                 continue
             try:
                 _libvirt.apply_step(self._libvirt(), step)
             except AupError as exc:
-                failures.setdefault(step["service"], _item_error(step["service"], exc))
+                failures.setdefault((step["service"], part), _item_error(step["service"], exc, part))
         return list(failures.values())
 
     def _settle(self, state, work, desired, packed, fence):
@@ -437,7 +459,11 @@ class KvmNode:
         for entry in work.services:
             kept = state["baselines"].get(entry["service"])
             if kept and entry["hold"] == "quarantine" and entry["here"] and entry["service"] not in left:
-                kept["touched"] = _hold.untouched()  # given back: what happens to the guest now is not ours
+                tuned = (kept["touched"] or {}).get("tuned")
+                # Given back: what happens to the guest now is not ours.
+                kept["touched"] = dict(_hold.untouched(), tuned=tuned) if tuned else _hold.untouched()
+            if kept and not left.get(entry["service"], set()).intersection(_limits.KINDS):
+                kept["touched"] = _limits.forget(kept["touched"], entry["limits"])
         state["port_owners"] = work.judged
         state["guests"] = work.observation.guests
         state["fence"] = fence

@@ -36,7 +36,7 @@ options:
     default: present
   kind:
     description:
-      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route) or V(bandwidth_cap).
+      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route), V(bandwidth_cap), V(cpu_throttle) or V(io_throttle).
       - Required with O(state=present); with O(state=lifted) it narrows what is lifted.
     type: str
   service:

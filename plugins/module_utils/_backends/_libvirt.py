@@ -57,6 +57,10 @@ _GAPS = {
 _NO_LINK_STATE = ("hostdev", "vdpa", "vhostuser")
 
 
+IOTUNE = tuple("%s_%s%s" % (way, unit, suffix) for way in ("total", "read", "write") for unit in ("bytes_sec", "iops_sec")
+               for suffix in ("", "_max", "_max_length"))
+_NO_QUOTA = 17592186044415  # libvirt's largest: what it says of a group without a limit
+
 _EVENTS = []  # the thread that runs libvirt's event loop in this process
 
 
@@ -192,7 +196,7 @@ def guests(host):
 def detail(host, uuid):
     """One guest with the state of its links in the configuration as well, NICs only configured included.
 
-    :returns: like one of `guests`; None if there is no such guest
+    :returns: like one of `guests`, with `scheduler` and `disks` (see `_limits`); None if there is no such guest
     :raises NodeError: code `libvirt_down` or `libvirt`
     """
     try:
@@ -200,8 +204,14 @@ def detail(host, uuid):
         guest, running = _describe(domain, domain.state())
         guest["persistent"] = bool(domain.isPersistent())
         guest["autostart"] = bool(guest["persistent"] and domain.autostart())
-        if running and guest["persistent"]:
-            _add_configured(guest, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        live = ElementTree.fromstring(domain.XMLDesc(0)) if running else None
+        config = None
+        if guest["persistent"]:
+            text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            if running:
+                _add_configured(guest, text)
+            config = ElementTree.fromstring(text)
+        _add_tuning(guest, live, config)
         return guest
     except libvirt.libvirtError as exc:
         if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
@@ -334,6 +344,37 @@ def _add_configured(guest, text):
             guest["nics"].append(nic)
 
 
+def _add_tuning(guest, live, config):
+    """What of processors and disks can be throttled, by scope; None where the guest has no such scope."""
+    roots = {"live": live, "config": config}
+    guest["scheduler"] = {scope: None if root is None else _scheduler(root) for scope, root in roots.items()}
+    guest["disks"] = {}
+    for scope, root in roots.items():
+        for element in () if root is None else root.iterfind("./devices/disk"):
+            target = _attribute(element, "target", "dev")
+            if target and element.get("device", "disk") in ("disk", "lun"):
+                guest["disks"].setdefault(target, {"live": None, "config": None})[scope] = _iotune(element)
+
+
+def _scheduler(root):
+    vcpu = root.find("vcpu")
+    count = int(vcpu.get("current") or vcpu.text)
+    given = root.findtext("./cputune/global_quota")
+    period = root.findtext("./cputune/global_period")
+    unlimited = given is None or not 0 < int(given) < _NO_QUOTA
+    return {"quota": None if unlimited else int(given), "period": int(period) if period else None, "vcpus": count}
+
+
+def _iotune(disk):
+    return rates({child.tag: int(child.text) for child in disk.iterfind("./iotune/*") if child.tag in IOTUNE and child.text})
+
+
+def rates(params):
+    """A disk's rates as they matter: without zeroes, and without the length of a burst that is one second or there is none."""
+    return {name: value for name, value in params.items() if name in IOTUNE and value and not (
+        name.endswith("_length") and (value == 1 or not params.get(name[:-len("_length")])))}
+
+
 # -- changing -------------------------------------------------------------------------------
 
 
@@ -349,6 +390,10 @@ def apply_step(host, step):
         return set_link(host, uuid, step["mac"], step["after"], step["scope"], service)
     if verb == "set_autostart":
         return set_autostart(host, uuid, step["after"], service)
+    if verb == "set_quota":
+        return set_quota(host, uuid, step["after"], step["scope"], service)
+    if verb == "set_iotune":
+        return set_iotune(host, uuid, step["target"], step["after"], step["scope"], service)
     if verb == "shutdown":
         return bool(shutdown_then_destroy(host, uuid, step["deadline_seconds"], service))
     return {"pause": pause, "resume": resume, "start": start, "destroy": destroy}[verb](host, uuid, service)
@@ -485,6 +530,34 @@ def set_link(host, uuid, mac, wanted, scope, service=None):
         if changed and any(_link(element) != wanted for element in doing.interfaces(mac, live)):
             raise doing.unverified("the %s link of %s is not %s" % (scope, mac, wanted))
     return changed
+
+
+def set_quota(host, uuid, wanted, scope, service=None):
+    """Microseconds per period for the whole guest; None for no limit. Returns whether that changed anything."""
+    flag = libvirt.VIR_DOMAIN_AFFECT_LIVE if scope == "live" else libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    # In the configuration 0 is as if it had never been written; the running guest needs to be told.
+    nothing = -1 if scope == "live" else 0
+    with _Doing(host, uuid, service, "set_quota") as doing:
+        doing.domain.setSchedulerParametersFlags({"global_quota": nothing if wanted is None else wanted}, flag)
+        seen = doing.domain.schedulerParametersFlags(flag).get("global_quota", 0)
+        seen = seen if 0 < seen < _NO_QUOTA else None
+        if seen != wanted:
+            raise doing.unverified("the %s quota is %s" % (scope, seen))
+    return True
+
+
+def set_iotune(host, uuid, target, wanted, scope, service=None):
+    """Rates of a disk; what is not in `wanted` has none. Returns whether that changed anything."""
+    flag = libvirt.VIR_DOMAIN_AFFECT_LIVE if scope == "live" else libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    with _Doing(host, uuid, service, "set_iotune") as doing:
+        before = doing.domain.blockIoTune(target, flag)
+        params = {name: wanted.get(name, 0) for name in IOTUNE
+                  if name in wanted or not name.endswith("_length") or before.get(name)}
+        doing.domain.setBlockIoTune(target, params, flag)
+        seen = rates(doing.domain.blockIoTune(target, flag))
+        if seen != wanted:
+            raise doing.unverified("the %s rates of disk %s are %s" % (scope, target, seen))
+    return True
 
 
 class _Doing:
