@@ -90,13 +90,13 @@ class Linux:
         """Leave the router."""
         self.shell.close()
 
-    def _batch(self, version, lines, options=""):
+    def _batch(self, version, lines, *options):
         stdin = "".join(_gate.pass_line(line, GRAMMAR) + "\n" for line in lines)
-        command = "ip %s-%d -batch -" % (options, version)
+        command = " ".join(("ip", *options, "-%d" % version, "-batch", "-"))
         return self.shell.run("sudo -n " + command if self.target.become else command, stdin)
 
     def _show(self, version, lines):
-        status, out, err = self._batch(version, lines, "-j ")
+        status, out, err = self._batch(version, lines, "-j")
         if status != 0:
             raise self.target.error("bad_reply", "ip -%d ended with %d: %s" % (version, status, err.strip()[:120]),
                                     "Nothing is concluded from it. Check the user's rights and iproute2.")

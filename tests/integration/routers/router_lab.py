@@ -425,6 +425,10 @@ class RouterLab:
         self.edge.vtysh("write memory")
         eventually("the edge is as it was", lambda: self.edge.running == self.pristine)
 
+    def in_namespace(self, space, command):
+        """A command in one of the namespaces, that must succeed."""
+        return self._net[space].check(command)
+
     # -- what is true out there --------------------------------------------------------------------------------------
 
     def answers(self, address):
