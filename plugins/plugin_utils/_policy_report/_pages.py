@@ -119,7 +119,7 @@ def _clauses(rows):
         "",
         "%d clauses: %s." % (len(rows), total),
         "",
-        "“Held in part” means that code carries some of it and the rest is named as missing. A ladder is the list of",
+        '"Held in part" means that code carries some of it and the rest is named as missing. A ladder is the list of',
         "measures that a runbook opens, with their lengths, when it is started with the name of a violation.",
         "",
         _row("Clause", "What it says", "State", "How it is held", "Tests"),
