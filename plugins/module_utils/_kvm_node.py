@@ -237,11 +237,14 @@ class KvmNode:
 
     def _plan(self, desired, state, disarmed, former=None):
         # Only a hold can hit the host itself, and only to see that are the MAC of its interfaces needed.
-        observation = self.observe(state["guests"], former, macs=any(service["hold"] for service in desired["services"]))
+        observation = self.observe(state["guests"], former and former.observation, macs=any(service["hold"] for service in desired["services"]))
         check_not_the_host(desired, observation.guests, observation.links)
         if any("null_route" in limits_of(service) for service in desired["services"]):
             check_not_own_addresses(desired, local_addresses())
-        model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
+        if former and observation.guests is former.observation.guests and observation.links == former.observation.links:
+            model, gaps = former.model, former.gaps
+        else:
+            model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
         change, judged = self._plan_filter(model, observation.rules, state)
 
         owners = Owners(desired["services"])
@@ -365,7 +368,7 @@ class KvmNode:
             failures = self._network.apply(work.steps, state)
             failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
                                           {s["id"] for s in desired["services"] if s["hold"]})
-            after = self._plan(desired, state, disarmed, None if work.steps else work.observation)
+            after = self._plan(desired, state, disarmed, None if work.steps else work)
             self._settle(state, after, desired, packed, fence)
             result = self._result(after, state, disarmed)
             return {
