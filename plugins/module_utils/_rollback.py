@@ -85,6 +85,18 @@ def disarm(token, root=""):
         pass
 
 
+def forget(root=""):
+    """Remove what earlier rollbacks left, for a node that is retired. A change not yet confirmed stays."""
+    directory = root + RUN_DIR
+    try:
+        for name in os.listdir(directory):
+            if name.endswith(".claimed"):
+                os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    except OSError:
+        pass  # never made, or a change waits there: its process removes the directory
+
+
 def _wait(path, seconds, nft, lock_path):
     """In the process of its own: let go of all that belonged to the module, wait, roll back, end."""
     try:

@@ -146,6 +146,10 @@ class Spine:
     def was_killed(self) -> bool:
         return (self.controller.state / "killed").exists()
 
+    def load_theirs(self) -> None:
+        """Rules of somebody else, which no run of ours may touch."""
+        self.node.run(["nft", "-f", "-"], text_in=_THEIRS)
+
     def install_shim(self) -> None:
         for place in self.node.path("/etc").glob("python3*/sitecustomize.py"):
             place.write_text((HERE / "shim/sitecustomize.py").read_text())
@@ -348,7 +352,7 @@ def write_catalogue(spine: Spine, document: dict[str, Any]) -> None:
 def prepare(lab: Lab) -> Spine:
     """What was there before us: other people's rules, a guest that isn't the one the catalogue means."""
     spine = Spine(lab)
-    spine.node.run(["nft", "-f", "-"], text_in=_THEIRS)
+    spine.load_theirs()
     twin = Guest(plan.GuestPlan("vps-twin", 2002), spine.node)
     text = twin.xml().replace(twin.plan.uuid, TWIN_UUID).replace(twin.plan.mac, ODD_SERVICES["vps-twin"]["mac"])
     spine.node.run(["virsh", "-q", "define", "/dev/stdin"], text_in=text)

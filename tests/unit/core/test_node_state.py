@@ -177,3 +177,14 @@ def test_a_lock_that_was_removed_with_its_node_is_made_anew(tmp_path):
     assert not os.path.exists(node.lock_path) and not os.path.exists(node.directory)
     with node.locked(seconds=0.2), pytest.raises(NodeError), NodeState(str(tmp_path)).locked(seconds=0.2):
         pass
+
+
+def test_retiring_removes_what_a_rollback_left_and_no_change_that_waits(tmp_path):
+    _arm(tmp_path, 0.2)
+    assert _wait_for(tmp_path / "loaded", 10)
+    waiting = _arm(tmp_path, 30)
+    _rollback.forget(str(tmp_path))
+    assert [path.name for path in (tmp_path / "run/hosting_aup").iterdir()] == ["rollback-%s.nft" % waiting]
+    _rollback.disarm(waiting, str(tmp_path))
+    _rollback.forget(str(tmp_path))
+    assert not (tmp_path / "run/hosting_aup").exists()
