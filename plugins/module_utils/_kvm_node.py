@@ -450,6 +450,7 @@ class KvmNode:
     def _settle(self, state, work, desired, packed, fence):
         """Write down what the host has been given and what it no longer needs to remember."""
         if not desired["present"] and work.change.kind == "none" and not work.steps and not work.errors:
+            _rollback.forget(self._root)
             self.state.forget()  # with the lock: the run that waits for it finds that out and makes a new one
             state["fence"] = None
             return
