@@ -51,9 +51,16 @@ def provider(request, tmp_path):
 
 
 def opened(ledger, kind, service, violation, **options):
-    """The (enforcement, case) that a runbook would open; the ledger stays as it was."""
+    """The (enforcement, case) that a runbook would open; the ledger stays as it was.
+
+    What nothing can undo is only proposed until a second person asks for it too.
+    """
     with ledger.transaction(check=True, actor="alice", now=NOW) as tx:
         done = requests.hold(tx, kind, service, violation, **options)
+        if kind == "terminate":
+            assert done["enforcements"] == [], "one person alone terminated a service"
+            tx.actor = {"name": "bob", "source": "given"}
+            done = requests.hold(tx, kind, service, violation, case=done["case_id"], **options)
         return done["enforcements"][0], tx.find_case(done["case_id"])
 
 
