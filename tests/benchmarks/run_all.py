@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figures import table
 
 HERE = Path(__file__).resolve().parent
-# Arguments, and seconds after which a benchmark is ended: fifteen minutes together.
+TOTAL = 900  # seconds for all; what a benchmark leaves over the next ones may take
+# Arguments, and seconds after which a benchmark is ended however much time is left.
 BENCHMARKS = {
     "nftables": (["10000", "5"], 130),
     "node": (["10000", "5"], 130),
     "packets": (["10", "12000"], 200),
-    "suspend": (["7"], 140),
-    "provision": (["5", "1000", "10000"], 300),
+    "suspend": (["7"], 180),
+    "provision": (["5", "1000", "10000"], TOTAL),
 }
 CLEAN_UP = 60  # seconds a benchmark has to clear its lab away
 
@@ -49,9 +50,13 @@ def end(child: subprocess.Popen) -> None:
         child.wait()
 
 
-def run(name: str) -> tuple[str, str]:
-    """`(what it printed, why it did not end well)` of one benchmark, shown while it runs."""
+def run(name: str, left: int) -> tuple[str, str]:
+    """`(what it printed, why it did not end well)` of one benchmark, shown while it runs.
+
+    :param left: seconds that are left of all
+    """
     arguments, seconds = BENCHMARKS[name]
+    seconds = max(30, min(seconds, left))
     # A session of its own: Ctrl-C comes here first, and goes on to the benchmark alone, not to each command it runs.
     child = subprocess.Popen([sys.executable, "-u", str(HERE / f"bench_{name}.py"), *arguments],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -94,7 +99,7 @@ def main(names: list[str]) -> int:
             head = f"== {name} (at {time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)\n"
             sys.stdout.write("\n" + head)
             sys.stdout.flush()
-            text, problem = run(name)
+            text, problem = run(name, int(TOTAL - (time.monotonic() - began)))
             log += head + text
             if problem:
                 problems.append(f"{name}: {problem}")
