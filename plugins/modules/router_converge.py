@@ -116,7 +116,7 @@ steps:
     - action: add
       prefix: 203.0.113.10/32
       service: vps-1002
-      tag: 41667
+      mark: 41667
       before: []
       commands: [ip route 203.0.113.10/32 blackhole tag 41667]
 may_have_acted:

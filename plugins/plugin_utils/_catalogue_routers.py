@@ -10,10 +10,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import ANNOUNCING, PLATFORMS
 
 SAVE = ("always", "never")
-TAG, RTBH_TAG, PROTOCOL = 41666, 41667, 66
+RTBH_TAG = 41667
 MAX_NULL_ROUTES, MAX_ANNOUNCED = 1000, 50
 
-_ROUTER = frozenset(("platform", "tag", "protocol", "max_null_routes", "save", "protected", "rtbh"))
+_ROUTER = frozenset(("platform", "max_null_routes", "save", "protected", "rtbh"))
 _RTBH = frozenset(("tag", "route_map", "trigger", "upstreams"))
 _UPSTREAM = frozenset(("name", "neighbors", "community", "max"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
@@ -71,12 +71,14 @@ def router(reader):
 
     :param reader: Reader of the node's `router`
     """
-    reader.known(_ROUTER)
     platform = reader.need("platform", _one_of(sorted(PLATFORMS)))
+    if platform is None:
+        return None
+    option, least, most, usual = PLATFORMS[platform].MARK
+    reader.known(_ROUTER | {option})
     found = {
         "platform": platform,
-        "tag": reader.may("tag", _number(1, 4294967295), TAG),
-        "protocol": reader.may("protocol", _number(5, 255), PROTOCOL),
+        "mark": reader.may(option, _number(least, most), usual),
         "max_null_routes": reader.may("max_null_routes", _number(1, 100000), MAX_NULL_ROUTES),
         "save": reader.may("save", _one_of(SAVE), "always"),
         "protected": sorted(set(reader.each("protected", _network))),
@@ -87,10 +89,10 @@ def router(reader):
     inner = reader.inside("rtbh", reader.raw["rtbh"])
     if inner is None:
         return found
-    if platform is not None and platform not in ANNOUNCING:
+    if platform not in ANNOUNCING:
         reader.refuse("rtbh", f"{platform} announces nothing by itself; only {', '.join(sorted(ANNOUNCING))} do")
     found["rtbh"] = _rtbh(inner)
-    if found["rtbh"]["tag"] == found["tag"]:
+    if found["rtbh"]["tag"] == found["mark"]:
         inner.refuse("tag", "is the tag of routes that are not announced, too; they must differ")
     return found
 

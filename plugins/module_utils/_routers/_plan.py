@@ -4,8 +4,8 @@
 
 What a router has comes normalised from its driver, the same for every platform:
 
-`routes`: every configured route, `{"prefix", "ours", "blackhole", "tag", "exact", "line"}`. `ours`: carries our tag
-or protocol number and drops. `exact`: nothing on it beyond what we set.
+`routes`: every configured route, `{"prefix", "ours", "blackhole", "mark", "exact", "line"}`. `mark`: route tag or
+protocol number, what the platform has; `ours`: it is one of ours, and the route drops. `exact`: nothing on it beyond what we set.
 `rib`: `{prefix: {"blackhole", "installed"}}` of drop routes really in use.
 `taken`: `[{"prefix", "what"}]`, addresses that must not be cut off: the router's own, next hops, BGP peers.
 `occupied`: `{prefix: what}`, routes that win over ours, or that ours would displace.
@@ -52,9 +52,9 @@ def _objection(route, observed, at_prefix, acts):
     return None
 
 
-def _state(route, tag, observed, mine):
+def _state(route, mark, observed, mine):
     """(in force, what is missing) of a wanted route."""
-    if not any(r["exact"] and r["tag"] == tag for r in mine):
+    if not any(r["exact"] and r["mark"] == mark for r in mine):
         return False, "it is not in the configuration"
     rib = observed["rib"].get(route["prefix"])
     if not rib or not rib["blackhole"]:
@@ -83,7 +83,7 @@ def _announced(route, settings, observed):
 def plan(desired, observed):
     """What to change, and what is true already.
 
-    :returns: `{"changes": [{"action": "add|remove", "prefix", "service", "tag", "before": [lines]}], additions
+    :returns: `{"changes": [{"action": "add|remove", "prefix", "service", "mark", "before": [lines]}], additions
         first, "states": [{"prefix", "service", "in_force", "announced", "why"}] of what is wanted, "refused",
         "notes", "left": [{"prefix", "service"}] of ours that lies there unwanted}`
     """
@@ -96,17 +96,17 @@ def plan(desired, observed):
         prefix = route["prefix"]
         here = at.get(prefix, [])
         mine = [r for r in here if r["ours"]]
-        tag = settings["rtbh"]["tag"] if route["rtbh"] else settings["tag"]
-        acts, why = _state(route, tag, observed, mine)
+        mark = settings["rtbh"]["tag"] if route["rtbh"] else settings["mark"]
+        acts, why = _state(route, mark, observed, mine)
         no = _objection(route, observed, here, acts)
         if no:
             refused.append(no)
             continue
         wanted[prefix] = route
         notes += ["%s: another route is there as well: %s" % (prefix, r["line"]) for r in here if not r["ours"]]
-        configured = any(r["exact"] and r["tag"] == tag for r in mine)
+        configured = any(r["exact"] and r["mark"] == mark for r in mine)
         if not configured:
-            changes.append({"action": "add", "prefix": prefix, "service": route["service"], "tag": tag,
+            changes.append({"action": "add", "prefix": prefix, "service": route["service"], "mark": mark,
                             "before": [r["line"] for r in mine]})
         silent = _announced(route, settings, observed) if route["rtbh"] else None
         states.append({"prefix": prefix, "service": route["service"], "in_force": acts, "announced": silent is None,
@@ -121,7 +121,7 @@ def plan(desired, observed):
                 strays.append(prefix)
                 continue
             left.append({"prefix": prefix, "service": known[prefix]})
-            changes.append({"action": "remove", "prefix": prefix, "service": known[prefix], "tag": route["tag"],
+            changes.append({"action": "remove", "prefix": prefix, "service": known[prefix], "mark": route["mark"],
                             "before": [route["line"]]})
     if strays:
         notes.append("%d null routes carry our mark but are on no record (%s%s): left as they are."

@@ -50,15 +50,15 @@ def route_line(prefix, tag):
 def commands(change):
     """The configuration lines of one change."""
     if change["action"] == "add":
-        return [route_line(change["prefix"], change["tag"])]
-    return ["no " + route_line(change["prefix"], change["tag"])]
+        return [route_line(change["prefix"], change["mark"])]
+    return ["no " + route_line(change["prefix"], change["mark"])]
 
 
 def undo(change):
     """The lines that put back what was there before a change."""
     if change["action"] == "remove" or change["before"]:
         return list(change["before"])
-    return ["no " + route_line(change["prefix"], change["tag"])]
+    return ["no " + route_line(change["prefix"], change["mark"])]
 
 
 # -- strict parsers --------------------------------------------------------------------------------------------------
@@ -274,6 +274,8 @@ class Frr:
 
     name = NAME
     announces = True
+    MARK = ("tag", 1, 4294967295, 41666)
+    """The option that marks a route as ours: name, least, most, default."""
 
     def __init__(self, target):
         self.target = target
@@ -302,8 +304,8 @@ class Frr:
         """What the router has, for `_plan.plan`."""
         settings = desired["settings"]
         running = self._read("show running-config", parse_running)
-        ours = {settings["tag"]} | ({settings["rtbh"]["tag"]} if settings.get("rtbh") else set())
-        routes = [{"prefix": s["prefix"], "blackhole": s["target"] == "blackhole", "tag": s["tag"], "exact": s["exact"],
+        ours = {settings["mark"]} | ({settings["rtbh"]["tag"]} if settings.get("rtbh") else set())
+        routes = [{"prefix": s["prefix"], "blackhole": s["target"] == "blackhole", "mark": s["tag"], "exact": s["exact"],
                    "ours": s["exact"] and s["tag"] in ours, "line": s["line"]} for s in running["statics"]]
         rib, occupied = {}, {}
         for family in FAMILIES.values():

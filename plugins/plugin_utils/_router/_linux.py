@@ -19,9 +19,12 @@ NAME = "linux"
 _PREFIX = r"(?:%s|%s)" % (_gate.PREFIX4, _gate.PREFIX6)
 GRAMMAR = tuple(re.compile(text) for text in (
     r"route (?:add|del) blackhole %s proto %s" % (_PREFIX, _gate.NUMBER),
-    r"route show table main proto (?:%s|static|boot)" % _gate.NUMBER, r"route show table main exact %s" % _PREFIX,
+    r"route show table main proto %s" % _gate.NUMBER, r"route show table main exact %s" % _PREFIX,
     r"address show",
 ))
+_TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit"}
+_BOOT = 3
+_BY_HAND = (_BOOT, 4)  # protocol numbers of routes made by hand: boot, static
 _FAILED = re.compile(r"Command failed -:(\d+)")
 
 
@@ -41,9 +44,9 @@ def route_line(verb, prefix, protocol):
 
 
 def parse_documents(text, count):
-    """The `count` JSON lists that a batch of show commands prints; one that found nothing may print nothing.
+    """The JSON lists that a batch of `count` show commands prints, one each, empty where nothing was found.
 
-    :raises NotUnderstood: anything else than JSON lists
+    :raises NotUnderstood: anything else
     """
     decoder, documents, rest = json.JSONDecoder(), [], text.strip()
     while rest:
@@ -55,24 +58,30 @@ def parse_documents(text, count):
             raise NotUnderstood("a list is expected")
         documents.append(document)
         rest = rest[end:].strip()
-    if len(documents) > count:
+    if len(documents) != count:
         raise NotUnderstood("%d answers to %d questions" % (len(documents), count))
     return documents
 
 
-def parse_route(entry, version):
-    """`{"prefix", "type", "protocol", "plain", "line"}` of one route as `ip -j` prints it."""
+def parse_route(entry, version, protocol=None):
+    """`{"prefix", "blackhole", "protocol", "line", "gateways"}` of one route as `ip -j -N` prints it.
+
+    :param protocol: the one that was asked for
+    """
     try:
         text = entry["dst"]
         everything = "0.0.0.0/0" if version == 4 else "::/0"
         network = ipaddress.ip_network(everything if text == "default" else text)
-        kind = entry.get("type", "unicast")
+        kind = _TYPES.get(str(entry.get("type", "unicast")), str(entry.get("type")))
+        # `ip` says nothing of a protocol that was asked for, nor of boot.
+        protocol = str(entry.get("protocol", _BOOT)) if protocol is None else str(protocol)
     except (KeyError, TypeError, ValueError) as exc:
         raise NotUnderstood("route %s" % str(entry)[:100]) from exc
-    about = " ".join("%s %s" % (key, entry[key]) for key in ("gateway", "dev", "protocol", "metric") if key in entry)
+    about = [protocol if key == "protocol" else entry.get(key) for key in ("gateway", "dev", "protocol", "metric")]
+    about = " ".join("%s %s" % pair for pair in zip(("via", "dev", "proto", "metric"), about) if pair[1] is not None)
     hops = [entry["gateway"]] if "gateway" in entry else []
     hops += [hop["gateway"] for hop in entry.get("nexthops", ()) if "gateway" in hop]
-    return {"prefix": str(network), "type": kind, "protocol": str(entry.get("protocol", "")),
+    return {"prefix": str(network), "blackhole": kind == "blackhole", "protocol": protocol,
             "line": "%s %s %s" % (kind, network, about), "gateways": hops}
 
 
@@ -81,6 +90,8 @@ class Linux:
 
     name = NAME
     announces = False
+    MARK = ("protocol", 5, 255, 66)
+    """The option that marks a route as ours: name, least, most, default. Lower numbers are the kernel's."""
 
     def __init__(self, target):
         self.target = target
@@ -96,7 +107,7 @@ class Linux:
         return self.shell.run("sudo -n " + command if self.target.become else command, stdin)
 
     def _show(self, version, lines):
-        status, out, err = self._batch(version, lines, "-j")
+        status, out, err = self._batch(version, lines, "-j", "-N")
         if status != 0:
             raise self.target.error("bad_reply", "ip -%d ended with %d: %s" % (version, status, err.strip()[:120]),
                                     "Nothing is concluded from it. Check the user's rights and iproute2.")
@@ -111,28 +122,29 @@ class Linux:
 
     def observe(self, desired):
         """What the router has, for `_plan.plan`."""
-        protocol = desired["settings"]["protocol"]
+        protocol = desired["settings"]["mark"]
         wanted = {4: [], 6: []}
         for route in desired["null_routes"]:
             wanted[ipaddress.ip_network(route["prefix"]).version].append(route["prefix"])
         routes, rib, taken, seen = [], {}, [], set()
         for version, prefixes in wanted.items():
-            lines = ["route show table main proto %s" % p for p in (protocol, "static", "boot")]
+            asked = [protocol, *_BY_HAND] + [None] * len(prefixes)
+            lines = ["route show table main proto %d" % number for number in asked if number is not None]
             lines += ["route show table main exact %s" % prefix for prefix in prefixes]
-            found = [entry for document in self._show(version, lines) for entry in document]
-            for entry in found:
+            answers = zip(asked, self._show(version, lines))
+            for number, entry in [(number, entry) for number, document in answers for entry in document]:
                 try:
-                    route = parse_route(entry, version)
+                    route = parse_route(entry, version, number)
                 except NotUnderstood as exc:
                     raise self._odd(exc) from exc
                 for gateway in route["gateways"]:
                     taken.append({"prefix": gateway, "what": "the next hop %s of %s" % (gateway, route["prefix"])})
-                ours = route["protocol"] == str(protocol) and route["type"] == "blackhole"
+                ours = route["protocol"] == str(protocol) and route["blackhole"]
                 if (version, route["line"]) in seen:
                     continue
                 seen.add((version, route["line"]))
-                routes.append({"prefix": route["prefix"], "ours": ours, "blackhole": route["type"] == "blackhole",
-                               "tag": protocol if ours else None, "exact": ours, "line": route["line"]})
+                routes.append({"prefix": route["prefix"], "ours": ours, "blackhole": route["blackhole"],
+                               "mark": protocol if ours else None, "exact": ours, "line": route["line"]})
                 if ours:
                     rib[route["prefix"]] = {"blackhole": True, "installed": True}
         for entry in (entry for document in self._show(4, ["address show"]) + self._show(6, ["address show"])
@@ -142,11 +154,11 @@ class Linux:
 
     def commands(self, change):
         """Lines of one change."""
-        return [route_line("add" if change["action"] == "add" else "del", change["prefix"], change["tag"])]
+        return [route_line("add" if change["action"] == "add" else "del", change["prefix"], change["mark"])]
 
     def undo(self, change):
         """Lines that put back what was before a change."""
-        return [route_line("del" if change["action"] == "add" else "add", change["prefix"], change["tag"])]
+        return [route_line("del" if change["action"] == "add" else "add", change["prefix"], change["mark"])]
 
     def apply(self, lines):
         """Carry out lines; `{index of a line: complaint}` of those refused. The kernel takes each at once."""

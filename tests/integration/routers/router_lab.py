@@ -42,7 +42,7 @@ LINKS = {
     "wit": (64503, ("192.0.2.9", "192.0.2.10"), ("2001:db8:3::1", "2001:db8:3::2")),
 }
 ROUTER = {
-    "platform": "frr", "tag": TAG, "max_null_routes": 600, "save": "always", "protected": ["192.0.2.0/28"],
+    "platform": "frr", "mark": TAG, "max_null_routes": 600, "save": "always", "protected": ["192.0.2.0/28"],
     "rtbh": {
         "tag": RTBH_TAG, "route_map": "RTBH", "trigger": TRIGGER,
         "upstreams": [

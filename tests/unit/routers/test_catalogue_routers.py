@@ -27,7 +27,7 @@ def test_defaults_and_the_normal_form_survive_the_release(tmp_path):
     document = load(tmp_path, {"platform": "frr", "protected": ["192.0.2.1", "192.0.2.0/28"], "rtbh": RTBH})
     found = technical_slice(document)["nodes"]["edge"]["router"]
     assert found == {
-        "platform": "frr", "tag": 41666, "protocol": 66, "max_null_routes": 1000, "save": "always",
+        "platform": "frr", "mark": 41666, "max_null_routes": 1000, "save": "always",
         "protected": ["192.0.2.0/28", "192.0.2.1/32"],
         "rtbh": {"tag": 41667, "route_map": "RTBH", "trigger": "64500:666", "upstreams": [
             {"name": "up1", "neighbors": ["192.0.2.2", "2001:db8:1::2"], "community": "65535:666", "max": 50}]},
@@ -38,6 +38,8 @@ def test_defaults_and_the_normal_form_survive_the_release(tmp_path):
     ({}, "platform: is required"),
     ({"platform": "ios-xr"}, "none of frr, linux"),
     ({"platform": "frr", "shell": "x"}, "unknown key"),
+    ({"platform": "frr", "protocol": 66}, "unknown key"),
+    ({"platform": "linux", "tag": 66}, "unknown key"),
     ({"platform": "frr", "tag": True}, "whole number from 1"),
     ({"platform": "frr", "tag": 2**32}, "whole number from 1"),
     ({"platform": "linux", "protocol": 4}, "from 5 to 255"),

@@ -1,0 +1,178 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plain Linux router: iproute2 over SSH in a namespace of its own."""
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
+from tests.integration.netns import Net
+from tests.integration.routers.provider import Provider
+from tests.integration.routers.router_lab import Sshd
+
+ROUTER = {"platform": "linux", "mark": 66, "max_null_routes": 600, "save": "always",
+          "protected": ["192.0.2.0/28"], "rtbh": None}
+HOSTS = ("203.0.113.10/32", "2001:db8:100::10/128")
+_PORT = 8080
+
+
+class LinuxLab:
+    """outside --- edge (Linux, under test) --- cust: .10 victim, .20 neighbour."""
+
+    def __enter__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="auprt"))
+        self._net = net = Net()
+        net.__enter__()
+        out, edge, cust = (net.add(name) for name in ("out", "edge", "cust"))
+        net.veth(out, "o-edge", edge, "e-out")
+        net.veth(edge, "e-cust", cust, "c-edge")
+        out.ip("addr add 192.0.2.2/30 dev o-edge", "addr add 2001:db8:1::2/64 dev o-edge nodad",
+               "route add default via 192.0.2.1", "route add default via 2001:db8:1::1")
+        edge.ip("addr add 192.0.2.1/30 dev e-out", "addr add 2001:db8:1::1/64 dev e-out nodad",
+                "addr add 203.0.113.1/24 dev e-cust", "addr add 2001:db8:100::1/48 dev e-cust nodad",
+                "route add 203.0.113.99/32 via 203.0.113.11 proto static")
+        edge.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        for number in (10, 20):
+            cust.ip("addr add 203.0.113.%d/24 dev c-edge" % number, "addr add 2001:db8:100::%d/48 dev c-edge nodad" % number)
+        cust.ip("route add default via 203.0.113.1", "route add default via 2001:db8:100::1")
+        net.serve(cust, _PORT)
+        self.sshd = Sshd(self.folder, 'exec ip netns exec %s /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' % edge.name)
+        self.pristine = self.routes()
+        return self
+
+    def __exit__(self, *_exc):
+        self.sshd.stop()
+        self._net.__exit__()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ip(self, command):
+        """An `ip` command of another operator on the router."""
+        return self._net["edge"].check("ip " + command)
+
+    def routes(self):
+        """All routes of the main table, as text."""
+        return self.ip("route show") + self.ip("-6 route show")
+
+    def ours(self):
+        """Prefixes with our protocol number in the kernel."""
+        return sorted(entry["dst"] for family in ("-4", "-6")
+                      for entry in json.loads(self.ip("-j %s route show proto 66" % family) or "[]"))
+
+    def reach(self):
+        """{last part of the address: answers on v4, v6}."""
+        return {number: [self._net["out"].try_tcp(text % number, _PORT, 0.5) == "open"
+                         for text in ("203.0.113.%d", "2001:db8:100::%d")] for number in (10, 20)}
+
+
+@pytest.fixture
+def lab():
+    with LinuxLab() as made:
+        yield made
+
+
+@pytest.fixture
+def provider(lab, tmp_path):
+    with Provider(tmp_path, lab.sshd.target(), ROUTER) as made:
+        made.provision()
+        yield made
+
+
+def test_in_and_out_again(lab, provider):
+    assert lab.reach() == {10: [True, True], 20: [True, True]}
+    held = provider.null_route()["enforcements"][0]["id"]
+    check = provider.converge(check=True)
+    assert lab.routes() == lab.pristine
+    done = provider.converge()
+    assert done["outcome"] == "changed" and done["plan_hash"] == check["plan_hash"] and provider.status(held) == "active"
+    assert [step["commands"] for step in done["steps"]] == [
+        ["route add blackhole 203.0.113.10/32 proto 66"], ["route add blackhole 2001:db8:100::10/128 proto 66"]]
+    assert lab.ours() == ["2001:db8:100::10", "203.0.113.10"]
+    assert lab.reach() == {10: [False, False], 20: [True, True]}
+    assert provider.converge()["outcome"] == "unchanged"
+    provider.lift()
+    assert provider.converge()["outcome"] == "changed"
+    assert lab.routes() == lab.pristine and lab.reach()[10] == [True, True]
+
+
+@pytest.mark.parametrize("route", [
+    "203.0.113.10/32 via 203.0.113.20 proto static", "203.0.113.10/32 via 203.0.113.20 proto 186",
+    "blackhole 203.0.113.10/32 proto 67", "blackhole 203.0.113.10/32", "203.0.113.10/32 dev e-cust metric 500",
+])
+def test_a_route_of_others_is_left_alone(lab, provider, route):
+    lab.ip("route add " + route)
+    before = lab.ip("route show")
+    provider.null_route()
+    done = provider.converge()
+    assert [error["code"] for error in done["errors"]] == ["route_collision"]
+    assert lab.ip("route show") == before and lab.ours() == ["2001:db8:100::10"]
+    provider.lift()
+    provider.converge()
+    assert lab.ip("route show") == before and not lab.ours()
+
+
+def test_own_addresses_and_next_hops_stay_reachable(lab, provider):
+    provider.null_route("vps-gw")
+    provider.null_route("vps-11", case="T-2")
+    done = provider.converge()
+    said = " ".join(error["message"] for error in done["errors"])
+    assert "own address 203.0.113.1 on e-cust" in said and "next hop 203.0.113.11 of 203.0.113.99/32" in said
+    assert lab.ours() == ["2001:db8:100::11"]
+
+
+def test_a_route_that_appears_between_read_and_write(lab, provider):
+    class Edited(Linux):
+        def apply(self, lines):
+            if not lab.ip("route show 203.0.113.20/32"):
+                lab.ip("route add 203.0.113.20/32 dev e-cust")
+            return super().apply(lines)
+
+    provider.platforms = {"linux": Edited}
+    first = provider.null_route("vps-20")["enforcements"][0]["id"]
+    second = provider.null_route("vps-10", case="T-2")["enforcements"][0]["id"]
+    done = provider.converge()
+    assert done["outcome"] == "failed" and lab.ours() == ["2001:db8:100::10", "2001:db8:100::20", "203.0.113.10"]
+    assert (provider.status(first), provider.status(second)) == ("opened", "active")
+    assert "dev e-cust" in lab.ip("route show 203.0.113.20/32")
+
+
+def test_lost_routes_come_back_and_a_stranger_with_our_number_stays(lab, provider):
+    provider.null_route()
+    provider.converge()
+    lab.ip("route del blackhole 203.0.113.10/32 proto 66")
+    lab.ip("route add blackhole 203.0.113.77/32 proto 66")
+    done = provider.converge()
+    assert [step["prefix"] for step in done["steps"]] == [HOSTS[0]] and "203.0.113.77/32" in done["notes"][0]
+    assert "203.0.113.77" in lab.ours()
+
+
+def test_an_answer_that_is_not_understood_is_no_absence(lab, provider):
+    class Garbled(Linux):
+        def _batch(self, version, lines, *options):
+            status, out, err = super()._batch(version, lines, *options)
+            return status, out.replace('"dst"', '"to"'), err
+
+    provider.null_route()
+    provider.converge()
+    provider.lift()
+    provider.platforms = {"linux": Garbled}
+    done = provider.converge()
+    assert [error["code"] for error in done["errors"]] == ["bad_reply"] and len(lab.ours()) == 2
+
+
+def test_without_the_right_to_change_routes(lab, provider):
+    class Powerless(Linux):
+        def _batch(self, version, lines, *options):
+            if "-j" in options:
+                return super()._batch(version, lines, *options)
+            return 2, "", "RTNETLINK answers: Operation not permitted\nCommand failed -:1\n"
+
+    provider.platforms = {"linux": Powerless}
+    held = provider.null_route()["enforcements"][0]["id"]
+    done = provider.converge()
+    assert "Operation not permitted" in done["errors"][0]["message"] and provider.status(held) == "opened"
+    assert done["state"] == "not_applied" and not lab.ours()
