@@ -42,7 +42,7 @@ def views_of(tx, service_id, now):
         if known is None or known["release_id"] is None:
             continue
         snapshot = tx.snapshot(name, None)
-        policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
+        policies = {key: Policy.from_released(document) for key, document in snapshot["policies"].items()}
         reasons = resolve(policies, snapshot, describe_node(name, snapshot["catalogue"]), now).reasons.get(service_id, {})
         clauses = {reason["clause"] for reason in reasons.values() if reason["clause"]}
         summaries = {c: p.clause_summary(c) for p in policies.values() for c in clauses if p.clause_summary(c)}

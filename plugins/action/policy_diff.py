@@ -40,7 +40,7 @@ def present_release(url, now):
                 "the ledger holds no release yet.", target="ledger_url", remedy="Run hosting.aup.provision first."
             )
         _release, documents, catalogue = tx.release_contents(release["id"])
-    policies = {key: Policy.from_document(document, source="release") for key, document in documents.items()}
+    policies = {key: Policy.from_released(document) for key, document in documents.items()}
     return release, policies, catalogue
 
 

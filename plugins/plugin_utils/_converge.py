@@ -146,7 +146,7 @@ class Converge:
                               remedy="Run hosting.aup.provision for it first.")
         if wanted.absent:
             return snapshot, retired(snapshot, {"name": wanted.node})
-        policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
+        policies = {key: Policy.from_released(document) for key, document in snapshot["policies"].items()}
         node = describe_node(wanted.node, snapshot["catalogue"])
         resolution = resolve(policies, snapshot, node, self.clock())
         guard_controller(resolution.desired, wanted.controller_addresses)

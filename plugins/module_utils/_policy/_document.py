@@ -399,6 +399,26 @@ def read_document(document, source="<policy>", where=None):
     return _without_idle_keys(result)
 
 
+def complete_document(document):
+    """A document that was read and released before, with what has become a key since then filled in.
+
+    It was valid when it was released and binds until another is: a collection that has become
+    stricter must not keep anybody from suspending, or worse, from giving back. So nothing is
+    refused here, and what is there is kept as it is.
+
+    :param document: canonical form, perhaps of an older collection
+    """
+    return _filled(document, POLICY.read(document, (), Problems()))
+
+
+def _filled(stored, read):
+    if isinstance(stored, dict) and isinstance(read, dict):
+        return {key: _filled(stored[key], read.get(key)) if key in stored else read[key] for key in {**read, **stored}}
+    if isinstance(stored, list) and isinstance(read, list) and len(stored) == len(read):
+        return [_filled(one, other) for one, other in zip(stored, read)]
+    return stored
+
+
 def _without_idle_keys(document):
     """The document without keys that another one leaves nothing to do.
 

@@ -10,6 +10,7 @@ from collections import namedtuple
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._policy._document import (
+    complete_document,
     enforcement_defaults,
     read_document,
     seconds_or_none,
@@ -101,6 +102,11 @@ class Policy:
         :raises PolicyDocumentError: lists everything that is wrong
         """
         return cls(read_document(document, source, where))
+
+    @classmethod
+    def from_released(cls, document):
+        """A policy of a release, as the ledger keeps it: binding as it stands, whatever has become stricter since."""
+        return cls(complete_document(document))
 
     def __repr__(self):
         return "<Policy %s>" % self.key

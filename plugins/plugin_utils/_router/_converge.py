@@ -84,7 +84,7 @@ class RouterConverge:
             raise LedgerError("router %s carries no release." % wanted.node, code="no_release", target=wanted.node,
                               remedy="Run hosting.aup.provision for it first.")
         router = describe_node(wanted.node, snapshot["catalogue"])
-        policies = {key: Policy.from_document(document) for key, document in snapshot["policies"].items()}
+        policies = {key: Policy.from_released(document) for key, document in snapshot["policies"].items()}
         desired = resolve_router(policies, snapshot, router, now)
         return retired_router(desired) if wanted.absent else desired
 
