@@ -369,6 +369,11 @@ class KvmNode:
             failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
                                           {s["id"] for s in desired["services"] if s["hold"]})
             after = self._plan(desired, state, disarmed, None if work.steps else work)
+            if work.steps and (after.change.kind != "none" or any(step["engine"] != "libvirt" for step in after.steps)):
+                # A guest that was powered off took its port with it, one that was started has a new one.
+                self._apply_filter(after, state, 0)
+                failures += self._network.apply(after.steps, state)
+                after = self._plan(desired, state, disarmed)
             self._settle(state, after, desired, packed, fence)
             result = self._result(after, state, disarmed)
             return {

@@ -36,7 +36,9 @@ options:
     default: present
   kind:
     description:
-      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route), V(bandwidth_cap), V(cpu_throttle) or V(io_throttle).
+      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route), V(bandwidth_cap), V(cpu_throttle),
+        V(io_throttle) or V(terminate).
+      - V(terminate) is proposed by the first person who asks for it and begins when another person asks for it as well.
       - Required with O(state=present); with O(state=lifted) it narrows what is lifted.
     type: str
   service:
@@ -162,6 +164,11 @@ enforcements:
     - The enforcements concerned, as the ledger has them; times in seconds since the epoch.
     - C(already) is true for one that was in force before.
   returned: success
+  type: list
+  elements: dict
+proposals:
+  description: What was proposed or confirmed now; C(by) names the people.
+  returned: with O(state=present)
   type: list
   elements: dict
 case_id:

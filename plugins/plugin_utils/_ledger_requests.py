@@ -50,9 +50,12 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     nodes,
     open_case,
     open_enforcement,
+    proposals,
+    propose,
     release_contents,
     revoke_exemption,
     start_run,
+    withdraw,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS, nodes_concerned
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
@@ -174,7 +177,7 @@ class Released:
         key = "%s@%s" % (document["name"], document["version"])
         found = self._policies.get(key)
         if found is None or found.document != document:
-            found = self._policies[key] = Policy.from_document(document, source="release")
+            found = self._policies[key] = Policy.from_released(document)
         return found
 
     def catalogue(self, release_id):
@@ -254,6 +257,8 @@ def hold(
         reason_to_exceed = (
             problems.run(check_count, policy, len(names), break_glass, kind=kind) or reason_to_exceed
         )
+    if kind == "terminate":
+        case = _terminate_terms(tx, problems, names, case, duration)
     if case is not None and str(case).strip() and isinstance(violation, str):
         trouble = case_problem(tx, str(case), violation)
         if trouble:
@@ -327,6 +332,49 @@ def _allowed(named, service):
     )
 
 
+def _terminate_terms(tx, problems, names, case, duration):
+    """The case to confirm, when none was named and one is proposed; what makes no sense is noted."""
+    if duration not in (None, ""):
+        problems.add("terminate has no end.", "duration", "Leave it out; suspend is what ends by itself.")
+    if not (tx.actor or {}).get("name"):
+        problems.add(
+            "terminate needs to know who asks for it.", "actor", "Run it as a user of your own (SSH, sudo, AWX)."
+        )
+    if case is not None and str(case).strip():
+        return case
+    known = {proposal["case_id"] for name in names for proposal in proposals(tx, name, "terminate")}
+    return known.pop() if len(known) == 1 else case
+
+
+def _propose(tx, plan, kind, case_id, violation, note):
+    """(proposal, lines for people): whether enough different people have asked for this now."""
+    asked = propose(
+        tx,
+        service=plan["service"]["id"],
+        kind=kind,
+        case_id=case_id,
+        violation=violation,
+        persons=plan["policy"].guardrails.terminate_persons,
+        reason=plan["reason"],
+        note=note,
+    )
+    who = ", ".join(asked["by"]) or "(erased)"
+    if asked["status"] == "confirmed":
+        return asked, ["%s of %s confirmed (%s): asked for by %s" % (kind, asked["service"], asked["id"], who)]
+    return asked, [
+        "%s of %s is %sproposed by %s (%s), case %s: nothing is done until %d different people ask for it"
+        % (
+            kind,
+            asked["service"],
+            "already " if asked["already"] else "",
+            who,
+            asked["id"],
+            case_id,
+            max(asked["persons"], plan["policy"].guardrails.terminate_persons),
+        )
+    ]
+
+
 def _is_address(text):
     """False for a node reached by name: names are not resolved here."""
     try:
@@ -363,8 +411,23 @@ def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, v
         customer=first["service"]["customer"] if len(names) == 1 else None,
     )
     what = [] if opened["already"] else ["case %s opened for %s" % (opened["id"], violation)]
-    enforcements, concerned, warnings = [], set(), []
+    enforcements, concerned, warnings, proposed = [], set(), [], []
     for plan in plans:
+        if kind == "terminate" and not any(
+            e["kind"] == kind and e["case_id"] == opened["id"] for e in active(tx, plan["service"]["id"])
+        ):
+            asked, lines = _propose(tx, plan, kind, opened["id"], violation, note)
+            what += lines
+            proposed.append(asked)
+            if asked["status"] != "confirmed":
+                continue
+            kept = plan["options"].get("keep_data")
+            if kept:
+                plan["options"]["retention_ends_at"] = tx.now + parse_duration(kept)
+                what.append(
+                    "  its disks are kept until %s, and nothing of ours deletes them then"
+                    % iso(plan["options"]["retention_ends_at"])
+                )
         document = open_enforcement(
             tx,
             service_doc=plan["service"],
@@ -406,7 +469,8 @@ def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, v
         "nodes": sorted(concerned),
         "enforcements": enforcements,
         "case_id": opened["id"],
-        "changed": any(not document["already"] for document in enforcements),
+        "changed": any(not document["already"] for document in enforcements + proposed),
+        "proposals": proposed,
         "what": what,
         "warnings": warnings,
     }
@@ -425,12 +489,18 @@ def release_hold(tx, service, case=None, kind=None, note=None, known_nodes=None,
     kind = kind or None
     if kind is not None and kind not in KINDS:
         problems.add("enforcement %r is not known." % (kind,), "kind", "Known are: %s." % ", ".join(KINDS))
-    chosen = []
+    chosen, proposed = [], []
     for name in names:
-        chosen += _holding(tx, name, case, kind, problems)
+        waiting = [p for p in proposals(tx, name, kind) if case in (None, "all") or p["case_id"] == case]
+        proposed += waiting
+        if not waiting or active(tx, name):
+            chosen += _holding(tx, name, case, kind, problems)
     problems.stop()
     run_id = start_run(tx, verb, {"case": case, "kind": kind, "note": note}, services=names)
     enforcements, what = [], []
+    for proposal in proposed:
+        withdraw(tx, proposal_id=proposal["id"], reason=note)
+        what.append("withdrawn: proposal %s to %s %s" % (proposal["id"], proposal["kind"], proposal["service"]))
     for document in chosen:
         if document["status"] == "ending":
             enforcements.append(document)
@@ -449,7 +519,7 @@ def release_hold(tx, service, case=None, kind=None, note=None, known_nodes=None,
         "run_id": run_id,
         "nodes": concerned,
         "enforcements": enforcements,
-        "changed": any(document["status"] != "ending" for document in chosen),
+        "changed": bool(proposed) or any(document["status"] != "ending" for document in chosen),
         "what": what + warnings,
         "warnings": warnings,
     }

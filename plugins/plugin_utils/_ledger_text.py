@@ -40,6 +40,11 @@ def status_lines(status):
         for e in status["enforcements"]
     ]
     lines += [
+        "  proposed: %s of %s, case %s, by %s: waits for another person (%s)"
+        % (p["kind"], p["service"], p["case_id"], ", ".join(p["by"]) or "(erased)", p["id"])
+        for p in status.get("proposals", ())
+    ]
+    lines += [
         "  exemption %s: %s from %s until %s%s"
         % (e["id"], e["service"], e["control"], iso(e["ends_at"]) or "it is revoked", _due(e, status["now"]))
         for e in status["exemptions"]

@@ -159,6 +159,28 @@ def test_cpu_throttle_beside_a_suspension_from_another_case_ending_in_either_ord
     assert_same(before, after)
 
 
+def test_terminate_waits_for_a_second_person_and_keeps_the_disks(spine):
+    guest, other = spine.lab.guest("vps-1001"), spine.lab.guest("vps-1003")
+    inputs = {"service": guest.name, "violation": "spam", "case": "T-end"}
+    alice, bob = ({"SUDO_UID": number} for number in ("4001", "4002"))
+    before = spine.node.run(["virsh", "-q", "dumpxml", "--inactive", guest.name]).stdout
+    assert "until 2 different people ask for it" in spine.play("terminate", inputs, env=alice).ok().said
+    assert spine.statuses(guest.name, "T-end") == [] and spine.light(guest)
+    done = spine.play("terminate", inputs, env=bob).ok()
+    assert spine.statuses(guest.name, "T-end") == ["active"], done.said[-3000:]
+    assert guest.state == "shut off" and spine.dark(guest) and spine.light(other) and not guest.autostart
+    assert "nothing of ours deletes them" in done.said
+    # A terminated guest somebody starts is dark from the first packet and off again after the next pass.
+    guest.start()
+    assert spine.dark(guest)
+    guest.await_boot()
+    spine.play("reconcile").ok()
+    assert guest.state == "shut off"
+    lifted(spine, guest.name, "T-end")
+    guest.await_boot()
+    assert spine.light(guest) and spine.node.run(["virsh", "-q", "dumpxml", "--inactive", guest.name]).stdout == before
+
+
 @pytest.mark.parametrize("verb, inputs, words", [
     ("port_block", {"ports": "80; drop"}, "is not a whole number from 1 to 65535"),
     ("port_block", {}, "port_block needs ports"),

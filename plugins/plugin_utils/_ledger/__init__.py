@@ -57,6 +57,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._status import
     nodes,
     status,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import (
+    proposals,
+    propose,
+    withdraw,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import (
     Ledger,
     Transaction,
@@ -96,6 +101,8 @@ __all__ = [
     "open_case",
     "open_enforcement",
     "open_ledger",
+    "proposals",
+    "propose",
     "record_baselines",
     "record_result",
     "release_contents",
@@ -107,4 +114,5 @@ __all__ = [
     "start_run",
     "status",
     "verify",
+    "withdraw",
 ]

@@ -9,6 +9,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import proposals
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import current_release
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
@@ -46,6 +47,7 @@ def status(tx):
         "release": current_release(tx),
         "nodes": nodes(tx),
         "enforcements": active(tx),
+        "proposals": proposals(tx),
         "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
         "cases": cases(tx),
     }

@@ -191,3 +191,94 @@ def test_retire(ledger):
             asked(ledger, requests.retire, node)
     done = asked(ledger, requests.retire, "kvm1")
     assert done["nodes"] == ["kvm1"] and any("gives back" in line for line in done["what"])
+
+
+def by(ledger, who, function, *arguments, now=NOW, **named):
+    with ledger.transaction(actor=who, now=now) as tx:
+        return function(tx, *arguments, **named)
+
+
+def terminate(ledger, who, service="vps-1", **named):
+    return by(ledger, who, requests.hold, "terminate", service, "scanning", **named)
+
+
+def standing(ledger):
+    with ledger.read(now=NOW) as tx:
+        return [e["kind"] for e in L.active(tx)], [(p["service"], p["by"]) for p in L.proposals(tx)]
+
+
+def test_terminate_needs_a_second_person(ledger):
+    first = terminate(ledger, "alice", case="T-1")
+    assert first["changed"] and first["nodes"] == [] and first["enforcements"] == []
+    assert "proposed by alice" in first["what"][-1] and standing(ledger) == ([], [("vps-1", ["alice"])])
+    again = terminate(ledger, "alice", case="T-1")
+    assert not again["changed"] and "already proposed" in again["what"][-1] and standing(ledger)[0] == []
+    second = terminate(ledger, "bob")
+    held = second["enforcements"][0]
+    assert second["nodes"] == ["kvm1"] and held["kind"] == "terminate" and held["case_id"] == "T-1"
+    assert held["ends_at"] is None and held["until"] == "decision"
+    assert held["options"]["retention_ends_at"] == NOW + 14 * 86400
+    assert standing(ledger) == (["terminate"], [])
+    assert not terminate(ledger, "carol", case="T-1")["changed"]
+
+
+def test_a_proposal_is_withdrawn_by_lifting_and_then_one_person_is_not_enough_again(ledger):
+    terminate(ledger, "alice", case="T-1")
+    done = by(ledger, "alice", requests.release_hold, "vps-1")
+    assert done["changed"] and "withdrawn" in done["what"][0] and standing(ledger) == ([], [])
+    terminate(ledger, "bob", case="T-1")
+    assert standing(ledger) == ([], [("vps-1", ["bob"])])
+
+
+def test_whose_name_was_erased_does_not_count(ledger):
+    terminate(ledger, "alice", case="T-1")
+    with ledger.transaction(actor="dpo", now=NOW) as tx:
+        L.erase_details(tx, service="vps-1", reason="asked for")
+    assert terminate(ledger, "alice", case="T-1")["enforcements"] == []
+    assert terminate(ledger, "bob", case="T-1")["enforcements"][0]["kind"] == "terminate"
+
+
+@pytest.mark.parametrize("named, words", [
+    ({"duration": "48h"}, "terminate has no end"), ({"service": ["vps-%d" % n for n in range(1, 9)], "break_glass": "all bad"}, "at most 5")])
+def test_terminate_is_refused_before_anything_is_proposed(ledger, named, words):
+    with pytest.raises(AupError, match=words):
+        terminate(ledger, "alice", **named)
+    assert standing(ledger) == ([], [])
+
+
+def test_check_mode_of_a_confirmation_shows_what_would_be_held(ledger):
+    terminate(ledger, "alice", case="T-1")
+    with ledger.transaction(check=True, actor="bob", now=NOW) as tx:
+        requests.hold(tx, "terminate", "vps-1", "scanning")
+        pending = tx.pending
+    assert standing(ledger) == ([], [("vps-1", ["alice"])])
+    with ledger.transaction(check=True, actor="bob", now=NOW) as tx:
+        L.replay(tx, pending)
+        assert [e["kind"] for e in tx.snapshot("kvm1")["enforcements"]] == ["terminate"]
+
+
+@pytest.mark.parametrize("kind, named, options", [
+    ("bandwidth_cap", {}, {"rate": "10 Mbit/s"}), ("bandwidth_cap", {"rate": "2 Mbit/s"}, {"rate": "2 Mbit/s"}),
+    ("port_block", {"ports": "6697,6667", "protocol": "udp"}, {"ports": [6667, 6697], "protocol": "udp"}),
+    ("port_block", {"ports": [80, "443"], "direction": "in"}, {"ports": [80, 443], "direction": "in"}),
+    ("smtp_block", {}, {"ports": [25, 465, 587]}), ("smtp_block", {"ports": 25}, {"ports": [25]}),
+    ("cpu_throttle", {"share": "20%"}, {"share": "20%"}), ("io_throttle", {"iops": "100"}, {"iops": 100}),
+    ("null_route", {}, {})])
+def test_options_of_each_kind_over_those_of_the_policy(ledger, kind, named, options):
+    held = asked(ledger, requests.hold, kind, "vps-1", "scanning", duration="1h", **named)["enforcements"][0]
+    assert options.items() <= held["options"].items()
+
+
+@pytest.mark.parametrize("kind, named, words", [
+    ("bandwidth_cap", {"rate": "fast"}, "is not a whole number of kbit/s"), ("bandwidth_cap", {"rate": 10}, "is not a whole number of"),
+    ("cpu_throttle", {"share": "0%"}, "from 1% to 100%"), ("io_throttle", {}, "needs iops or bytes_per_second"),
+    ("io_throttle", {"iops": "-3"}, "is not a whole number from 1"), ("port_block", {"ports": "70000"}, "from 1 to 65535"),
+    ("port_block", {"ports": []}, "needs ports"), ("port_block", {"ports": "80", "protocol": "sctp"}, "protocol 'sctp' is not known"),
+    ("suspend", {"rate": "1 Mbit/s"}, "suspend has no option rate"), ("null_route", {"colour": "red"}, "option colour is not known")])
+def test_wrong_options_are_refused_and_nothing_is_written(ledger, kind, named, words):
+    with ledger.read(now=NOW) as tx:
+        before = L.head(tx)
+    with pytest.raises(AupError, match=words):
+        asked(ledger, requests.hold, kind, "vps-1", "scanning", duration="1h", **named)
+    with ledger.read(now=NOW) as tx:
+        assert L.head(tx) == before
