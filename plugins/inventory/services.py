@@ -124,11 +124,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         mapping = self.get_option("mapping")
         if isinstance(mapping, str):
             mapping = _beside(folder, mapping)
+        ledger_url = self.get_option("ledger_url")
+        if ledger_url is not None:
+            ledger_url = _ledger_url(folder, ledger_url)
         try:
             document = load_catalogue(catalogue, mapping)
+        except AupError as exc:
+            document = released_catalogue(ledger_url)
+            if document is None:
+                # Without the cause: Ansible would print the same text a second time.
+                raise AnsibleParserError(str(exc)) from None
+            self.display.warning("%s Until then the nodes are those of the present release in the ledger; "
+                                 "provision refuses the catalogue, all other runbooks go on." % exc)
+        try:
             names = group_names(document["nodes"])
         except AupError as exc:
-            # Without the cause: Ansible would print the same text a second time.
             raise AnsibleParserError(str(exc)) from None
 
         self._set("all", "aup_catalogue", catalogue)
@@ -138,8 +148,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         if policy is not None:
             is_path = "/" in policy or policy.endswith((".yml", ".yaml"))
             self._set("all", "aup_policy", _beside(folder, policy) if is_path else policy)
-        if self.get_option("ledger_url") is not None:
-            ledger_url = _ledger_url(folder, self.get_option("ledger_url"))
+        if ledger_url is not None:
             self.inventory.set_variable("all", "aup_ledger_url", ledger_url)
         for group in (*BACKEND_GROUPS.values(), *sorted(names)):
             self.inventory.add_group(group)
@@ -174,6 +183,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _set(self, entity, key, value):
         """Set a variable that is data, whatever it looks like."""
         self.inventory.set_variable(entity, key, value if wrap_var is None else wrap_var(value))
+
+
+def released_catalogue(ledger_url):
+    """The catalogue of the newest release, or None: a broken export must keep nobody from suspending or lifting."""
+    if ledger_url is None:
+        return None
+    try:
+        from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
+
+        with open_ledger(ledger_url, check=True) as ledger, ledger.read() as tx:
+            return tx.snapshot(None, "newest")["catalogue"] or None
+    except (AupError, ImportError):
+        return None
 
 
 def _beside(folder, path):

@@ -115,13 +115,17 @@ def check_not_older(old, new):
 
 
 def technical_slice(document):
-    """What of a catalogue goes into a release: the same document without the liable party and node variables.
+    """What of a catalogue goes into a release: the same document without the liable party and the operator's variables.
 
-    The customer stays as the opaque id it is; node variables stay out because they may hold credentials.
+    The customer stays as the opaque id it is. Of the node variables only those stay that say how to
+    connect, none of which is a credential; others may be.
     """
     return {
         **document,
-        "nodes": {name: {**node, "vars": {}} for name, node in document["nodes"].items()},
+        "nodes": {
+            name: {**node, "vars": {key: value for key, value in node["vars"].items() if key.startswith("ansible_")}}
+            for name, node in document["nodes"].items()
+        },
         "services": {name: {**service, "liable": None} for name, service in document["services"].items()},
     }
 

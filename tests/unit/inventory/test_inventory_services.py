@@ -14,6 +14,10 @@ import ansible_collections.hosting.aup as collection
 import pytest
 import yaml
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue, technical_slice
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
+from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
+
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "inventories" / "example"
 COLLECTIONS = next(str(Path(path).parents[2]) for path in collection.__path__)
@@ -151,6 +155,29 @@ def test_a_wrong_catalogue_fails_the_inventory_with_its_reason(tmp_path, change,
     said = " ".join(found.stderr.split())
     assert words in said
     assert "\x1b" not in found.stderr
+
+
+def test_a_broken_export_leaves_the_released_nodes_so_that_runbooks_go_on(tmp_path):
+    path = provider(tmp_path, ledger_url="sqlite:///ledger.db")
+    catalogue = load_catalogue(str(path.parent / "catalogue.yml"))
+    policy = load_policy("default")
+    with open_ledger("sqlite:///%s" % (path.parent / "ledger.db"), create=True) as ledger, ledger.transaction() as tx:
+        tx.create_release({policy.key: policy.document}, policy.key, technical_slice(catalogue))
+    before = listed(path, tmp_path)
+    (path.parent / "catalogue.yml").write_text("services: [\n", encoding="utf-8")
+    found = run("ansible-inventory", "-i", str(path), "--list", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    said = " ".join(found.stderr.split())
+    assert "catalogue.yml" in said and "nodes are those of the present release" in said
+    after = json.loads(found.stdout, object_hook=_text)
+    for name, known in before.pop("_meta")["hostvars"].items():
+        # Variables of the operator's own are not in a release: they may hold credentials.
+        expected = {key: value for key, value in known.items() if key.startswith(("aup_", "ansible_"))}
+        assert after["_meta"]["hostvars"][name] == expected
+    assert {group: after[group] for group in before} == before
+
+    (path.parent / "ledger.db").unlink()
+    assert run("ansible-inventory", "-i", str(path), "--list", cwd=tmp_path).returncode != 0
 
 
 def test_another_file_name_is_not_ours(tmp_path):
