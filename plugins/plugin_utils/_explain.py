@@ -10,6 +10,8 @@ _COUNTED = {
     "smtp_outbound_observed": "packets to mail ports that would have been refused",
     "suspend": "packets cut by the suspension",
     "quarantine": "packets cut by the quarantine",
+    "port_block": "packets to blocked ports dropped",
+    "null_route": "packets from or to null-routed addresses dropped",
 }
 
 

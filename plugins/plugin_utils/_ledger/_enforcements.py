@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import KINDS
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _events
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
@@ -13,7 +14,6 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
-KINDS = ("suspend", "quarantine", "smtp_block", "port_block", "null_route", "bandwidth_cap", "cpu_throttle", "io_throttle", "terminate")
 HOLDING = ("opened", "active", "ending")
 """The statuses in which an enforcement may still be in force on some node."""
 
