@@ -1,0 +1,90 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No field's input yields a line that was not meant: builders and gate under a fuzzer."""
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate, _linux
+
+GRAMMARS = {"frr": _frr.GRAMMAR, "linux": _linux.GRAMMAR}
+NASTY = ["\n", "\r", "\x1a", "\x03", "\t", "?", "|", ";", "&", "$(reboot)", "`id`", "\\", "!", "#", "  ", "\x00", "\u0661",
+         "\u2028", "%lo", "/0", " no router bgp 1", "exit", "١"]
+prefixes = st.one_of(
+    st.text(max_size=60), st.sampled_from(NASTY),
+    st.builds(lambda a, b, c: a + b + c, st.sampled_from(["203.0.113.10", "2001:db8::1", "0.0.0.0", "::"]),
+              st.sampled_from([*NASTY, "", "/32", "/128", "/24"]), st.sampled_from([*NASTY, "", "/32"])),
+    st.ip_addresses().map(str), st.ip_addresses().map(lambda a: "%s/%d" % (a, a.max_prefixlen)), st.integers(), st.none())
+numbers = st.one_of(st.integers(-5, 2**40), st.text(max_size=12), st.booleans(), st.none(), st.floats(), st.sampled_from(NASTY))
+
+
+def built(platform, action, prefix, mark):
+    """The lines of one change, or None when the builder refuses."""
+    change = {"action": action, "prefix": prefix, "mark": mark, "before": []}
+    try:
+        if platform == "frr":
+            return _frr.commands(change) + (_frr.undo(change) if action == "add" else [])
+        return _linux.Linux.commands(None, change) + _linux.Linux.undo(None, change)
+    except (ValueError, TypeError):
+        return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(("frr", "linux")), st.sampled_from(("add", "remove")), prefixes, numbers)
+@example("frr", "add", "203.0.113.10/32\nip route 203.0.113.11/32 blackhole", 41666)
+@example("frr", "add", "203.0.113.10/24", 41666)
+@example("frr", "add", "fe80::1%lo/128", 41666)
+@example("linux", "remove", "203.0.113.10/32", "66; reboot")
+def test_what_is_built_says_what_was_meant_or_nothing(platform, action, prefix, mark):
+    for line in built(platform, action, prefix, mark) or ():
+        try:
+            _gate.pass_line(line, GRAMMARS[platform])
+        except InputError:
+            continue
+        words = line.split(" ")
+        network = ipaddress.ip_network(next(word for word in words if "/" in word))
+        assert str(network) == prefix and words[-1] == str(mark) and network.prefixlen > 0
+        expected = {
+            "frr": ["no"] * (words[0] == "no") + ["ip" if network.version == 4 else "ipv6", "route", prefix, "blackhole",
+                                                 "tag", str(mark)],
+            "linux": ["route", words[1], "blackhole", prefix, "proto", str(mark)]}[platform]
+        assert words == expected and (platform == "frr" or words[1] in ("add", "del"))
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(GRAMMARS)), st.text(max_size=250))
+def test_no_text_passes_that_is_no_line_of_the_platform(platform, text):
+    try:
+        line = _gate.pass_line(text, GRAMMARS[platform])
+    except InputError as exc:
+        assert exc.code == "gate" and all(0x20 <= ord(char) < 0x7f for char in str(exc))
+        return
+    assert line == text and text.isascii() and text.isprintable() and not set(text) & set("?|;&$<>`\\\"'!#")
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from([
+    ("frr", "ip route 203.0.113.10/32 blackhole tag 41666"), ("frr", "show bgp ipv6 unicast 2001:db8::1/128 json"),
+    ("frr", "write memory"), ("linux", "route add blackhole 203.0.113.10/32 proto 66"),
+    ("linux", "route show table main exact 2001:db8::1/128"),
+]), st.integers(0, 60), st.sampled_from([n for n in NASTY if n not in ("/0", "exit")]))
+def test_nothing_can_be_put_into_a_good_line(good, at, bad):
+    platform, line = good
+    assert _gate.pass_line(line, GRAMMARS[platform]) == line
+    with pytest.raises(InputError):
+        _gate.pass_line(line[:at] + bad + line[at:], GRAMMARS[platform])
+
+
+@pytest.mark.parametrize("line", [
+    "clear bgp *", "reload", "no router bgp 64500", "ip route 0.0.0.0/0 blackhole tag 1", "ip route 203.0.113.10/32 192.0.2.1",
+    "no ip route 203.0.113.10/32", "show running-config | include x", "configure terminal ", "ip route 300.0.113.10/32 blackhole tag 1",
+    "ip route 203.0.113.10/33 blackhole tag 1", "do write erase", "",
+])
+def test_lines_that_are_never_sent_to_frr(line):
+    with pytest.raises(InputError):
+        _gate.pass_line(line, _frr.GRAMMAR)
