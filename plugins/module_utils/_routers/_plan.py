@@ -21,23 +21,30 @@ def _refusal(route, code, message, remedy):
     return {"service": route["service"], "prefix": route["prefix"], "code": code, "message": message, "remedy": remedy}
 
 
-def _taken(prefix, observed):
-    network = ipaddress.ip_network(prefix)
-    for entry in observed["taken"]:
-        other = ipaddress.ip_network(entry["prefix"])
-        if other.version == network.version and other.overlaps(network):
-            return entry["what"]
-    return None
+class _Taken:
+    """What must stay reachable, looked up by the prefix that would cover it."""
+
+    def __init__(self, entries):
+        self._of = {4: [], 6: []}
+        for entry in entries:
+            network = ipaddress.ip_network(entry["prefix"])
+            self._of[network.version].append((int(network.network_address), int(network.broadcast_address), entry["what"]))
+
+    def within(self, prefix):
+        """What a prefix would cut off, or None."""
+        network = ipaddress.ip_network(prefix)
+        first, last = int(network.network_address), int(network.broadcast_address)
+        return next((what for low, high, what in self._of[network.version] if low <= last and first <= high), None)
 
 
-def _objection(route, observed, at_prefix, acts):
+def _objection(route, observed, taken, at_prefix, acts):
     """Why a wanted route can't be set, or None. One that acts already is not taken down for what came later."""
     prefix = route["prefix"]
     foreign = [r for r in at_prefix if not r["ours"]]
     if foreign and not acts:
         return _refusal(route, "route_collision", "%s is not set: another route is there: %s." % (prefix, foreign[0]["line"]),
                         "Remove that route, or hold the service in another way; it is never replaced.")
-    what = _taken(prefix, observed)
+    what = taken.within(prefix)
     if what:
         return _refusal(route, "router_address", "%s is not set: it holds %s." % (prefix, what),
                         "That must stay reachable. Correct the catalogue, or hold the service in another way.")
@@ -91,14 +98,14 @@ def plan(desired, observed):
     at, changes, states, refused, notes = {}, [], [], [], list(desired["notes"])
     for route in observed["routes"]:
         at.setdefault(route["prefix"], []).append(route)
-    wanted = {}
+    wanted, taken = {}, _Taken(observed["taken"])
     for route in desired["null_routes"]:
         prefix = route["prefix"]
         here = at.get(prefix, [])
         mine = [r for r in here if r["ours"]]
         mark = settings["rtbh"]["tag"] if route["rtbh"] else settings["mark"]
         acts, why = _state(route, mark, observed, mine)
-        no = _objection(route, observed, here, acts)
+        no = _objection(route, observed, taken, here, acts)
         if no:
             refused.append(no)
             continue

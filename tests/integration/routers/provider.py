@@ -37,6 +37,7 @@ class Provider:
 
     def __init__(self, folder, target, router, more=()):
         self.folder, self.target, self.router, self.more = folder, target, router, more
+        self.services = SERVICES
         self.late = 0  # seconds that the clock is ahead
         self.platforms = None
 
@@ -60,7 +61,7 @@ class Provider:
     def provision(self):
         """Release the catalogue; only the router is converged, the KVM host is taken for granted."""
         location = min(POLICY.locations)
-        services = [service_of(name, number) for name, number in SERVICES.items()] + list(self.more)
+        services = [service_of(name, number) for name, number in self.services.items()] + list(self.more)
         catalogue = {
             "format": 1, "generated_at": None, "prefixes": ["203.0.113.0/24", "2001:db8:100::/48"],
             "nodes": {"kvm1": {"backend": "kvm", "location": location, "address": "192.0.2.250", "vars": {}},

@@ -75,7 +75,8 @@ class FakeRouter:
             transport = paramiko.Transport(client)
             self._open.append(transport)
             transport.add_server_key(self._key)
-            with contextlib.suppress(paramiko.SSHException, EOFError):
+            # A client that refuses our key resets the connection; that must not end this thread.
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                 transport.start_server(server=_Server(self))
 
     def serve(self, channel):
