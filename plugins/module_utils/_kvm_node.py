@@ -42,22 +42,23 @@ before applying; `closed` services whose baseline has been given back in full.
 def read_links(root="/sys/class/net", macs=True):
     """`{interface: {"master": bridge or None, "mac": …}}` of the host, from sysfs.
 
+    Bridges are asked for their ports: 10,000 ports asked for their bridge take four times as long.
+
     :param macs: False leaves them None: reading 10,000 takes as long as `nft -f` of their rules
     """
-    links = {}
-    for name in os.listdir(root):
+    with os.scandir(root) as entries:
+        links = {entry.name: {"master": None, "mac": None} for entry in entries if entry.is_symlink()}
+    for name in list(links):
         base = root + "/" + name
         try:
-            mac = _read_line(base + "/address") if macs else None
+            if os.access(base + "/brif", os.F_OK):
+                for port in os.listdir(base + "/brif"):
+                    if port in links:
+                        links[port]["master"] = name
+            if macs:
+                links[name]["mac"] = _read_line(base + "/address")
         except OSError:
-            continue  # gone between the listing and here, or no interface at all
-        try:
-            master = os.path.basename(os.readlink(base + "/master"))
-        except NotADirectoryError:
-            continue
-        except OSError:
-            master = None
-        links[name] = {"master": master, "mac": mac}
+            continue  # went while this was reading
     return links
 
 
@@ -159,13 +160,12 @@ class KvmNode:
             self._host = _libvirt.connect(self._uri)
         return self._host
 
-    def observe(self, known, former=None, macs=True):
+    def observe(self, former=None, macs=True):
         """What the host is now.
 
         With libvirt down the guests are taken as last seen: the packet filter can still cut a held
         service off, and what needs libvirt fails by itself, service by service.
 
-        :param known: guests as last seen, or None
         :param former: what this run saw before it changed rules, and rules alone: while the host's interfaces are
             the same its guests are not asked for again (10,000 of them take two seconds)
         :param macs: whether the interfaces' are wanted
@@ -174,13 +174,14 @@ class KvmNode:
         if former is not None and links == former.links:
             guests = former.guests
         else:
-            guests = self._ask_guests(known)
+            guests = self._ask_guests()
         return Observation(self._boot_id or read_boot_id(), links, guests, _nftables.observe(self._run))
 
-    def _ask_guests(self, known):
+    def _ask_guests(self):
         try:
             return _libvirt.guests(self._libvirt())
         except NodeError as exc:
+            known = self.state.load_ports()["guests"]
             if exc.code != "libvirt_down" or known is None:
                 raise
             return known
@@ -237,17 +238,18 @@ class KvmNode:
 
     def _plan(self, desired, state, disarmed, former=None):
         # Only a hold can hit the host itself, and only to see that are the MAC of its interfaces needed.
-        observation = self.observe(state["guests"], former and former.observation, macs=any(service["hold"] for service in desired["services"]))
+        held = any(service["hold"] for service in desired["services"])
+        observation = self.observe(former and former.observation, macs=held)
+        owners = Owners(desired["services"])
         check_not_the_host(desired, observation.guests, observation.links)
         if any("null_route" in limits_of(service) for service in desired["services"]):
             check_not_own_addresses(desired, local_addresses())
         if former and observation.guests is former.observation.guests and observation.links == former.observation.links:
             model, gaps = former.model, former.gaps
         else:
-            model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"])
+            model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"], owners)
         change, judged = self._plan_filter(model, observation.rules, state)
 
-        owners = Owners(desired["services"])
         steps, priors, closed, services, errors, notes = [], [], [], [], [], []
         for service in desired["services"]:
             sid = service["id"]
@@ -339,7 +341,7 @@ class KvmNode:
             work = self._plan(desired, state, disarmed)
             result = self._result(work, state, disarmed)
             if advance and not result["changed"] and not work.priors:
-                self._settle(state, work, desired, packed, fence)
+                self._settle(state, work, desired, packed, fence, changed=False)
                 result["fence"] = state["fence"]
                 result["confirm"] = self._unconfirmed()
             return result
@@ -374,7 +376,7 @@ class KvmNode:
                 self._apply_filter(after, state, 0)
                 failures += self._network.apply(after.steps, state)
                 after = self._plan(desired, state, disarmed)
-            self._settle(state, after, desired, packed, fence)
+            self._settle(state, after, desired, packed, fence, changed=True)
             result = self._result(after, state, disarmed)
             return {
                 "changed": planned["changed"], "steps": planned["steps"], "services": result["services"],
@@ -427,7 +429,7 @@ class KvmNode:
 
     def _fold_counters(self, state, removed):
         """Keep what the counters of removed ports had counted, under their service."""
-        owner = state["port_owners"]
+        owner = self.state.load_ports()["owners"] if removed else {}
         for port, controls in removed.items():
             kept = state["counters"].setdefault(owner.get(port) or UNKNOWN, {})
             for control, counter in controls.items():
@@ -452,8 +454,11 @@ class KvmNode:
                 failures.setdefault((step["service"], part), _item_error(step["service"], exc, part))
         return list(failures.values())
 
-    def _settle(self, state, work, desired, packed, fence):
-        """Write down what the host has been given and what it no longer needs to remember."""
+    def _settle(self, state, work, desired, packed, fence, changed):
+        """Write down what the host has been given and what it no longer needs to remember.
+
+        :param changed: whether rules or guests may be other than when the ports were written down last
+        """
         if not desired["present"] and work.change.kind == "none" and not work.steps and not work.errors:
             _rollback.forget(self._root)
             self.state.forget()  # with the lock: the run that waits for it finds that out and makes a new one
@@ -473,9 +478,9 @@ class KvmNode:
                 kept["touched"] = dict(_hold.untouched(), tuned=tuned) if tuned else _hold.untouched()
             if kept and not left.get(entry["service"], set()).intersection(_limits.KINDS):
                 kept["touched"] = _limits.forget(kept["touched"], entry["limits"])
-        state["port_owners"] = work.judged
-        state["guests"] = work.observation.guests
         state["fence"] = fence
+        if changed or not self.state.has_ports():
+            self.state.save_ports(work.observation.guests, work.judged)
         if self.state.desired() != packed:
             self.state.write("desired.z", packed.encode("ascii"))
         self.state.save(state)
@@ -507,7 +512,7 @@ class KvmNode:
                         _nftables.apply(self._run, change)
                 return result
             desired = unpack(packed)
-            observation = self.observe(state["guests"])
+            observation = self.observe()
             model, _gaps = filter_model(desired, observation.guests, observation.links, wanted, state["adopted"])
             change, judged = self._plan_filter(model, observation.rules, state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
@@ -518,7 +523,7 @@ class KvmNode:
                 for token in _rollback.waiting(self._root):
                     _rollback.disarm(token, self._root)  # a killed run's: it would bring back what is switched off
                 self._fold_counters(state, change.removed_counters)
-                state["port_owners"] = judged
+                self.state.save_ports(observation.guests, judged)
                 self.state.save(state)
             return result
 
@@ -527,9 +532,9 @@ class KvmNode:
         with self.state.locked():
             state, disarmed, packed = self.state.load(), self.state.disarmed(), self.state.desired()
             desired = unpack(packed) if packed else None
+            owner = self.state.load_ports()["owners"]
             rules = _nftables.observe(self._run)
         counted = {sid: {c: dict(n) for c, n in controls.items()} for sid, controls in state["counters"].items()}
-        owner = state["port_owners"]
         for port, controls in _nftables.counters(rules).items():
             kept = counted.setdefault(owner.get(port) or UNKNOWN, {})
             for control, counter in controls.items():

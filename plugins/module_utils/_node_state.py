@@ -25,7 +25,7 @@ LOCK_SECONDS = 30
 def empty_state():
     """The state of a node that was never converged."""
     return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "reference": None, "adopted": None,
-            "port_owners": {}, "guests": None, "tc": {"used": False, "found": []}, "routes": {"used": False}}
+            "tc": {"used": False, "found": []}, "routes": {"used": False}}
 
 
 def check_fence(known, offered):
@@ -157,6 +157,21 @@ class NodeState:
     def save(self, state):
         """Write state.json."""
         self.write("state.json", json.dumps(state, sort_keys=True).encode("utf-8"))
+
+    def load_ports(self):
+        """`{"guests": as last seen or None, "owners": {port or MAC: service}}`, from ports.json.
+
+        Apart from the state because it is most of it, and most runs need neither to read nor to write it.
+        """
+        return dict({"guests": None, "owners": {}}, **self._read("ports.json", {}))
+
+    def has_ports(self):
+        """Whether the ports were ever written down."""
+        return os.path.exists(self._path("ports.json"))
+
+    def save_ports(self, guests, owners):
+        """Write ports.json."""
+        self.write("ports.json", json.dumps({"format": FORMAT, "guests": guests, "owners": owners}).encode("utf-8"))
 
     def disarmed(self):
         """`{control or "all": {"at", "reason"}}`, from disarmed.json."""

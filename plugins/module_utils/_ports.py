@@ -62,7 +62,7 @@ def strangers(model, guests):
             "ports": sorted(name for name in names if name not in owner)}
 
 
-def filter_model(desired, guests, links, disarmed, adopted=None):
+def filter_model(desired, guests, links, disarmed, adopted=None, owners=None):
     """The model the packet filter is built from.
 
     :param desired: desired state of the node
@@ -70,6 +70,7 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
     :param links: the host's interfaces
     :param disarmed: controls switched off on this node, `all` among them
     :param adopted: the `strangers` found when the node was adopted; None while it is being adopted: all of them
+    :param owners: `Owners` of the desired state's services, where the caller has them
     :returns: `(model, gaps)`; model None when the node is to have no rules of ours;
         gaps list NICs that can't be served, each with a sentence
 
@@ -84,7 +85,7 @@ def filter_model(desired, guests, links, disarmed, adopted=None):
     smtp_disarmed = "smtp_outbound" in disarmed
     unknown = _OFF if smtp_disarmed else desired["smtp"]["unknown"]
     graced = _OFF if smtp_disarmed else desired["smtp"]["unknown_adopted"]
-    owners = Owners(desired["services"])
+    owners = owners or Owners(desired["services"])
     bridges = tenant_bridges(desired, guests, links, owners)
     uplinks = [name for name in desired["uplinks"] if name in links]
     ports, seen = [], set(uplinks)
