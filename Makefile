@@ -12,8 +12,8 @@ help: ## this list
 setup: ## make this machine ready (bare Debian 12, Ubuntu 22.04 or 24.04, as root); again: only what changed
 	@scripts/setup
 
-demo: setup ## the story on real guests: port 25 closed and opened, 48 h suspended, given back as it was
-	@$(python) -m tests.lab.demo
+demo: setup ## the story on real guests: port 25 closed and opened, 48 h suspended, given back; BACKEND=router: on routers
+	@$(if $(filter router,$(BACKEND)),PYTHONPATH=.build/collections:. $(python) -m tests.integration.routers.demo,$(python) -m tests.lab.demo)
 
 test: setup ## unit, property, integration and lab tests, sanity and lint
 	@scripts/test
