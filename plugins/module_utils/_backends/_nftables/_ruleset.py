@@ -350,12 +350,14 @@ def _shape(mode, patterns):
     routed = {"ip4": "", "ip6": ""}
     bodies = {
         "bridge": _BRIDGE % dict(
-            words, null_from=_NULL_FROM % bridged, null_to=_NULL_TO % bridged, blocks=_BLOCKS % bridged, hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
+            words, null_from=_NULL_FROM % bridged, null_to=_NULL_TO % bridged, blocks=_BLOCKS % bridged,
+            hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
             quarantine=_QUARANTINE % {
                 "icmpv6": _BRIDGED_IP6 + "meta l4proto ipv6-icmp ",
                 "arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
         "inet": _INET % dict(
-            words, null_from=_NULL_FROM % routed, null_to=_NULL_TO % routed, blocks=_BLOCKS % routed, hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
+            words, null_from=_NULL_FROM % routed, null_to=_NULL_TO % routed, blocks=_BLOCKS % routed,
+            hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
             quarantine=_QUARANTINE % {"icmpv6": "", "arp": ""}),
     }
     parts = []
