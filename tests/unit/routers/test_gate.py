@@ -38,6 +38,7 @@ def built(platform, action, prefix, mark):
 @given(st.sampled_from(("frr", "linux")), st.sampled_from(("add", "remove")), prefixes, numbers)
 @example("frr", "add", "203.0.113.10/32\nip route 203.0.113.11/32 blackhole", 41666)
 @example("frr", "add", "203.0.113.10/24", 41666)
+@example("frr", "add", "2001:db8:0::1/128", 41666)
 @example("frr", "add", "fe80::1%lo/128", 41666)
 @example("linux", "remove", "203.0.113.10/32", "66; reboot")
 def test_what_is_built_says_what_was_meant_or_nothing(platform, action, prefix, mark):
