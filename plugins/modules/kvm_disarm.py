@@ -69,12 +69,9 @@ steps:
   elements: dict
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
-from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
 
 
 def main():
@@ -87,20 +84,9 @@ def main():
         supports_check_mode=True,
     )
 
-    def run(argv, stdin=None):
-        try:
-            return module.run_command(argv, data=stdin, handle_exceptions=False)
-        except OSError as exc:  # it died before it had read its input, or can't be started
-            return 127, "", "%s ended by itself: %s" % (argv[0], exc.strerror)
-
-    try:
-        if os.geteuid() != 0:
-            raise InputError("this has to run as root on the node.", target="become",
-                             remedy="Set `become: true` for the play, or connect as root.")
-        result = KvmNode(run).set_disarmed(
-            module.params["controls"], module.params["state"] == "armed", module.params["reason"], module.check_mode)
-    except AupError as exc:
-        module.fail_json(msg=str(exc), error=exc.to_result())
+    params = module.params
+    result = on_node(module, lambda node: node.set_disarmed(
+        params["controls"], params["state"] == "armed", params["reason"], module.check_mode))
     before, after = result.pop("before"), result.pop("after")
     module.exit_json(
         disarmed=after, diff={"before": {"disarmed": before}, "after": {"disarmed": after, "steps": result["steps"]}}, **result)

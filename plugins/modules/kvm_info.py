@@ -68,8 +68,7 @@ rules_present:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
-from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
 
 
 def main():
@@ -78,13 +77,7 @@ def main():
         supports_check_mode=True,
     )
 
-    def run(argv, stdin=None):
-        return module.run_command(argv, data=stdin)
-
-    try:
-        info = KvmNode(run).info()
-    except AupError as exc:
-        module.fail_json(msg=str(exc), error=exc.to_result())
+    info = on_node(module, lambda node: node.info())
     wanted = set(module.params["services"])
     if wanted:
         info["counters"] = {sid: seen for sid, seen in info["counters"].items() if sid in wanted}

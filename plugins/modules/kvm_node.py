@@ -87,12 +87,10 @@ plan_hash:
 """
 
 import gc
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
-from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
 
 
 def main():
@@ -112,27 +110,15 @@ def main():
     )
     params = module.params
 
-    def run(argv, stdin=None):
-        try:
-            return module.run_command(argv, data=stdin, handle_exceptions=False)
-        except OSError as exc:  # it died before it had read its input, or can't be started
-            return 127, "", "%s ended by itself: %s" % (argv[0], exc.strerror)
-
-    try:
-        if os.geteuid() != 0:
-            raise InputError("this has to run as root on the node.", target="become",
-                             remedy="Set `become: true` for the play, or connect as root.")
-        node = KvmNode(run, nft=module.get_bin_path("nft", required=True), uri=params["libvirt_uri"])
+    def work(node):
         common = {"narrowed": params["narrowed"], "adopt": params["adopt"]}
         if params["mode"] == "plan":
-            result = node.plan(params["desired"], advance=not module.check_mode, **common)
-        elif module.check_mode:
-            result = {"changed": True}
-        else:
-            result = node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], **common)
-    except AupError as exc:
-        module.fail_json(msg=str(exc), error=exc.to_result())
-    module.exit_json(**result)
+            return node.plan(params["desired"], advance=not module.check_mode, **common)
+        if module.check_mode:
+            return {"changed": True}
+        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], **common)
+
+    module.exit_json(**on_node(module, work, params["libvirt_uri"]))
 
 
 if __name__ == "__main__":
