@@ -286,7 +286,9 @@ def test_an_error_inside_clears_everything_away():
 @pytest.mark.parametrize("when", ["starting", "up"])
 def test_a_signal_clears_everything_away(sign, when):
     process = subprocess.Popen(
-        [sys.executable, "-c", _HOLD], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        [sys.executable, "-c", _HOLD], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        # As at a terminal: what a shell starts in the background inherits that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     footprint = Footprint(str(process.pid))
     if when == "up":
         assert process.stdout.readline() == "up\n"
