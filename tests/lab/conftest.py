@@ -37,9 +37,9 @@ def lab(can_run_labs: None) -> Iterator[Lab]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def arrival(can_run_labs: None) -> Iterator[dict]:
-    """One lab for all tests of the spine, and how it came under policy: in check mode, really, and once more."""
+    """A lab for the tests of a module, and how it came under policy: in check mode, really, and once more."""
     with Lab() as made:
         spine = prepare(made)
         seen = {"spine": spine, "before": spine.everything()}
