@@ -321,14 +321,14 @@ class KvmNode:
                 there = sid in work.capped if kind == "bandwidth_cap" else entry["here"] or kind == "null_route"
                 limit["in_force"] = kind not in entry["open"] and there and not off
 
-    def _accept(self, state, desired, narrowed, adopt):
+    def _accept(self, state, desired, adopt):
         """Check the fence; a desired state of another ledger is taken only when told so."""
         if adopt and state["fence"] and state["fence"]["ledger"] != desired["fence"]["ledger"]:
             state["fence"] = None
         check_fence(state["fence"], desired["fence"])
-        return desired["fence"] if not narrowed else state["fence"]
+        return desired["fence"]
 
-    def plan(self, packed, advance=False, narrowed=False, adopt=False):
+    def plan(self, packed, advance=False, adopt=False):
         """What applying this desired state would do. Changes nothing on the host's guests and rules.
 
         :param packed: desired state as `_wire.pack` gives it
@@ -337,7 +337,7 @@ class KvmNode:
         desired = unpack(packed)
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
-            fence = self._accept(state, desired, narrowed, adopt)
+            fence = self._accept(state, desired, adopt)
             work = self._plan(desired, state, disarmed)
             result = self._result(work, state, disarmed)
             if advance and not result["changed"] and not work.priors:
@@ -348,7 +348,7 @@ class KvmNode:
 
     # -- applying ---------------------------------------------------------------------------
 
-    def apply(self, packed, plan_hash, confirm_seconds=30, narrowed=False, adopt=False):
+    def apply(self, packed, plan_hash, confirm_seconds=30, adopt=False):
         """Apply the plan with this hash, or nothing; then look again.
 
         :param confirm_seconds: new rules undo themselves unless confirmed within this time; 0: no confirmation
@@ -357,7 +357,7 @@ class KvmNode:
         desired = unpack(packed)
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
-            fence = self._accept(state, desired, narrowed, adopt)
+            fence = self._accept(state, desired, adopt)
             work = self._plan(desired, state, disarmed)
             if work.plan_hash != plan_hash:
                 raise NodeError("the host changed between plan and apply.", code="plan_changed", retryable=True,

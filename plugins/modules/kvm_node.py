@@ -37,10 +37,6 @@ options:
   plan_hash:
     description: The plan to apply. Required with O(mode=apply).
     type: str
-  narrowed:
-    description: Whether the desired state covers only some controls, so that the fence must not move.
-    type: bool
-    default: false
   adopt:
     description: Take a desired state from another ledger than the one this node belongs to.
     type: bool
@@ -100,7 +96,6 @@ def main():
             "mode": {"type": "str", "choices": ["plan", "apply"], "required": True},
             "desired": {"type": "str", "required": True},
             "plan_hash": {"type": "str"},
-            "narrowed": {"type": "bool", "default": False},
             "adopt": {"type": "bool", "default": False},
             "confirm_seconds": {"type": "int", "default": 30},
             "libvirt_uri": {"type": "str", "default": "qemu:///system"},
@@ -111,12 +106,11 @@ def main():
     params = module.params
 
     def work(node):
-        common = {"narrowed": params["narrowed"], "adopt": params["adopt"]}
         if params["mode"] == "plan":
-            return node.plan(params["desired"], advance=not module.check_mode, **common)
+            return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"])
         if module.check_mode:
             return {"changed": True}
-        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], **common)
+        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"])
 
     module.exit_json(**on_node(module, work, params["libvirt_uri"]))
 
