@@ -51,11 +51,16 @@ def in_force(enforcement, now):
 
     One that was seen on a node has begun, also where the clock of another controller is ahead of this one's.
     """
+    if over(enforcement, now):
+        return False
+    return enforcement["status"] != "opened" or enforcement["starts_at"] <= now
+
+
+def over(enforcement, now):
+    """Whether an enforcement will never bind its service again: lifted, or its end reached."""
     if enforcement["status"] not in ("opened", "active"):
-        return False
-    if enforcement["status"] == "opened" and enforcement["starts_at"] > now:
-        return False
-    return enforcement["ends_at"] is None or now < enforcement["ends_at"]
+        return True
+    return enforcement["ends_at"] is not None and enforcement["ends_at"] <= now
 
 
 def _common(parts):

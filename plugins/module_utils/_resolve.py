@@ -11,8 +11,9 @@ import ipaddress
 from collections import namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
-from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_hold, fold_limits, in_force
+from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_hold, fold_limits, in_force, over
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.module_utils._timeline import THEN, timeline
 
 FORMAT = 1
 CONTROLS = ("smtp_outbound",)
@@ -47,11 +48,16 @@ def policy_of(policies, release, name):
     return policies[found[0]]
 
 
+def grace_end(setting, adopted_at):
+    """When what was found running at adoption is bound like the rest; None if it has no grace."""
+    if setting.mode != "enforce" or setting.adoption_mode != "observe" or adopted_at is None:
+        return None
+    return adopted_at + setting.adoption_seconds
+
+
 def _within_adoption(setting, adopted_at, now):
-    return (
-        setting.mode == "enforce" and setting.adoption_mode == "observe"
-        and adopted_at is not None and now < adopted_at + setting.adoption_seconds
-    )
+    end = grace_end(setting, adopted_at)
+    return end is not None and now < end
 
 
 def decide_smtp(setting, exemption, adopted_at, now):
@@ -64,7 +70,7 @@ def decide_smtp(setting, exemption, adopted_at, now):
     ports = sorted(setting.options.get("ports", ()))
     if setting.mode == "off":
         return _Decision("off", ports, setting.clause, setting.reason)
-    if exemption is not None:
+    if exemption is not None and (exemption["ends_at"] is None or now < exemption["ends_at"]):
         until = iso(exemption["ends_at"]) or "it is revoked"
         return _Decision("exempt", ports, setting.clause,
                          "exemption %s until %s" % (exemption["id"], until))
@@ -104,14 +110,16 @@ def own_prefixes(service):
     return sorted(own - shared)
 
 
-def _service_entry(service, decision, hold, baseline, limits=None):
+_FREE = {"smtp": {"mode": "off", "ports": []}, "hold": None, "limits": {}}
+
+
+def _service_entry(service, state, baseline):
+    """:param state: what of a service changes with time"""
     return {
+        **state,
         "id": service["id"],
         "guest": {"name": service["guest"]["name"], "uuid": service["guest"].get("uuid")},
         "nics": [{"mac": nic["mac"], "addresses": nic.get("addresses", [])} for nic in service["nics"]],
-        "smtp": {"mode": decision.mode, "ports": decision.ports},
-        "hold": hold,
-        "limits": limits or {},
         "baseline": baseline,
         "elsewhere": len(service["nodes"]) > 1,
     }
@@ -143,7 +151,7 @@ def resolve(policies, snapshot, node, now):
     :param snapshot: the ledger's snapshot for this node (see docs/architecture.md)
     :param node: the node's own description: name, location, uplinks, bridges, routed_interfaces
     :param now: seconds since the epoch
-    :returns: Resolution
+    :returns: Resolution; what will be otherwise later is in the desired state too (see `_timeline`)
     :raises PolicyError: a location or account type the policy doesn't know
     :raises CatalogueError: the node has a location nowhere stated
     """
@@ -154,50 +162,74 @@ def resolve(policies, snapshot, node, now):
     default = policies[release["default_policy"]]
     node_adopted_at = (snapshot.get("node") or {}).get("adopted_at")
     unknown = _unknown_port(default, node["location"], None, now)
-    unknown_adopted = _unknown_port(default, node["location"], node_adopted_at, now)
+    grace = grace_end(default.unknown_port("smtp_outbound", node["location"]), node_adopted_at)
+    smarthosts = _united(p.networks("smarthosts") for p in policies.values())
 
     exemptions = {e["service"]: e for e in snapshot["exemptions"] if e["control"] == "smtp_outbound"}
     adoptions = snapshot["adoptions"]
     baselines = {b["service"]: b for b in snapshot["baselines"]}
-    held = {}
+    coming = {}  # what binds now or will
     for enforcement in snapshot["enforcements"]:
-        if in_force(enforcement, now):
-            held.setdefault(enforcement["service"], []).append(enforcement)
+        if not over(enforcement, now):
+            coming.setdefault(enforcement["service"], []).append(enforcement)
 
     entries, reasons, present = [], {}, set()
 
-    def add(service, decision):
+    def add(service, decide, instants=()):
+        """:param decide: `decide(time)`: of `smtp_outbound`, which may change at these instants"""
         sid = service["id"]
         present.add(sid)
-        enforcements = held.get(sid, ())
-        hold, limits = (fold_hold(enforcements), fold_limits(enforcements)) if enforcements else (None, {})
-        decision = withdraw(decision, limits.get("smtp_block"))
-        if "null_route" in limits:
-            limits["null_route"]["prefixes"] = own_prefixes(service)
+        mine = coming.get(sid, ())
+
+        def judge(time):
+            binding = [e for e in mine if in_force(e, time)]
+            hold, limits = (fold_hold(binding), fold_limits(binding)) if binding else (None, {})
+            if "null_route" in limits:
+                limits["null_route"]["prefixes"] = own_prefixes(service)
+            return withdraw(decide(time), limits.get("smtp_block")), hold, limits
+
+        def view(time):
+            decision, hold, limits = judge(time)
+            return {"smtp": {"mode": decision.mode, "ports": decision.ports}, "hold": hold, "limits": limits}
+
+        instants = [*instants, *(e[key] for e in mine for key in ("starts_at", "ends_at"))]
         baseline = baselines.get(sid)
-        entries.append(_service_entry(
-            service, decision, hold, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]}, limits))
+        base, then = timeline(instants, now, view)
+        entry = _service_entry(service, base, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]})
+        if then:
+            entry[THEN] = then
+        entries.append(entry)
+        decision, hold, limits = judge(now)
         reasons[sid] = {"smtp_outbound": {"mode": decision.mode, "clause": decision.clause, "reason": decision.reason}}
         for kind in ([hold["kind"]] if hold else []) + sorted(limits):
-            reasons[sid][kind] = _reason([e for e in enforcements if e["kind"] == kind])
+            reasons[sid][kind] = _reason([e for e in mine if e["kind"] == kind and in_force(e, now)])
+
+    def decider(setting, exemption, adopted_at):
+        return lambda time: decide_smtp(setting, exemption, adopted_at, time)
 
     for sid, service in catalogue["services"].items():
         if name in service["nodes"]:
             policy = policy_of(policies, release, service.get("policy"))
             setting = policy.control("smtp_outbound", service["location"], service["account_type"])
-            add(service, decide_smtp(setting, exemptions.get(sid), adoptions.get(sid), now))
+            exemption, adopted_at = exemptions.get(sid), adoptions.get(sid)
+            add(service, decider(setting, exemption, adopted_at),
+                (exemption and exemption["ends_at"], grace_end(setting, adopted_at)))
 
-    strangers = {sid for sid in held if any(name in e["snapshot"]["nodes"] for e in held[sid])} | set(baselines)
+    strangers = {sid for sid in coming if any(name in e["snapshot"]["nodes"] for e in coming[sid])} | set(baselines)
+    alone = _Decision(unknown["mode"], unknown["ports"], None,
+                      "no longer in the catalogue for this node: treated like an unknown guest")
     for sid in sorted(strangers - present):
-        add(_departed(sid, held.get(sid), baselines.get(sid)),
-            _Decision(unknown["mode"], unknown["ports"], None,
-                      "no longer in the catalogue for this node: treated like an unknown guest"))
+        add(_departed(sid, coming.get(sid), baselines.get(sid)), lambda _time: alone)
 
     entries.sort(key=lambda entry: entry["id"])
+    smtp, then = timeline([grace], now, lambda time: {"smtp": {
+        "unknown": unknown, "unknown_adopted": _unknown_port(default, node["location"], node_adopted_at, time),
+        "smarthosts": smarthosts}})
     desired = {
         "format": FORMAT,
         "node": name,
         "present": True,
+        "now": now,
         "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
         "release": {"id": release["id"], "policies": sorted(release["policy_keys"]),
                     "catalogue": release["catalogue_digest"]},
@@ -205,10 +237,12 @@ def resolve(policies, snapshot, node, now):
         "bridges": sorted(node.get("bridges") or ()),
         "routed_interfaces": sorted(node.get("routed_interfaces") or ()),
         "prefixes": catalogue["prefixes"],
-        "smtp": {"unknown": unknown, "unknown_adopted": unknown_adopted, "smarthosts": _united(p.networks("smarthosts") for p in policies.values())},
+        "smtp": smtp["smtp"],
         "rescue": _united(p.rescue_prefixes() for p in policies.values()),
         "services": entries,
     }
+    if then:
+        desired[THEN] = then
     return Resolution(desired, reasons)
 
 
@@ -225,8 +259,7 @@ def retired(snapshot, node):
                  "smarthosts": []},
         "rescue": [],
         "services": [
-            _service_entry(_departed(b["service"], None, b), _Decision("off", [], None, None), None,
-                           {"digest": b["digest"], "fields": b["fields"]})
+            _service_entry(_departed(b["service"], None, b), _FREE, {"digest": b["digest"], "fields": b["fields"]})
             for b in sorted(snapshot["baselines"], key=lambda b: b["service"])
         ],
     }
