@@ -165,7 +165,7 @@ _STEP = Map(
             **{"for": optional(Duration()), "times": optional(Integer(2, 100))},
         )
     ),
-    mode=optional(Choice(*STEP_MODES), "act"),
+    mode=optional(Choice(*STEP_MODES)),
     clause=optional(_CLAUSE),
     notice=optional(_NAME),
     **_MEASURE,

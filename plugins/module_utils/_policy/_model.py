@@ -50,11 +50,12 @@ Violation.__doc__ = """A violation and its ladder of LadderStep, in order.
 allowed: the policy permits it there: fault none, no fees, no ladder; reason: which part of the policy says so.
 """
 
-LadderStep = namedtuple("LadderStep", "alternatives unless after mode clause notice")
+LadderStep = namedtuple("LadderStep", "alternatives unless after mode clause notice said")
 LadderStep.__doc__ = """One step: any one of its alternatives (Measure).
 
 unless: add-ons that spare it; after: None or a dict condition, seconds, times; mode: act|propose; clause: its
-own or the violation's; notice: its own or the violation's, or None.
+own or the violation's; notice: its own or the violation's, or None; said: whether the policy states the mode,
+without which automation only proposes.
 """
 
 Measure = namedtuple("Measure", "enforcement until seconds review_seconds options")
@@ -330,9 +331,10 @@ class Policy:
             tuple(self._measure(measure) for measure in step.get("any_of", (step,))),
             tuple(step.get("unless", ())),
             after,
-            step["mode"],
+            step.get("mode", "act"),
             step.get("clause", violation["clause"]),
             step.get("notice", violation.get("notice")),
+            "mode" in step,
         )
 
     def _measure(self, measure):
