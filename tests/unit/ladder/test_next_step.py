@@ -33,7 +33,10 @@ def policy_with(ladder, **violation):
         "violations": {"v": {"clause": "p.1", "fault": "customer", "ladder": ladder, **violation}}})
 
 
-def ask(policy, history=History(), evidence=(), subject=PLAIN, now=NOW, violation="v", **more):
+NEW = History()
+
+
+def ask(policy, history=NEW, evidence=(), subject=PLAIN, now=NOW, violation="v", **more):
     return next_step(policy, violation, subject, history, dict.fromkeys(evidence, True), now, **more)
 
 
