@@ -26,9 +26,11 @@ attributes:
     details: The rows before and after.
 options:
   state:
-    description: V(open) opens the case, V(closed) closes one that holds no service any more.
+    description:
+      - V(open) opens the case, V(closed) closes one that holds no service any more.
+      - V(decided) writes down whose fault it is; what was charged and is not owed any more is waived or credited.
     type: str
-    choices: [open, closed]
+    choices: [open, closed, decided]
     default: open
   case:
     description: Its id. Without it the ledger gives one, like C(C-2026-7).
@@ -38,6 +40,9 @@ options:
     type: str
   violation:
     description: What happened, by the name the service's policy has for it.
+    type: str
+  fault:
+    description: With O(state=decided), V(customer), V(none) or V(unknown). O(note) then says why, and is needed.
     type: str
   note:
     description: Free text for the record. Never evaluated, and erasable later.
@@ -65,6 +70,11 @@ case:
   description: The case.
   returned: success
   type: dict
+charges:
+  description: Charges made, waived or credited by the decision.
+  returned: with O(state=decided)
+  type: list
+  elements: dict
 what:
   description: What was written, as lines for people.
   returned: success

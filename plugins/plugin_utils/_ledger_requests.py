@@ -317,9 +317,15 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
         "options": options,
         "clause": clause,
         "fault": named.fault,
+        "fees": fees_of(policy, named),
         "reason": named.summary or policy.clause_summary(clause) or violation,
         "on_ladder": measure is not None,
     }
+
+
+def fees_of(policy, violation):
+    """`{name: fee}` that a violation may cost, as its policy has them."""
+    return {name: policy.fee(name) for name in violation.fees}
 
 
 def _allowed(named, service):
@@ -409,6 +415,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, v
         policy_key=first["policy"].key,
         note=note,
         customer=first["service"]["customer"] if len(names) == 1 else None,
+        fees=first["fees"],
     )
     what = [] if opened["already"] else ["case %s opened for %s" % (opened["id"], violation)]
     enforcements, concerned, warnings, proposed = [], set(), [], []
@@ -833,6 +840,7 @@ def report_case(tx, case=None, service=None, violation=None, note=None):
         policy_key=policy.key,
         note=note,
         customer=found[0]["customer"],
+        fees=fees_of(policy, named),
     )
     state = "is open already" if document["already"] else "opened"
     return {

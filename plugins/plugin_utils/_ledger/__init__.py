@@ -12,8 +12,17 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import (
     case_problem,
     close_case,
+    decide_fault,
     find_case,
     open_case,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import (
+    charges,
+    enforcement_intervals,
+    export_charges,
+    exported,
+    record_charge,
+    waive_charge,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
     active,
@@ -82,12 +91,17 @@ __all__ = [
     "bump_epoch",
     "case_problem",
     "cases",
+    "charges",
     "close_case",
     "create_release",
     "current_release",
+    "decide_fault",
     "end_due",
+    "enforcement_intervals",
     "erase_details",
     "expire_exemptions",
+    "export_charges",
+    "exported",
     "find_case",
     "find_exemptions",
     "find_node",
@@ -104,6 +118,7 @@ __all__ = [
     "proposals",
     "propose",
     "record_baselines",
+    "record_charge",
     "record_result",
     "release_contents",
     "replay",
@@ -114,5 +129,6 @@ __all__ = [
     "start_run",
     "status",
     "verify",
+    "waive_charge",
     "withdraw",
 ]

@@ -9,6 +9,7 @@ from datetime import datetime, UTC
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, ConflictError, InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import charge_what_is_owed, settle
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
@@ -54,12 +55,14 @@ def open_case(
     policy_key,
     note=None,
     customer=None,
+    fees=None,
 ):
     """Open a case, or find it open already.
 
     :param case_id: the ticket system's id; without it the ledger gives `C-<year>-<number>`
     :param service: the service it is about; None when it is about several
     :param note: free text, kept in the event's erasable detail, as is `customer`
+    :param fees: `{name: fee}` that the case may cost, as the policy has them for that service now
     :returns: the case, with `already` True when it was open
     :raises ConflictError: it exists and is closed, or was opened for another violation
     """
@@ -103,8 +106,10 @@ def open_case(
             status="open",
             opened_at=tx.now,
             event_number=event,
+            fees=values.to_text(fees or {}),
         )
     )
+    charge_what_is_owed(tx, case_id)
     document = find_case(tx, case_id)
     tx.changed("case", case_id, None, document)
     return dict(document, already=False)
@@ -144,6 +149,31 @@ def _matching(present, violation):
             remedy="Use that violation, or open a new case.",
         )
     return present
+
+
+@verb
+def decide_fault(tx, case_id, fault, reason):
+    """Write down whose fault a case is, by a person's decision; charges follow it.
+
+    What was charged and is not owed any more is waived, or credited where billing has taken it. Nothing is removed.
+
+    :param fault: `customer`, `none` or `unknown`
+    :returns: the case, with `already` and `charges`: those made, waived or credited
+    :raises InputError: no such case, another fault, or no reason
+    """
+    reason = values.free_text(reason, "reason", needed=True)
+    if fault not in ("customer", "none", "unknown"):
+        raise InputError("fault %r is not known." % (fault,), target="fault", remedy="Use customer, none or unknown.")
+    before = find_case(tx, case_id)
+    if before is None:
+        raise InputError("there is no case %s." % case_id, target="case", remedy="ledger_info lists the open cases.")
+    if before["fault"] == fault:
+        return dict(before, already=True, charges=[])
+    tx.append("case_fault_decided", {"case": case_id, "from": before["fault"], "to": fault}, {"reason": reason})
+    tx.execute(t.case.update().where(t.case.c.id == case_id).values(fault=fault))
+    after = find_case(tx, case_id)
+    tx.changed("case", case_id, before, after)
+    return dict(after, already=False, charges=settle(tx, case_id, "fault: %s" % fault))
 
 
 @verb

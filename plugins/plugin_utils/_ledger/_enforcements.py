@@ -10,6 +10,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _events
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import charge_what_is_owed
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
@@ -323,6 +324,7 @@ def verified_in_force(tx, node, ids):
         if document["status"] == "opened":
             set_status(tx, document, "active", "enforcement_active", verified_at=tx.now)
             activated.append(document["id"])
+            charge_what_is_owed(tx, document["case_id"])
     return activated
 
 

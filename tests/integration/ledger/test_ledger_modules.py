@@ -169,3 +169,39 @@ def test_the_modules_together(play, tmp_path):
         and case["case"]["id"].startswith("C-")
         and unknown["failed"]
     )
+
+
+def test_charges_for_billing(play, tmp_path):
+    """From the case to the file that billing takes; what an account's name holds stays text."""
+    fee = {"amount": "60.00", "currency": "EUR", "per": "once", "due": "case", "clause": "alteron.26"}
+    bounds = dict(fee, amount="50.00", maximum="150.00", currency="USD")
+    with L.open_ledger(str(tmp_path / "ledger.db"), create=True) as ledger, ledger.transaction(actor="x") as tx:
+        tx.open_case(case_id="T-1", service="vps-1", violation="spam", policy_key="alteron@1", fault="customer",
+                     customer="c-1", fees={"clean_up": fee, "chargeback": bounds})
+    inputs = ["state", "case", "fee", "amount", "export", "charge", "reason"]
+    record = ("ledger_charge", {"inputs": inputs})
+    said = {"state": "recorded", "case": "T-1", "fee": "chargeback", "amount": "75.00"}
+    (checked,) = play(record, check=True, extra=said)
+    assert checked["changed"] and len(checked["diff"]["after"]) == 1
+    (done,) = play(record, extra=said)
+    assert done["charges"][0]["id"] == "F-2" and done["charges"][0]["amount"] == "75.00"
+    (refused,) = play(record, extra=dict(said, amount=75.0))
+    assert refused["failed"] and refused["error"]["target"] == "amount"
+    (refused,) = play(record, extra=dict(said, export="B-1"))
+    assert refused["failed"] and "export does not go with" in refused["msg"]
+    export = ("ledger_charge", {"state": "exported", "path": str(tmp_path)})
+    (checked,) = play(export, check=True)
+    assert checked["export"] == "B-1" and not list(tmp_path.glob("charges-*"))
+    (missing,) = play(("ledger_charge", {"state": "exported", "path": str(tmp_path / "none")}))
+    assert missing["failed"] and missing["error"]["target"] == "path"
+    taken, nothing, again = play(export, export, ("ledger_charge", {"state": "exported", "export": "B-1"}))
+    assert (taken["changed"], nothing["changed"], again["changed"]) == (True, False, False)
+    assert again["json"] == taken["json"] and nothing["export"] is None
+    for kind in ("json", "csv"):
+        path = tmp_path / ("charges-B-1.%s" % kind)
+        assert path.read_bytes() == taken[kind].encode() and path.stat().st_mode & 0o777 == 0o600
+    decide = ("ledger_case", {"state": "decided", "inputs": ["case", "fault", "note"]})
+    (credited,) = play(decide, extra={"case": "T-1", "fault": "none", "note": NOTE.format(path=tmp_path / "trap")})
+    assert [one["kind"] for one in credited["charges"]] == ["credit", "credit"] and not (tmp_path / "trap").exists()
+    listed, view = play(("ledger_charge", {}), ("ledger_charge", {"state": "no_credit", "begins": "2026-11-01"}))
+    assert len(listed["charges"]) == 4 and view["no_credit"] == []

@@ -7,10 +7,12 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0001_tables
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0002_append_only
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0003_proposals
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0004_charges
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
     (1, _s0001_tables.upgrade),
     (2, _s0002_append_only.upgrade),
     (3, _s0003_proposals.upgrade),
+    (4, _s0004_charges.upgrade),
 )
