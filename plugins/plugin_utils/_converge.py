@@ -22,6 +22,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import (
 from ansible_collections.hosting.aup.plugins.module_utils._fold import LIMITS
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
 
@@ -94,6 +95,12 @@ def ended_on_node(node, enforcements, services):
                 kind not in entry["open"] if kind in LIMITS else entry["in_force"] if entry["hold"] else entry["released"]):
             ended.setdefault(enforcement["service"], []).append(enforcement["id"])
     return ended
+
+
+def stale_notes(snapshot, now):
+    """A sentence for each dated input of a snapshot that nobody refreshed in time."""
+    return ["data %s is of %s and stale since %s: refresh it" % (name, iso(found["at"]), iso(found["stale_at"]))
+            for name, found in sorted(snapshot["inputs"].items()) if found["stale_at"] <= now]
 
 
 def probe(probes, timeout=5):
@@ -198,6 +205,7 @@ class Converge:
                     raise
         result["plan_hash"] = plan["plan_hash"]
         result["fence"] = desired["fence"]
+        result["notes"] = list(result["notes"]) + stale_notes(snapshot, self.clock())
         errors = list(result["errors"])
         if result.get("confirm") and not self._confirmed(result["confirm"]):
             raise NodeError(

@@ -53,7 +53,19 @@ def status_lines(status):
         "open case %s: %s%s" % (c["id"], c["violation"], " of %s" % c["service"] if c["service"] else "")
         for c in status["cases"]
     ]
+    lines += [input_line(found, status["now"]) for found in status.get("inputs", ())]
     return lines
+
+
+def input_line(found, now):
+    """A dated input as a line; says when it is stale.
+
+    :param found: as the ledger's `dated_inputs` gives it
+    """
+    figures = ", ".join("%s %s" % (found["summary"][key], key) for key in ("endpoints", "addresses", "refused")
+                        if key in found["summary"])
+    stale = ", STALE since %s: refresh it" % iso(found["stale_at"]) if found["stale_at"] <= now else ""
+    return "data %s of %s: %s%s" % (found["name"], iso(found["at"]), figures or "recorded", stale)
 
 
 def _node_line(node, newest):

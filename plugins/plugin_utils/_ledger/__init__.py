@@ -23,6 +23,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges impor
     exported,
     record_charge,
     waive_charge,
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import (
+    dated_documents,
+    dated_inputs,
+    record_input,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
     active,
@@ -96,6 +100,8 @@ __all__ = [
     "create_release",
     "current_release",
     "decide_fault",
+    "dated_documents",
+    "dated_inputs",
     "end_due",
     "enforcement_intervals",
     "erase_details",
@@ -119,6 +125,7 @@ __all__ = [
     "propose",
     "record_baselines",
     "record_charge",
+    "record_input",
     "record_result",
     "release_contents",
     "replay",

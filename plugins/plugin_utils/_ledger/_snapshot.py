@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import dated_documents
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import exemptions_in_force
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import find_node, open_baselines
@@ -23,7 +24,7 @@ PRESENT, NEWEST = "present", "newest"
 def snapshot(tx, node=None, release_id=None):
     """The ledger's side of a node's desired state.
 
-    `policies` and `catalogue` are shared by all snapshots of a process: do not change them.
+    `policies`, `catalogue` and `inputs` are shared by all snapshots of a process: do not change them.
 
     :param node: None leaves out node, baselines and takes the newest release
     :param release_id: a release's id, `newest`, or None or `present` for the one that the node carries
@@ -55,6 +56,7 @@ def snapshot(tx, node=None, release_id=None):
         "exemptions": exemptions_in_force(tx),
         "baselines": open_baselines(tx, node) if node is not None else [],
         "adoptions": dict(adoptions.all()),
+        "inputs": dated_documents(tx),
     }
 
 

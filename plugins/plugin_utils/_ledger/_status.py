@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import case_document
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import dated_inputs
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
@@ -38,7 +39,7 @@ def known_services(tx):
 
 @reader
 def status(tx):
-    """Ledger, head, newest release, nodes, what holds which service, open exemptions, open cases."""
+    """Ledger, head, newest release, nodes, what holds which service, open exemptions, open cases, dated inputs."""
     return {
         "ledger": tx.ledger_id,
         "epoch": tx.epoch,
@@ -50,6 +51,7 @@ def status(tx):
         "proposals": proposals(tx),
         "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
         "cases": cases(tx),
+        "inputs": list(dated_inputs(tx).values()),
     }
 
 

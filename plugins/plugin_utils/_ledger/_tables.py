@@ -157,6 +157,16 @@ def _build():
             column("persons", big),
             column("events", text),
         ),
+        dated_input=table(
+            "dated_input",
+            sa.Column("number", big, primary_key=True, autoincrement=False),
+            column("name", text),
+            column("taken_at", big),
+            column("stale_at", big),
+            column("content_digest", text),
+            column("summary", text),
+            column("event_number", big, key("event.number")),
+        ),
         exemption=table(
             "exemption",
             column("id", text, pk=True),
