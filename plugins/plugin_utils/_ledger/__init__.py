@@ -23,6 +23,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges impor
     exported,
     record_charge,
     waive_charge,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import (
     dated_documents,
     dated_inputs,
@@ -99,9 +100,9 @@ __all__ = [
     "close_case",
     "create_release",
     "current_release",
-    "decide_fault",
     "dated_documents",
     "dated_inputs",
+    "decide_fault",
     "end_due",
     "enforcement_intervals",
     "erase_details",

@@ -289,3 +289,12 @@ def test_ended_on_node():
     assert ended_on_node("kvm1", [ending], [{**free, "hold": "suspend", "in_force": True}]) == {"vps-1": ["E-1"]}
     assert ended_on_node("kvm2", [ending], [free]) == {}
     assert ended_on_node("kvm1", [{**ending, "status": "active"}], [free]) == {}
+
+
+def test_stale_data_is_said_in_the_notes():
+    from ansible_collections.hosting.aup.plugins.plugin_utils._converge import stale_notes
+
+    inputs = {"pools": {"at": 100, "stale_at": 200, "document": {}}}
+    assert stale_notes({"inputs": inputs}, 199) == []
+    assert stale_notes({"inputs": inputs}, 200) == [
+        "data pools is of 1970-01-01T00:01:40Z and stale since 1970-01-01T00:03:20Z: refresh it"]
