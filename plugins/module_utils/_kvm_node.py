@@ -12,7 +12,7 @@ import os
 import time
 from collections import namedtuple
 
-from ansible_collections.hosting.aup.plugins.module_utils import _hold, _limits, _rollback
+from ansible_collections.hosting.aup.plugins.module_utils import _evidence, _hold, _limits, _rollback
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
@@ -27,8 +27,6 @@ from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     strangers,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
-
-UNKNOWN = "unknown"  # the service counters of guests nobody knows are kept under
 
 Observation = namedtuple("Observation", "boot_id links guests rules")
 Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps capped plan_hash")
@@ -431,11 +429,20 @@ class KvmNode:
         """Keep what the counters of removed ports had counted, under their service."""
         owner = self.state.load_ports()["owners"] if removed else {}
         for port, controls in removed.items():
-            kept = state["counters"].setdefault(owner.get(port) or UNKNOWN, {})
+            kept = state["counters"].setdefault(owner.get(port) or _evidence.UNKNOWN, {})
             for control, counter in controls.items():
                 total = kept.setdefault(control, {"packets": 0, "bytes": 0})
                 total["packets"] += counter["packets"]
                 total["bytes"] += counter["bytes"]
+
+    @staticmethod
+    def _note_evidence(state, rules, owner):
+        """Note when counts grew, and samples of what was refused; returns the totals."""
+        now = int(time.time())
+        totals = _evidence.add(state["counters"], _nftables.counters(rules), owner)
+        state["times"] = _evidence.note_times(state["times"], totals, now)
+        state["samples"] = _evidence.note_samples(state["samples"], _nftables.samples(rules), owner, now)
+        return totals
 
     def _apply_steps(self, steps, held):
         """Carry out libvirt's steps.
@@ -479,6 +486,7 @@ class KvmNode:
             if kept and not left.get(entry["service"], set()).intersection(_limits.KINDS):
                 kept["touched"] = _limits.forget(kept["touched"], entry["limits"])
         state["fence"] = fence
+        self._note_evidence(state, work.observation.rules, work.judged)
         if changed or not self.state.has_ports():
             self.state.save_ports(work.observation.guests, work.judged)
         if self.state.desired() != packed:
@@ -534,16 +542,10 @@ class KvmNode:
             desired = unpack(packed) if packed else None
             owner = self.state.load_ports()["owners"]
             rules = _nftables.observe(self._run)
-        counted = {sid: {c: dict(n) for c, n in controls.items()} for sid, controls in state["counters"].items()}
-        for port, controls in _nftables.counters(rules).items():
-            kept = counted.setdefault(owner.get(port) or UNKNOWN, {})
-            for control, counter in controls.items():
-                total = kept.setdefault(control, {"packets": 0, "bytes": 0})
-                total["packets"] += counter["packets"]
-                total["bytes"] += counter["bytes"]
+        counted = _evidence.with_times(self._note_evidence(state, rules, owner), state["times"])
         return {
             "fence": state["fence"], "release": desired and desired["release"], "disarmed": disarmed,
-            "counters": counted, "ports": owner, "rules_present": _nftables.present(rules),
+            "counters": counted, "samples": state["samples"], "ports": owner, "rules_present": _nftables.present(rules),
             "held": [
                 {"service": s["id"], "kind": kind, "until_at": terms["until_at"], "enforcement_ids": terms["enforcement_ids"]}
                 for s in (desired["services"] if desired else ())

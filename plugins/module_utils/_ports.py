@@ -36,6 +36,20 @@ def limits_of(service):
     return service.get("limits") or {}
 
 
+def controls_of(desired, service, here_before, disarmed):
+    """The controls that judge a port, `smtp_outbound` aside: `{name: {"mode": observe or enforce, …}}`.
+
+    :param service: of the desired state, or None for a port of nobody's
+    :param here_before: whether a port of nobody's was there when the node was adopted
+    """
+    if service is None:
+        found = (desired.get("unknown_controls") or {}).get("adopted" if here_before else "new") or {}
+    else:
+        found = service.get("controls") or {}
+    return {name: setting for name, setting in found.items()
+            if setting["mode"] in ("observe", "enforce") and name not in disarmed}
+
+
 def tenant_bridges(desired, guests, links, owners):
     """Bridges that carry customers: declared, with a declared uplink, or with a port of a known service's guest.
 
@@ -98,6 +112,7 @@ def filter_model(desired, guests, links, disarmed, adopted=None, owners=None):
         ports.append({
             "name": name, "mac": mac, "bridge": bridge, "service": service and service["id"],
             "smtp": (graced if was_here else unknown) if service is None else _OFF if smtp_disarmed else service["smtp"],
+            "controls": controls_of(desired, service, was_here, disarmed),
             "hold": _HELD_AS[hold["kind"]] if hold else None,
             "blocks": limits_of(service).get("port_block", {}).get("blocks", []) if service else [],
         })
@@ -128,6 +143,7 @@ def filter_model(desired, guests, links, disarmed, adopted=None, owners=None):
         "ports": ports,
         "held_macs": {"dark": sorted(macs["dark"]), "quarantine": sorted(macs["quarantine"] - macs["dark"])},
         "smtp": {"unknown": unknown, "smarthosts": desired["smtp"]["smarthosts"]},
+        "controls": {name: found for name, found in (desired.get("controls") or {}).items() if name not in disarmed},
         "rescue": desired["rescue"],
         "null_routes": [{"service": service["id"], "prefixes": limits_of(service)["null_route"]["prefixes"]}
                         for service in desired["services"] if "null_route" in limits_of(service)],

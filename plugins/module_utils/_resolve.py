@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 from collections import namedtuple
 
+from ansible_collections.hosting.aup.plugins.module_utils._controls import TERMS, Decision
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_hold, fold_limits, in_force, over
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import THEN, timeline
 
 FORMAT = 1
-CONTROLS = ("smtp_outbound",)
+CONTROLS = ("smtp_outbound", *TERMS)
 
 Resolution = namedtuple("Resolution", "desired reasons")
 Resolution.__doc__ = """What `resolve` returns.
@@ -24,9 +25,6 @@ Resolution.__doc__ = """What `resolve` returns.
 `desired` is the document sent to the node; `reasons` maps service id to
 `{control: {"mode", "clause", "reason"}}` and stays on the controller.
 """
-
-_Decision = namedtuple("_Decision", "mode ports clause reason")
-
 
 def policy_of(policies, release, name):
     """The policy a service is under: its own by name or key, else the release's default.
@@ -60,40 +58,71 @@ def _within_adoption(setting, adopted_at, now):
     return end is not None and now < end
 
 
-def decide_smtp(setting, exemption, adopted_at, now):
-    """Mode of `smtp_outbound` for one service, with clause and reason.
+def decide(setting, exemption, adopted_at, now):
+    """Mode of a control for one service, with clause and reason.
 
     :param setting: what the policy says for its location and account type
     :param exemption: the exemption in force, or None
     :param adopted_at: when the service was found running at adoption; None if it was born under policy
     """
-    ports = sorted(setting.options.get("ports", ()))
+    options = setting.options
     if setting.mode == "off":
-        return _Decision("off", ports, setting.clause, setting.reason)
+        return Decision("off", options, setting.clause, setting.reason)
     if exemption is not None and (exemption["ends_at"] is None or now < exemption["ends_at"]):
         until = iso(exemption["ends_at"]) or "it is revoked"
-        return _Decision("exempt", ports, setting.clause,
-                         "exemption %s until %s" % (exemption["id"], until))
+        return Decision("exempt", options, setting.clause,
+                        "exemption %s until %s" % (exemption["id"], until))
     if _within_adoption(setting, adopted_at, now):
         until = iso(adopted_at + setting.adoption_seconds)
-        return _Decision("observe", ports, setting.clause,
-                         "was here when the node was adopted: only observed until %s" % until)
-    return _Decision(setting.mode, ports, setting.clause, setting.reason)
+        return Decision("observe", options, setting.clause,
+                        "was here when the node was adopted: only observed until %s" % until)
+    return Decision(setting.mode, options, setting.clause, setting.reason)
+
+
+def _ports(decision):
+    return sorted(decision.options.get("ports", ()))
 
 
 def withdraw(decision, block):
     """The decision under an `smtp_block`: closed, whatever policy or exemption say; None leaves it as it is."""
     if block is None:
         return decision
-    ports = sorted(set(block["ports"]) | (set(decision.ports) if decision.mode == "enforce" else set()))
-    return _Decision("enforce", ports, decision.clause, "closed by enforcement %s until %s" % (
+    ports = sorted(set(block["ports"]) | (set(_ports(decision)) if decision.mode == "enforce" else set()))
+    return Decision("enforce", {"ports": ports}, decision.clause, "closed by enforcement %s until %s" % (
         ", ".join(block["enforcement_ids"]), iso(block["until_at"]) or "it is lifted"))
 
 
 def _unknown_port(policy, location, node_adopted_at, now):
-    setting = policy.unknown_port("smtp_outbound", location)
-    decision = decide_smtp(setting, None, node_adopted_at, now)
-    return {"mode": decision.mode, "ports": decision.ports}
+    decision = decide(policy.unknown_port("smtp_outbound", location), None, node_adopted_at, now)
+    return {"mode": decision.mode, "ports": _ports(decision)}
+
+
+def _sent(service, decisions):
+    """What a node needs to know of controls, `smtp_outbound` aside: those that observe or enforce.
+
+    :param service: None for guests nobody knows
+    :param decisions: `{control: Decision}`
+    """
+    return {control: dict(TERMS[control].options(service, one), mode=one.mode)
+            for control, one in decisions.items() if one.mode in ("observe", "enforce")}
+
+
+def _unknown_controls(policy, location, node_adopted_at, now):
+    """What binds guests nobody knows, `smtp_outbound` aside."""
+    settings = {name: policy.unknown_port(name, location) for name, terms in TERMS.items() if terms.binds_unknown}
+    return {side: _sent(None, {name: decide(setting, None, adopted_at, now) for name, setting in settings.items()})
+            for side, adopted_at in (("new", None), ("adopted", node_adopted_at))}
+
+
+def _in_use(documents):
+    """Names of the controls that observe or enforce something on the node now or later, `smtp_outbound` aside."""
+    used = set()
+    for document in documents:
+        for view in [document, *document.get(THEN, ())]:
+            used.update(view.get("controls", ()))
+            for found in view.get("unknown_controls", {}).values():
+                used.update(found)
+    return [name for name in TERMS if name in used]
 
 
 def _united(prefix_lists):
@@ -110,7 +139,7 @@ def own_prefixes(service):
     return sorted(own - shared)
 
 
-_FREE = {"smtp": {"mode": "off", "ports": []}, "hold": None, "limits": {}}
+_FREE = {"smtp": {"mode": "off", "ports": []}, "controls": {}, "hold": None, "limits": {}}
 
 
 def _service_entry(service, state, baseline):
@@ -162,10 +191,10 @@ def resolve(policies, snapshot, node, now):
     default = policies[release["default_policy"]]
     node_adopted_at = (snapshot.get("node") or {}).get("adopted_at")
     unknown = _unknown_port(default, node["location"], None, now)
-    grace = grace_end(default.unknown_port("smtp_outbound", node["location"]), node_adopted_at)
+    graces = [grace_end(default.unknown_port(control, node["location"]), node_adopted_at) for control in CONTROLS]
     smarthosts = _united(p.networks("smarthosts") for p in policies.values())
 
-    exemptions = {e["service"]: e for e in snapshot["exemptions"] if e["control"] == "smtp_outbound"}
+    exemptions = {(e["service"], e["control"]): e for e in snapshot["exemptions"]}
     adoptions = snapshot["adoptions"]
     baselines = {b["service"]: b for b in snapshot["baselines"]}
     coming = {}  # what binds now or will
@@ -176,7 +205,7 @@ def resolve(policies, snapshot, node, now):
     entries, reasons, present = [], {}, set()
 
     def add(service, decide, instants=()):
-        """:param decide: `decide(time)`: of `smtp_outbound`, which may change at these instants"""
+        """:param decide: `decide(time) -> {control: Decision}`, which may change at these instants"""
         sid = service["id"]
         present.add(sid)
         mine = coming.get(sid, ())
@@ -186,11 +215,15 @@ def resolve(policies, snapshot, node, now):
             hold, limits = (fold_hold(binding), fold_limits(binding)) if binding else (None, {})
             if "null_route" in limits:
                 limits["null_route"]["prefixes"] = own_prefixes(service)
-            return withdraw(decide(time), limits.get("smtp_block")), hold, limits
+            decisions = decide(time)
+            decisions["smtp_outbound"] = withdraw(decisions["smtp_outbound"], limits.get("smtp_block"))
+            return decisions, hold, limits
 
         def view(time):
-            decision, hold, limits = judge(time)
-            return {"smtp": {"mode": decision.mode, "ports": decision.ports}, "hold": hold, "limits": limits}
+            decisions, hold, limits = judge(time)
+            smtp = decisions.pop("smtp_outbound")
+            return {"smtp": {"mode": smtp.mode, "ports": _ports(smtp)}, "controls": _sent(service, decisions),
+                    "hold": hold, "limits": limits}
 
         instants = [*instants, *(e[key] for e in mine for key in ("starts_at", "ends_at"))]
         baseline = baselines.get(sid)
@@ -199,32 +232,45 @@ def resolve(policies, snapshot, node, now):
         if then:
             entry[THEN] = then
         entries.append(entry)
-        decision, hold, limits = judge(now)
-        reasons[sid] = {"smtp_outbound": {"mode": decision.mode, "clause": decision.clause, "reason": decision.reason}}
+        decisions, hold, limits = judge(now)
+        reasons[sid] = {control: {"mode": one.mode, "clause": one.clause, "reason": one.reason}
+                        for control, one in decisions.items()}
         for kind in ([hold["kind"]] if hold else []) + sorted(limits):
             reasons[sid][kind] = _reason([e for e in mine if e["kind"] == kind and in_force(e, now)])
 
-    def decider(setting, exemption, adopted_at):
-        return lambda time: decide_smtp(setting, exemption, adopted_at, time)
+    def decider(service, settings):
+        sid = service["id"]
+        adopted_at = adoptions.get(sid)
+
+        def decisions(time):
+            found = {}
+            for control, setting in settings.items():
+                one = decide(setting, exemptions.get((sid, control)), adopted_at, time)
+                found[control] = TERMS[control].judge(service, one) if control in TERMS else one
+            return found
+
+        return decisions
 
     for sid, service in catalogue["services"].items():
         if name in service["nodes"]:
             policy = policy_of(policies, release, service.get("policy"))
-            setting = policy.control("smtp_outbound", service["location"], service["account_type"])
-            exemption, adopted_at = exemptions.get(sid), adoptions.get(sid)
-            add(service, decider(setting, exemption, adopted_at),
-                (exemption and exemption["ends_at"], grace_end(setting, adopted_at)))
+            settings = {control: policy.control(control, service["location"], service["account_type"])
+                        for control in CONTROLS}
+            ends = [exemptions[sid, control]["ends_at"] for control in CONTROLS if (sid, control) in exemptions]
+            add(service, decider(service, settings),
+                [*ends, *(grace_end(setting, adoptions.get(sid)) for setting in settings.values())])
 
     strangers = {sid for sid in coming if any(name in e["snapshot"]["nodes"] for e in coming[sid])} | set(baselines)
-    alone = _Decision(unknown["mode"], unknown["ports"], None,
-                      "no longer in the catalogue for this node: treated like an unknown guest")
+    alone = Decision(unknown["mode"], {"ports": unknown["ports"]}, None,
+                     "no longer in the catalogue for this node: treated like an unknown guest")
     for sid in sorted(strangers - present):
-        add(_departed(sid, coming.get(sid), baselines.get(sid)), lambda _time: alone)
+        add(_departed(sid, coming.get(sid), baselines.get(sid)), lambda _time: {"smtp_outbound": alone})
 
     entries.sort(key=lambda entry: entry["id"])
-    smtp, then = timeline([grace], now, lambda time: {"smtp": {
-        "unknown": unknown, "unknown_adopted": _unknown_port(default, node["location"], node_adopted_at, time),
-        "smarthosts": smarthosts}})
+    strange, then = timeline(graces, now, lambda time: {
+        "smtp": {"unknown": unknown, "unknown_adopted": _unknown_port(default, node["location"], node_adopted_at, time),
+                 "smarthosts": smarthosts},
+        "unknown_controls": _unknown_controls(default, node["location"], node_adopted_at, time)})
     desired = {
         "format": FORMAT,
         "node": name,
@@ -237,12 +283,15 @@ def resolve(policies, snapshot, node, now):
         "bridges": sorted(node.get("bridges") or ()),
         "routed_interfaces": sorted(node.get("routed_interfaces") or ()),
         "prefixes": catalogue["prefixes"],
-        "smtp": smtp["smtp"],
+        "smtp": strange["smtp"],
+        "unknown_controls": strange["unknown_controls"],
         "rescue": _united(p.rescue_prefixes() for p in policies.values()),
         "services": entries,
     }
     if then:
         desired[THEN] = then
+    desired["controls"] = {control: TERMS[control].parameters(policies, snapshot, node, now)
+                           for control in _in_use([desired, *entries])}
     return Resolution(desired, reasons)
 
 
@@ -257,6 +306,7 @@ def retired(snapshot, node):
         "uplinks": [], "bridges": [], "routed_interfaces": [], "prefixes": [],
         "smtp": {"unknown": {"mode": "off", "ports": []}, "unknown_adopted": {"mode": "off", "ports": []},
                  "smarthosts": []},
+        "controls": {}, "unknown_controls": {"new": {}, "adopted": {}},
         "rescue": [],
         "services": [
             _service_entry(_departed(b["service"], None, b), _FREE, {"digest": b["digest"], "fields": b["fields"]})

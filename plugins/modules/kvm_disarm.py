@@ -35,7 +35,7 @@ options:
     description: The controls, or V(all).
     type: list
     elements: str
-    choices: [smtp_outbound, all]
+    choices: [smtp_outbound, anti_spoofing, mining, tor_exit, irc_server, bittorrent, reflection, new_connections, all]
     default: [all]
   reason:
     description: Why, for the next person who looks. Kept on the node.
@@ -73,12 +73,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
 
+CONTROLS = ["smtp_outbound", "anti_spoofing", "mining", "tor_exit", "irc_server", "bittorrent", "reflection", "new_connections", "all"]
+
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["disarmed", "armed"], "default": "disarmed"},
-            "controls": {"type": "list", "elements": "str", "choices": ["smtp_outbound", "all"], "default": ["all"]},
+            "controls": {"type": "list", "elements": "str", "choices": CONTROLS, "default": ["all"]},
             "reason": {"type": "str", "default": ""},
         },
         supports_check_mode=True,

@@ -40,9 +40,17 @@ counters:
   description:
     - Packets and bytes per service. V(smtp_outbound_refused) counts refused packets, V(smtp_outbound_observed)
       those that would have been refused, V(suspend) and V(quarantine) what was cut. The service V(unknown) stands for guests that no service is known for.
+    - In each, C(first) and C(last) are the times, in seconds since the epoch, of the passes that saw the count grow.
   returned: success
   type: dict
-  sample: {"vps-1002": {"smtp_outbound_refused": {"packets": 12, "bytes": 720}}}
+  sample: {"vps-1002": {"smtp_outbound_refused": {"packets": 12, "bytes": 720, "first": 1793900000, "last": 1793986400}}}
+samples:
+  description:
+    - Samples of what a control refused or observed, per service and control, the newest 16, with first and last time. Addresses and
+      ports only, never what is in a packet.
+  returned: success
+  type: dict
+  sample: {"vps-1002": {"anti_spoofing": {"198.51.100.9": {"first": 1793900000, "last": 1793900000}}}}
 held:
   description: Services held on this node, with kind, enforcements and end.
   returned: success
@@ -81,6 +89,7 @@ def main():
     wanted = set(module.params["services"])
     if wanted:
         info["counters"] = {sid: seen for sid, seen in info["counters"].items() if sid in wanted}
+        info["samples"] = {sid: seen for sid, seen in info["samples"].items() if sid in wanted}
         info["held"] = [held for held in info["held"] if held["service"] in wanted]
     info.pop("ports")
     module.exit_json(changed=False, **info)

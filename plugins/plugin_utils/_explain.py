@@ -64,11 +64,26 @@ def _who(event):
     return " by %s" % actor if actor else ""
 
 
+def _times(counter):
+    if "first" not in counter:
+        return ""
+    if counter["first"] == counter["last"]:
+        return ", seen %s" % iso(counter["first"])
+    return ", first seen %s, last %s" % (iso(counter["first"]), iso(counter["last"]))
+
+
+def _sample(text):
+    """`203.0.113.7 . 6667` as people write it."""
+    return text.replace(" . ", " ")
+
+
 def _evidence(service_id, info):
     if info is None:
         return ["the node was not reached: no evidence read"]
     counted = info["counters"].get(service_id, {})
-    lines = ["evidence: %d %s" % (counter["packets"], _COUNTED.get(name, name))
+    lines = ["evidence: %d %s%s" % (counter["packets"], _COUNTED.get(name, name.replace("_", " ") + " packets"), _times(counter))
              for name, counter in sorted(counted.items()) if counter["packets"]]
+    lines += ["samples of %s: %s" % (control, ", ".join(_sample(text) for text in sorted(found)))
+              for control, found in sorted(info.get("samples", {}).get(service_id, {}).items())]
     lines += ["%s is switched off on this node (disarm)" % control for control in sorted(info["disarmed"])]
     return lines or ["evidence: nothing was refused or counted so far"]

@@ -18,6 +18,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._o
     observe,
     present,
     reference,
+    samples,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._plan import (
     Change,
@@ -55,6 +56,7 @@ __all__ = [
     "plan_teardown",
     "present",
     "reference",
+    "samples",
     "snapshot_script",
     "teardown_script",
 ]

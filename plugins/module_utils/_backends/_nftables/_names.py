@@ -111,6 +111,8 @@ _PART = {
     "inet_service": "[0-9]{1,5}",
     "ipv4_addr": _PREFIX,
     "ipv6_addr": _PREFIX,
+    "ifname : verdict": '"%s" : (?:jump|goto) [a-z0-9_]{1,64}' % _NAME,
+    "integer": "0x[0-9a-f]{1,32}",
 }
 
 

@@ -15,6 +15,7 @@ import platform
 import re
 from collections import namedtuple
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _controls, _names
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._ruleset import (
     CONTROL_OF_SET,
     FAMILIES,
@@ -23,12 +24,13 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._r
 )
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
-Observed = namedtuple("Observed", "text shape elements counters complete")
+Observed = namedtuple("Observed", "text shape elements counters complete samples", defaults=({},))
 Observed.__doc__ = """Our tables as they are.
 
 `text`: `{family: listing without elements}` of those present; `shape`: both without counts;
 `elements`: `{(family, set): {element: (packets, bytes) or None}}`; `counters`: `{(family, name): (packets, bytes)}`;
-`complete`: families whose text has its elements in it, because there are some we couldn't spell.
+`complete`: families whose text has its elements in it, because there are some we couldn't spell;
+`samples`: `{(family, set): {element: (packets, bytes, seconds left)}}` of the sets that keep evidence.
 """
 
 _COUNT = re.compile(r"packets ([0-9]+) bytes ([0-9]+)")
@@ -65,12 +67,18 @@ def _parse_elements(listed, spec):
 
     What can't be spelled keeps its JSON as its key, which equals nothing we want.
     """
+    verdicts = spec.type.endswith(" : verdict")
     forms = ['"%s"' if part == "ifname" else "%s" for part in spec.type.split(" . ")]
     form, size = " . ".join(forms), len(forms)
     found, odd = {}, False
     for item in listed:
         try:
             value, count = item, None
+            if verdicts:
+                (port, verdict), = [item]
+                (verb, to), = verdict.items()
+                found['"%s" : %s %s' % (port, verb, to["target"])] = None
+                continue
             if spec.counted:
                 value, count = item["elem"]["val"], item["elem"]["counter"]
                 if len(item["elem"]) != 2:
@@ -83,23 +91,47 @@ def _parse_elements(listed, spec):
             elif not isinstance(value, (str, int)):
                 value = "%s/%d" % (value["prefix"]["addr"], value["prefix"]["len"])
             found[form % value] = count
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             found[json.dumps(item, sort_keys=True)] = None
             odd = True
     return found, odd
 
 
+def _parse_samples(listed, spec):
+    """`{element: (packets, bytes, seconds left)}` of a set that packets fill; what can't be read is left out."""
+    forms = ['"%s"' if part == "ifname" else "%s" for part in spec.type.split(" . ")]
+    form, size = " . ".join(forms), len(forms)
+    pattern = _names.element_pattern(spec.type)
+    found = {}
+    for item in listed:
+        try:
+            one = item["elem"]
+            value = tuple(one["val"]["concat"])
+            text = form % value if len(value) == size else ""
+            if pattern.fullmatch(text):
+                found[text] = (one["counter"]["packets"], one["counter"]["bytes"], one.get("expires", 0))
+        except (KeyError, TypeError):
+            continue
+    return found
+
+
 def _parse_table(family, listed):
-    """`({(family, set): elements}, odd)` of nft's JSON for one table. Pure."""
-    elements, odd = {}, False
+    """`({(family, set): elements}, {(family, set): samples}, odd)` of nft's JSON for one table. Pure."""
+    elements, samples, odd = {}, {}, False
     for entry in listed["nftables"]:
-        if "map" in entry or ("set" in entry and entry["set"]["name"] not in SETS[family]):
+        found = entry.get("set") or entry.get("map")
+        if found is None:
+            continue
+        name = found["name"]
+        spec = SETS[family].get(name)
+        if spec is None or ("map" in entry) != spec.type.endswith(" : verdict"):
             odd = True  # someone else's; it shows in the shape
-        elif "set" in entry:
-            name = entry["set"]["name"]
-            elements[family, name], strange = _parse_elements(entry["set"].get("elem", ()), SETS[family][name])
+        elif not spec.dynamic:
+            elements[family, name], strange = _parse_elements(found.get("elem", ()), spec)
             odd = odd or strange
-    return elements, odd
+        elif name in _controls.SAMPLES:
+            samples[family, name] = _parse_samples(found.get("elem", ()), spec)
+    return elements, samples, odd
 
 
 def _shape(texts):
@@ -123,15 +155,16 @@ def observe(run):
 
     :raises NodeError: when nft can't list
     """
-    texts, elements, counted, complete = {}, {}, {}, set()
+    texts, elements, counted, complete, samples = {}, {}, {}, set(), {}
     for family in FAMILIES:
         text = _list_without_elements(run, family)
         if text is None:
             continue
         doing = "listing table %s %s" % (family, TABLE)
-        found, odd = _parse_table(
+        found, seen, odd = _parse_table(
             family, json.loads(run_nft(run, ["nft", "-j", "list", "table", family, TABLE], doing=doing)))
         elements.update(found)
+        samples.update(seen)
         texts[family] = text
         for name, packets, size in _NAMED.findall(text):
             counted[family, name] = (int(packets), int(size))
@@ -140,7 +173,7 @@ def observe(run):
     shape = _shape(texts)
     for family in complete:
         texts[family] = run_nft(run, ["nft", "-n", "list", "table", family, TABLE], doing="listing for a snapshot")
-    return Observed(texts, shape, elements, counted, frozenset(complete))
+    return Observed(texts, shape, elements, counted, frozenset(complete), samples)
 
 
 def present(observed):
@@ -163,10 +196,10 @@ def reference(run, ruleset, cached=None):
     return {"key": key, "shape": _COUNT.sub("packets 0 bytes 0", listing)}
 
 
-def _subject(element):
-    """The port or MAC an element counts for: `"tap1" . 25` is tap1, `"br0" . 52:… . 25` is 52:…"""
+def _subject(name, element):
+    """The port or MAC an element counts for: `"tap1" . 25` is tap1, `"br0" . 52:… . 25` of `bridged_…` is 52:…"""
     parts = element.split(" . ")
-    return (parts[1] if len(parts) == 3 else parts[0]).strip('"')
+    return parts[1] if name.startswith("bridged_") else parts[0].strip('"')
 
 
 def fold(elements):
@@ -174,11 +207,14 @@ def fold(elements):
     totals = {}
     for name, element, (packets, size) in elements:
         if packets and name in CONTROL_OF_SET:
-            total = totals.setdefault(_subject(element), {}).setdefault(
-                CONTROL_OF_SET[name], {"packets": 0, "bytes": 0})
-            total["packets"] += packets
-            total["bytes"] += size
+            _add(totals.setdefault(_subject(name, element), {}), CONTROL_OF_SET[name], packets, size)
     return totals
+
+
+def _add(controls, name, packets, size):
+    total = controls.setdefault(name, {"packets": 0, "bytes": 0})
+    total["packets"] += packets
+    total["bytes"] += size
 
 
 def counters(observed):
@@ -196,9 +232,36 @@ def counters(observed):
     )
     for (_family, name), (packets, size) in observed.counters.items():
         if packets:
-            total = totals.setdefault("unknown", {}).setdefault(
-                "smtp_outbound_" + name.rpartition("_")[2] if name.startswith("unknown") else
-                "smtp_outbound_" + name.partition("_")[0], {"packets": 0, "bytes": 0})
-            total["packets"] += packets
-            total["bytes"] += size
+            _add(totals.setdefault("unknown", {}), _of_counter(name), packets, size)
     return totals
+
+
+def _of_counter(name):
+    """What a named counter is evidence for."""
+    if name in _controls.COUNTERS:
+        return name
+    return "smtp_outbound_" + (name.rpartition("_")[2] if name.startswith("unknown") else name.partition("_")[0])
+
+
+def fold_counters(counters):
+    """`fold` for named counters, which are nobody's: `[(name, (packets, bytes))]`."""
+    totals = {}
+    for name, (packets, size) in counters:
+        if packets:
+            _add(totals.setdefault("unknown", {}), _of_counter(name), packets, size)
+    return totals
+
+
+def samples(observed):
+    """What was refused or observed last: `{port: {control: {sample: (packets, seconds ago)}}}`, of the last hour.
+
+    A sample is what the control keeps of a packet, addresses and ports: `203.0.113.7`, `198.51.100.9 . 6667`.
+    """
+    found = {}
+    for (_family, name), elements in observed.samples.items():
+        for element, (packets, _size, left) in elements.items():
+            port, _dot, sample = element.partition(" . ")
+            kept = found.setdefault(port.strip('"'), {}).setdefault(_controls.SAMPLES[name], {})
+            before = kept.get(sample, (0, _controls.SAMPLE_SECONDS))
+            kept[sample] = (before[0] + packets, min(before[1], max(0, _controls.SAMPLE_SECONDS - left)))
+    return found

@@ -12,8 +12,13 @@ import difflib
 import hashlib
 from collections import namedtuple
 
-from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _names
-from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._observe import counters, fold, run_nft
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _controls, _names
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._observe import (
+    counters,
+    fold,
+    fold_counters,
+    run_nft,
+)
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._ruleset import (
     COUNTERS,
     FAMILIES,
@@ -47,6 +52,7 @@ _PHRASES = {
     "held_ports": None, "held_macs": None, "own_macs": None, "judged_macs": None, "nameless_ports": None,
     "blocked_out_ports": None, "blocked_in_ports": None, "same_bridge": None, "smtp_watched": None,
 }
+_PHRASES.update(_controls.PHRASES)
 
 
 def _describe(name, element):
@@ -54,7 +60,7 @@ def _describe(name, element):
     parts = element.split(" . ")
     phrase = _PHRASES.get(name, name)
     if phrase and "%s" in phrase:
-        return (parts[1] if len(parts) == 3 else parts[0]).strip('"'), phrase % parts[-1]
+        return (parts[1] if name.startswith("bridged_") else parts[0]).strip('"'), phrase % parts[-1]
     return parts[0].strip('"'), phrase
 
 
@@ -116,6 +122,7 @@ def _rebuild_script(ruleset, observed):
         elements = ["%s counter packets %d bytes %d" % ((key,) + have[key]) for key in kept]
         elements += wanted.difference(kept)
         parts.append(_statement("add", (family, name), elements))
+    parts += _samples_again(observed, lambda name: "\n    set %s {" % name in ruleset.shape)
     script = "".join(parts)
     for (family, name), (packets, size) in observed.counters.items():
         if packets and name in COUNTERS[family]:
@@ -124,6 +131,13 @@ def _rebuild_script(ruleset, observed):
             script = head + table + tail.replace(
                 "counter %s { }" % name, "counter %s { packets %d bytes %d }" % (name, packets, size), 1)
     return script
+
+
+def _samples_again(observed, wanted):
+    """Statements that put samples back which are evidence; they go on growing old."""
+    return [_statement("add", key, ["%s counter packets %d bytes %d timeout %ds expires %ds" % (
+        element, packets, size, _controls.SAMPLE_SECONDS, max(1, left)) for element, (packets, size, left) in found.items()])
+        for key, found in observed.samples.items() if found and wanted(key[1])]
 
 
 def _digest(*parts):
@@ -159,6 +173,9 @@ def plan(ruleset, observed, reference):
             added[family, name] = come
         if SETS[family][name].counted and None in have.values():
             spelled = False
+    for key in observed.elements.keys() - ruleset.elements.keys():  # of a control nobody here is under any more
+        if observed.elements[key]:
+            removed[key] = observed.elements[key].keys()
     same_shape = observed.shape == reference["shape"]
     if same_shape and spelled and not removed and not added:
         return Change("none", "", [], {}, {}, {}, _digest("none"))
@@ -166,6 +183,10 @@ def plan(ruleset, observed, reference):
     last = fold(
         (key[1], element, observed.elements[key][element])
         for key, elements in removed.items() for element in elements if observed.elements[key][element])
+    gone = fold_counters((name, count) for (_family, name), count in observed.counters.items()
+                         if "\n    counter %s {" % name not in ruleset.shape)
+    for subject, found in gone.items():
+        last.setdefault(subject, {}).update(found)
     before, after, summary = _diff(removed, added, ruleset.services)
     before, after = {"elements": before}, {"elements": after}
     if same_shape and spelled:
@@ -214,7 +235,7 @@ _RELOAD = (
     ("\t\tiifname . udp dport @block", "\t\tmeta l4proto udp iifname . th dport @block"),
     ("\t\toifname . tcp dport @block", "\t\tmeta l4proto tcp oifname . th dport @block"),
     ("\t\toifname . udp dport @block", "\t\tmeta l4proto udp oifname . th dport @block"),
-)
+) + _controls.RELOAD
 
 
 def snapshot_script(observed):
@@ -232,6 +253,8 @@ def snapshot_script(observed):
                     "%s counter packets %d bytes %d" % ((element,) + count) if count else element
                     for element, count in found.items()])
                 for key, found in observed.elements.items() if key[0] == family and found)
+    parts += _samples_again(observed._replace(samples={
+        key: found for key, found in observed.samples.items() if key[0] not in observed.complete}), lambda name: True)
     return "".join(parts)
 
 

@@ -14,7 +14,8 @@ import hashlib
 import ipaddress
 from collections import namedtuple
 
-from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _names
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _controls, _names
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._sets import declaration, spec as _spec
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 
 TABLE = "hosting_aup"
@@ -32,7 +33,6 @@ _HOLDS = ("dark", "quarantine")
 BLOCK_PROTOCOLS = ("tcp", "udp")
 BLOCK_DIRECTIONS = ("out", "in")
 
-SetSpec = namedtuple("SetSpec", "type counted interval")
 Ruleset = namedtuple("Ruleset", "shape elements services")
 Ruleset.__doc__ = """What the tables should be.
 
@@ -41,11 +41,7 @@ as nft lists them}`; `services`: `{port, or MAC: service id}`: whose the counter
 """
 
 
-def _spec(set_type, counted=False, interval=False):
-    return SetSpec(set_type, counted, interval)
-
-
-_BOTH = {
+_ALWAYS = {
     "smtp_watched": _spec("inet_service"),      # every port some rule below cares for
     "unknown_ports": _spec("inet_service"),     # those refused (or counted) for guests nobody knows
     "uplinks": _spec("ifname"),
@@ -69,9 +65,9 @@ _BOTH = {
     "null4": _spec("ipv4_addr", counted=True, interval=True),
     "null6": _spec("ipv6_addr", counted=True, interval=True),
 }
-SETS = {
+_OWN = {
     "bridge": dict(
-        _BOTH,
+        _ALWAYS,
         own_macs=_spec("ifname . ether_addr"),  # a port and the MACs of its own guest
         judged_macs=_spec("ether_addr"),        # MACs the inet table refuses something
         nameless_ports=_spec("ifname"),         # known ports whose guest's MAC isn't known
@@ -80,17 +76,20 @@ SETS = {
         quarantine_macs=_spec("ether_addr", counted=True),
     ),
     "inet": dict(
-        _BOTH,
+        _ALWAYS,
         bridges=_spec("ifname"),
         same_bridge=_spec("ifname . ifname"),
         bridged_enforce=_spec("ifname . ether_addr . inet_service", counted=True),
         bridged_observe=_spec("ifname . ether_addr . inet_service", counted=True),
     ),
 }
-COUNTERS = {
+_OWN_COUNTERS = {
     "bridge": ("unknown_refused", "unknown_observed", "hidden_refused", "spoofed_refused"),
     "inet": ("unknown_refused", "unknown_observed", "hidden_refused"),
 }
+# All there can be; those of a control are there where it is in use.
+SETS = {family: dict(found, **_controls.SETS) for family, found in _OWN.items()}
+COUNTERS = {family: found + _controls.COUNTERS for family, found in _OWN_COUNTERS.items()}
 
 # Counted sets: which control an element is evidence for.
 CONTROL_OF_SET = {
@@ -102,6 +101,7 @@ CONTROL_OF_SET = {
     "block_in_tcp": "port_block", "block_in_udp": "port_block",
     "null4": "null_route", "null6": "null_route",
 }
+CONTROL_OF_SET.update(_controls.CONTROL_OF_SET)
 
 
 # -- rules ----------------------------------------------------------------------------------------
@@ -181,13 +181,13 @@ _BLOCKS = """\
 _BRIDGE = """\
     chain prerouting {
         type filter hook prerouting priority -310; policy accept;
-%(null_from)s%(null_to)s        iifname @blocked_out_ports jump from_blocked
+%(null_from)s%(null_to)s%(controls_from)s        iifname @blocked_out_ports jump from_blocked
         iifname @held_ports goto from_held_port
         ether saddr @held_macs goto from_held_mac
     }
     chain postrouting {
         type filter hook postrouting priority -310; policy accept;
-%(null_to)s        oifname @blocked_in_ports jump to_blocked
+%(null_to)s%(controls_to)s        oifname @blocked_in_ports jump to_blocked
         oifname @held_ports goto to_held_port
         ether daddr @held_macs goto to_held_mac
     }
@@ -261,12 +261,12 @@ _BRIDGE = """\
 _INET = """\
     chain prerouting {
         type filter hook prerouting priority -310; policy accept;
-%(null_from)s%(null_to)s        iifname @blocked_out_ports jump from_blocked
+%(null_from)s%(null_to)s%(controls_from)s        iifname @blocked_out_ports jump from_blocked
         iifname @held_ports goto from_held_port
     }
     chain postrouting {
         type filter hook postrouting priority 310; policy accept;
-%(null_to)s        oifname @blocked_in_ports jump to_blocked
+%(null_to)s%(controls_to)s        oifname @blocked_in_ports jump to_blocked
         oifname @held_ports goto to_held_port
     }
 %(blocks)s%(quarantine)s    chain from_held_port {
@@ -328,11 +328,12 @@ def _unknown(mode, refuse):
     return "accept"
 
 
-def _shape(mode, patterns):
+def _shape(mode, patterns, model, controls):
     """Script of both tables with empty sets.
 
     :param mode: of guests nobody knows
     :param patterns: quoted patterns of routed taps
+    :param controls: those in use
     """
     enforce = mode == "enforce"
     words = {
@@ -345,6 +346,7 @@ def _shape(mode, patterns):
         "mark_hidden": _lines(["goto strange"] if enforce else ["iifname @known_ports goto strange"]),
         "patterns": _lines("iifname %s th dport @unknown_ports goto unknown" % p for p in patterns),
         "patterns_hidden": _lines("iifname %s goto unknown_hidden" % p for p in patterns if enforce),
+        "controls_from": _controls.jumps(controls, "from"), "controls_to": _controls.jumps(controls, "to"),
     }
     bridged = {"ip4": _BRIDGED_IP4, "ip6": _BRIDGED_IP6}
     routed = {"ip4": "", "ip6": ""}
@@ -363,13 +365,18 @@ def _shape(mode, patterns):
     parts = []
     for family in FAMILIES:
         parts.append("table %s %s {\n" % (family, TABLE))
-        parts.extend("    counter %s { }\n" % name for name in COUNTERS[family])
-        for name, spec in SETS[family].items():
-            parts.append("    set %s { type %s; %s%s}\n" % (
-                name, spec.type, "flags interval; " if spec.interval else "", "counter; " if spec.counted else ""))
+        parts.extend("    counter %s { }\n" % name for name in _OWN_COUNTERS[family])
+        parts.extend("    counter %s { }\n" % name for control in controls for name in control.counters)
+        # The chains first that elements of maps and rules name.
+        parts.append(_controls.text(family, model, controls))
+        parts.extend(declaration(name, one) for name, one in _sets_of(family, controls).items())
         parts.append(bodies[family])
         parts.append("}\n")
     return "".join(parts)
+
+
+def _sets_of(family, controls):
+    return dict(_OWN[family], **_controls.sets_of(controls))
 
 
 def shape_digest(ruleset):
@@ -391,8 +398,10 @@ def _mode(smtp, what):
 class _Elements:
     """Collects the elements of both tables."""
 
-    def __init__(self):
-        self.sets = {(family, name): set() for family in FAMILIES for name in SETS[family]}
+    def __init__(self, controls=()):
+        self.controls = controls
+        self.sets = {(family, name): set() for family in FAMILIES
+                     for name, one in _sets_of(family, controls).items() if not one.dynamic}
         self.services = {}
         self._bridged = {}
         self._guest_macs = {}
@@ -429,6 +438,9 @@ class _Elements:
             sets[family, "held_ports"].add(name)
         for block in port.get("blocks", ()):
             self._add_block(block, family, name, port["name"])
+        if self.controls:
+            for found, elements in _controls.port_elements(port, name, family, self.controls).items():
+                sets[family, found].update(elements)
         if family == "bridge":
             self._add_bridged(port, name, mode, ports, unknown)
 
@@ -493,10 +505,11 @@ class _Elements:
 def build(model):
     """The ruleset for a filter model (docs: architecture, packet filter).
 
-    :param model: `uplinks`, `bridges`, `routed_interfaces`, `ports`, `held_macs`, `smtp`, `rescue`
+    :param model: `uplinks`, `bridges`, `routed_interfaces`, `ports`, `held_macs`, `smtp`, `rescue`; `null_routes`, `controls`
     :raises InputError: for any name, MAC, prefix or port that is not what it should be; nothing was touched
     """
-    collected = _Elements()
+    controls = _controls.chosen(model)
+    collected = _Elements(controls)
     uplinks = {_names.interface(name, "uplink") for name in model["uplinks"]}
     collected.both("uplinks", uplinks)
     bridges = {_names.interface(name, "bridge") for name in model["bridges"]}
@@ -515,6 +528,9 @@ def build(model):
         for version, found in zip("46", _names.prefixes(texts, name)):
             collected.both(name + version, found)
     collected.add_null_routes(model.get("null_routes", ()))
+    for control in controls:
+        for name, elements in control.node_elements(model["controls"][control.name]).items():
+            collected.both(name, elements)
     patterns = sorted({_names.interface_pattern(pattern) for pattern in model["routed_interfaces"]})
     mode = unknown[0] if unknown[1] else "off"
-    return Ruleset(_shape(mode, patterns), collected.finish(), collected.services)
+    return Ruleset(_shape(mode, patterns, model, controls), collected.finish(), collected.services)
