@@ -1,0 +1,644 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guests of a cluster, their configuration, power and tasks. No HTTP here."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import schema
+from .firewall import Firewall
+
+TYPES = {"qemu": "VM", "lxc": "CT"}
+_DIRECTORY = {"qemu": "qemu-server", "lxc": "lxc"}
+_LIVE = {
+    "qemu": {"description", "name", "onboot", "startup", "protection", "tags", "hookscript", "cpulimit", "cpuunits", "hotplug",
+             "boot", "vmstate", "lock"},
+    "lxc": {"description", "onboot", "startup", "protection", "tags", "hostname", "hookscript", "cores", "cpulimit", "cpuunits",
+            "memory", "swap", "lock"},
+}
+_INTEGERS = {"cores", "sockets", "cpuunits", "onboot", "protection", "template", "swap", "vcpus", "unprivileged", "numa", "kvm", "balloon"}
+_PRIVILEGE = {
+    "onboot": "VM.Config.Options", "tags": "VM.Config.Options", "description": "VM.Config.Options", "name": "VM.Config.Options",
+    "hostname": "VM.Config.Network", "startup": "VM.Config.Options", "protection": "VM.Config.Options",
+    "hotplug": "VM.Config.Options", "agent": "VM.Config.Options", "boot": "VM.Config.Options", "ostype": "VM.Config.Options",
+    "cpulimit": "VM.Config.CPU", "cpuunits": "VM.Config.CPU", "cores": "VM.Config.CPU", "sockets": "VM.Config.CPU",
+    "cpu": "VM.Config.CPU", "memory": "VM.Config.Memory", "balloon": "VM.Config.Memory", "swap": "VM.Config.Memory",
+    "machine": "VM.Config.HWType", "vmstate": "VM.Config.Disk",
+    "ciuser": "VM.Config.Cloudinit", "cipassword": "VM.Config.Cloudinit", "sshkeys": "VM.Config.Cloudinit",
+    "nameserver": "VM.Config.Cloudinit", "searchdomain": "VM.Config.Cloudinit", "cicustom": "VM.Config.Cloudinit",
+}
+_KNOWN_DELETE = re.compile(r"(?:net|scsi|ide|sata|virtio|ipconfig|unused|mp)\d+")
+
+
+class Refused(Exception):
+    """An answer other than 200: status, first line, and errors by parameter."""
+
+    def __init__(self, status: int, message: str, errors: dict[str, str] | None = None):
+        super().__init__(message)
+        self.status, self.message, self.errors = status, message, errors or {}
+
+
+def parameter(name: str, text: str) -> Refused:
+    """A 400 that the call itself found."""
+    return Refused(400, "Parameter verification failed.", {name: text})
+
+
+def sha1(text: str) -> str:
+    """The digest that every file has."""
+    return hashlib.sha1(text.encode()).hexdigest()
+
+
+@dataclass
+class Task:
+    """One worker: its identifier, text of exit once done, and lines of its log."""
+
+    upid: str
+    node: str
+    kind: str
+    target: str
+    user: str
+    started: int
+    exit: str | None = None
+    log: list[str] = field(default_factory=list)
+    ended: float = 0.0
+
+
+@dataclass
+class Guest:
+    """One guest; `config` is what runs, `pending` and `gone` what a restart will change."""
+
+    vmid: int
+    kind: str
+    node: str
+    config: dict[str, str]
+    running: bool = False
+    paused: bool = False
+    deaf: bool = False
+    stubborn_nic: bool = False
+    ha: str | None = None
+    pending: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    started: float = 0.0
+    netin: int = 0
+    netout: int = 0
+    file_lock: threading.Lock = field(default_factory=threading.Lock)
+    starts: int = 0
+
+    @property
+    def label(self) -> str:
+        return TYPES[self.kind]
+
+    @property
+    def name(self) -> str:
+        return self.config.get("name") or self.config.get("hostname") or f"{self.label}{self.vmid}"
+
+    @property
+    def lock(self) -> str | None:
+        return self.config.get("lock")
+
+    def digest(self) -> str:
+        text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in sorted(self.config.items()))
+        pending = "".join(f"{key}: {json.dumps(value)}\n" for key, value in sorted(self.pending.items()))
+        return sha1(text + "[PENDING]" + pending + "delete: " + ",".join(sorted(self.gone)) if self.pending or self.gone else text)
+
+    def typed(self, key: str, value: str) -> Any:
+        if key in _INTEGERS or (self.kind == "lxc" and key == "memory"):
+            return int(value)
+        return value
+
+    def apply_pending(self) -> None:
+        self.config.update(self.pending)
+        for key in self.gone:
+            self.config.pop(key, None)
+        self.pending, self.gone = {}, set()
+
+
+def canonical_nic(kind: str, text: str) -> str:
+    """A NIC's string as the server stores it: model (or name) first, the rest by the alphabet."""
+    form = schema.ENDPOINTS[f"PUT /nodes/{{node}}/{kind}/{{vmid}}/config"]["parameters"]["net[n]"]["format"]
+    found, wrong = schema.properties(form, text)
+    assert not wrong, wrong
+    if kind == "qemu":
+        mac = found.get("macaddr") or "BC:24:11:" + ":".join(f"{b:02X}" for b in uuid.uuid4().bytes[:3])
+        head = f"{found['model']}={mac}"
+        rest = {key: value for key, value in found.items() if key not in ("model", "macaddr")}
+    else:
+        head = f"name={found['name']}"
+        rest = {key: value for key, value in found.items() if key != "name"}
+        if "hwaddr" not in rest:
+            rest["hwaddr"] = "BC:24:11:" + ":".join(f"{b:02X}" for b in uuid.uuid4().bytes[:3])
+    return ",".join([head, *(f"{key}={rest[key]}" for key in sorted(rest))])
+
+
+def nic_parts(kind: str, text: str) -> dict[str, str]:
+    """A stored NIC's keys, aliases resolved."""
+    form = schema.ENDPOINTS[f"PUT /nodes/{{node}}/{kind}/{{vmid}}/config"]["parameters"]["net[n]"]["format"]
+    return schema.properties(form, text)[0]
+
+
+class Cluster:
+    """Everything behind the API.
+
+    :ivar pace: seconds that a task takes, and by which the lock time-outs are divided
+    :ivar faults: `callable(method, path, params) -> Refused or None`s asked before each call
+    """
+
+    def __init__(self, nodes: tuple[str, ...] = ("pve1",), pace: float = 0.02, lock_timeout: float = 10.0):
+        self.nodes = {name: "online" for name in nodes}
+        self.guests: dict[int, Guest] = {}
+        self.tasks: dict[str, Task] = {}
+        self.firewall = Firewall()
+        self.options: dict[str, Any] = {}
+        self.quorate = True
+        self.pace, self.lock_timeout = pace, lock_timeout
+        self.warn_next: dict[str, str] = {}
+        self.lock = threading.RLock()
+        self._pids = itertools.count(0x5000)
+        self.ha: dict[str, dict[str, Any]] = {}
+        self.pools: dict[str, dict[str, Any]] = {}
+
+    # -- finding --------------------------------------------------------------------------------------------------
+
+    def add(self, guest: Guest) -> Guest:
+        self.guests[guest.vmid] = guest
+        if guest.kind == "qemu":
+            guest.config.setdefault("smbios1", f"uuid={uuid.uuid4()}")
+            guest.config.setdefault("vmgenid", str(uuid.uuid4()))
+        guest.config.setdefault("meta", f"creation-qemu=9.2.0,ctime={int(time.time())}") if guest.kind == "qemu" else None
+        if guest.running:
+            guest.started = time.time()
+        return guest
+
+    def guest(self, kind: str, vmid: int, node: str) -> Guest:
+        found = self.guests.get(vmid)
+        if found is None or found.kind != kind or found.node != node:
+            raise Refused(500, f"Configuration file 'nodes/{node}/{_DIRECTORY[kind]}/{vmid}.conf' does not exist")
+        return found
+
+    def writable(self) -> None:
+        if not self.quorate:
+            raise Refused(500, "cluster not ready - no quorum?")
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    def task(self, node: str, kind: str, target: str, user: str, work: Callable[[Task], None], seconds: float | None = None) -> str:
+        """Start a worker; what it raises is its exit text."""
+        pid, now = next(self._pids), int(time.time())
+        upid = f"UPID:{node}:{pid:08X}:{pid * 7:08X}:{now:08X}:{kind}:{target}:{user}:"
+        task = self.tasks[upid] = Task(upid, node, kind, target, user, now)
+
+        def run() -> None:
+            time.sleep(self.pace if seconds is None else seconds)
+            try:
+                with self.lock:
+                    work(task)
+                end = self.warn_next.pop(kind, "OK")
+                task.log.append("TASK OK" if end == "OK" else f"TASK {end}")
+            except Refused as exc:
+                end = exc.message
+                task.log.append(f"TASK ERROR: {exc.message}")
+            task.ended = time.time()
+            task.exit = task.exit or end
+
+        threading.Thread(target=run, daemon=True).start()
+        return upid
+
+    def task_state(self, task: Task) -> dict[str, Any]:
+        user, _, token = task.user.partition("!")
+        state: dict[str, Any] = {
+            "upid": task.upid, "node": task.node, "pid": int(task.upid.split(":")[2], 16),
+            "pstart": int(task.upid.split(":")[3], 16), "starttime": task.started, "type": task.kind, "id": task.target,
+            "user": user, "status": "running" if task.exit is None else "stopped"}
+        if token:
+            state["tokenid"] = token
+        if task.exit is not None:
+            state["exitstatus"] = task.exit
+        return state
+
+    # -- configuration --------------------------------------------------------------------------------------------
+
+    def config(self, guest: Guest, current: bool = False) -> dict[str, Any]:
+        """As `GET …/config` shows it: with what is pending, unless `current`."""
+        values = dict(guest.config)
+        if not current:
+            values.update(guest.pending)
+            for key in guest.gone:
+                values.pop(key, None)
+        shown = {key: guest.typed(key, value) for key, value in values.items()}
+        shown["digest"] = guest.digest()
+        return shown
+
+    def pending(self, guest: Guest) -> list[dict[str, Any]]:
+        rows = []
+        for key in sorted({*guest.config, *guest.pending}):
+            row: dict[str, Any] = {"key": key}
+            if key in guest.config:
+                row["value"] = guest.typed(key, guest.config[key])
+            if key in guest.pending:
+                row["pending"] = guest.typed(key, guest.pending[key])
+            if key in guest.gone:
+                row["delete"] = 1
+            rows.append(row)
+        rows.append({"key": "digest", "value": guest.digest()})
+        return rows
+
+    @staticmethod
+    def needed_privileges(guest: Guest, parameters: dict[str, Any]) -> list[tuple[str, str]]:
+        """`[(path, privilege)]` for the keys of a change, one by one."""
+        keys = [key for key in parameters if key not in ("digest", "delete", "revert", "skiplock", "force", "background_delay")]
+        keys += schema.split_list(parameters.get("delete", "")) + schema.split_list(parameters.get("revert", ""))
+        needed = []
+        for key in keys:
+            if re.fullmatch(r"net\d+", key):
+                needed.append((f"/vms/{guest.vmid}", "VM.Config.Network"))
+                bridge = re.search(r"(?:^|,)bridge=([^,]+)", str(parameters.get(key, "")))
+                if bridge:
+                    needed.append((f"/sdn/zones/localnetwork/{bridge.group(1)}", "SDN.Use"))
+            elif re.fullmatch(r"ipconfig\d+", key):
+                needed.append((f"/vms/{guest.vmid}", "VM.Config.Network"))
+            elif key in _PRIVILEGE:
+                needed.append((f"/vms/{guest.vmid}", _PRIVILEGE[key]))
+        return needed
+
+    def hold_file(self, guest: Guest) -> None:
+        """Take the guest's file lock, or fail as the server does."""
+        if not guest.file_lock.acquire(timeout=self.lock_timeout):
+            where = f"/var/lock/qemu-server/lock-{guest.vmid}.conf" if guest.kind == "qemu" else \
+                f"/run/lock/lxc/pve-config-{guest.vmid}.lock"
+            raise Refused(500, f"can't lock file '{where}' - got timeout")
+
+    def change(self, guest: Guest, parameters: dict[str, Any], user: str) -> Callable[[], None]:
+        """Check a change of configuration; the returned call carries it out (under the file lock)."""
+        self.writable()
+        given = {key: value for key, value in parameters.items() if key not in ("node", "vmid")}
+        digest = given.pop("digest", None)
+        delete = schema.split_list(given.pop("delete", "") or "")
+        revert = schema.split_list(given.pop("revert", "") or "")
+        if given.pop("skiplock", None):
+            raise parameter("skiplock", "Only root may use this option.")
+        given.pop("force", None)
+        for key in ("lock", "args"):
+            if key in given or key in delete:
+                raise Refused(500, f"only root can set '{key}' config")
+        if not given and not delete and not revert:
+            raise Refused(500, "no options specified")
+        known = schema.ENDPOINTS[f"PUT /nodes/{{node}}/{guest.kind}/{{vmid}}/config"]["parameters"]
+        for name, keys in (("delete", delete), ("revert", revert)):
+            for key in keys:
+                if key not in known and not _KNOWN_DELETE.fullmatch(key) and key not in ("vmstate", "lock"):
+                    raise parameter(name, f"unknown option '{key}'")
+        for key in delete:
+            if key in given:
+                raise parameter("delete", f"you can't use '-{key}' and -delete {key}' at the same time")
+        for key, value in given.items():
+            if value == "" and key in ("memory", "cpulimit", "cpuunits", "cores"):
+                raise parameter(key, "type check ('%s') failed - got ''" % ("number" if key == "cpulimit" else "integer"))
+            if key == "cpulimit" and re.search("[eE]", str(value)):
+                raise Refused(500, f"unable to parse value of 'cpulimit' - type check ('number') failed - got '{value}'")
+            if key == "unprivileged":
+                raise Refused(500, "unable to modify read-only option: 'unprivileged'")
+        if digest is not None and digest != guest.digest():
+            raise Refused(500, "checksum mismatch (file change by other user?)" if guest.kind == "qemu"
+                          else "detected modified configuration - file changed by other user? Try again.")
+        if guest.lock and delete != ["vmstate"]:
+            raise Refused(500, f"{guest.label} is locked ({guest.lock})")
+
+        def carry_out() -> None:
+            self._carry_out(guest, given, delete, revert)
+        return carry_out
+
+    def _carry_out(self, guest: Guest, given: dict[str, Any], delete: list[str], revert: list[str]) -> None:
+        failed = {}
+        for key in revert:
+            guest.pending.pop(key, None)
+            guest.gone.discard(key)
+        for key in delete:
+            guest.pending.pop(key, None)
+            if key == "vmstate":
+                for name in ("vmstate", "runningmachine", "lock"):
+                    guest.config.pop(name, None)
+            elif key in guest.config:
+                if guest.running and not self._at_once(guest, key, guest.config[key], None):
+                    guest.gone.add(key)
+                else:
+                    guest.config.pop(key)
+        for key, raw in given.items():
+            value = self.normal(guest, key, raw)
+            if value is None:  # an emptied description
+                guest.config.pop(key, None)
+                continue
+            guest.gone.discard(key)
+            old = guest.config.get(key)
+            if not guest.running or old == value:
+                guest.config[key] = value
+                guest.pending.pop(key, None)
+                continue
+            problem = self._hotplug_problem(guest, key, old, value)
+            if problem:
+                failed[key] = problem
+                guest.pending[key] = value
+            elif self._at_once(guest, key, old, value):
+                guest.config[key] = value
+                guest.pending.pop(key, None)
+            else:
+                guest.pending[key] = value
+        if failed:
+            raise Refused(400, "Parameter verification failed.", failed)
+
+    @staticmethod
+    def _at_once(guest: Guest, key: str, _old: str | None, _new: str | None) -> bool:
+        if re.fullmatch(r"net\d+", key):
+            return guest.kind == "lxc" or guest.config.get("hotplug", "network,disk,usb").find("network") >= 0
+        return key in _LIVE[guest.kind]
+
+    @staticmethod
+    def _hotplug_problem(guest: Guest, key: str, old: str | None, new: str) -> str | None:
+        if guest.kind == "lxc" and key == "cpulimit" and float(new) == 0:
+            return "unable to hotplug cpulimit: closing file 'cpu.cfs_quota_us' failed - Invalid argument\n"
+        if guest.kind == "qemu" and re.fullmatch(r"net\d+", key) and old and guest.stubborn_nic and \
+                guest.config.get("hotplug", "network").find("network") >= 0:
+            before, after = nic_parts("qemu", old), nic_parts("qemu", new)
+            if any(before.get(k) != after.get(k) for k in ("model", "macaddr")):
+                return f"hotplug problem - error on hot-unplugging device '{key}' - still busy in guest?\n"
+        return None
+
+    def normal(self, guest: Guest, key: str, raw: Any) -> str | None:
+        """A value as the server stores it; None where it stores nothing."""
+        value = ("1" if raw else "0") if isinstance(raw, bool) else ";".join(raw) if isinstance(raw, list) else str(raw)
+        if re.fullmatch(r"net\d+", key):
+            return canonical_nic(guest.kind, value)
+        if key == "tags":
+            tags = sorted({tag.lower() for tag in schema.split_list(value)})
+            return ";".join(tags) or " "
+        if key == "description":
+            if value == "":
+                return None
+            return value.rstrip("\n") if guest.kind == "qemu" else value.rstrip("\n") + "\n"
+        return value
+
+    # -- power ----------------------------------------------------------------------------------------------------
+
+    def start(self, guest: Guest) -> None:
+        if guest.lock == "suspended":
+            for name in ("vmstate", "runningmachine", "lock"):
+                guest.config.pop(name, None)
+        guest.apply_pending()
+        guest.running, guest.paused, guest.started = True, False, time.time()
+        guest.netin = guest.netout = 0
+        guest.starts += 1
+
+    def stop(self, guest: Guest) -> None:
+        guest.running = guest.paused = False
+        guest.apply_pending()
+
+    def power(self, guest: Guest | None, kind: str, vmid: int, node: str, verb: str, parameters: dict[str, Any], user: str) -> str:
+        """A power call's task, or its refusal."""
+        self.writable()
+        prefix = "qm" if kind == "qemu" else "vz"
+        label = TYPES[kind]
+        if guest is None:
+            if kind == "lxc":
+                raise Refused(500, f"CT {vmid} not running" if verb != "start"
+                              else f"Configuration file 'nodes/{node}/lxc/{vmid}.conf' does not exist")
+
+            def missing(_task: Task) -> None:
+                raise Refused(500, f"unable to find configuration file for VM {vmid} on node '{node}'")
+            if verb in ("stop", "start", "shutdown"):
+                return self.task(node, prefix + verb, str(vmid), user, missing)
+            raise Refused(500, f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")
+        if parameters.get("skiplock"):
+            raise parameter("skiplock", "Only root may use this option.")
+        if guest.ha and verb in ("start", "stop"):
+            return self._ask_ha(guest, verb, user)
+        return {"start": self._start, "stop": self._stop, "shutdown": self._shutdown, "suspend": self._suspend,
+                "resume": self._resume, "reset": self._reset, "reboot": self._reboot}[verb](guest, parameters, user, prefix, label)
+
+    def _ask_ha(self, guest: Guest, verb: str, user: str) -> str:
+        def work(task: Task) -> None:
+            task.log.append(f"Requesting HA {verb} for {guest.label} {guest.vmid}")
+            resource = self.ha[f"{'vm' if guest.kind == 'qemu' else 'ct'}:{guest.vmid}"]
+            resource["state"] = "started" if verb == "start" else "stopped"
+            guest.ha = resource["state"]
+
+            def manager() -> None:
+                time.sleep(self.pace * 2)
+                with self.lock:
+                    (self.start if verb == "start" else self.stop)(guest)
+            threading.Thread(target=manager, daemon=True).start()
+        return self.task(guest.node, f"ha{verb}", str(guest.vmid), user, work)
+
+    def _must_run(self, guest: Guest, label: str) -> None:
+        if not guest.running:
+            raise Refused(500, f"{label} {guest.vmid} not running")
+
+    def _start(self, guest, _parameters, user, prefix, label):
+        if guest.kind == "lxc" and guest.running:
+            raise Refused(500, f"CT {guest.vmid} already running")
+
+        def work(task: Task) -> None:
+            if guest.lock and guest.lock != "suspended":
+                raise Refused(500, f"{label} is locked ({guest.lock})")
+            if guest.running:
+                raise Refused(500, f"VM {guest.vmid} already running")
+            if guest.config.get("template") == "1":
+                raise Refused(500, "you can't start a vm if it's a template")
+            task.log += ["Resuming suspended VM", "Resumed VM, removing state"] if guest.lock else []
+            self.start(guest)
+        return self.task(guest.node, prefix + "start", str(guest.vmid), user, work)
+
+    def _stop(self, guest, _parameters, user, prefix, label):
+        if guest.kind == "lxc" and not guest.running:
+            raise Refused(500, f"CT {guest.vmid} not running")
+
+        def work(_task: Task) -> None:
+            if guest.running and guest.lock:
+                raise Refused(500, f"{label} is locked ({guest.lock})")
+            self.stop(guest)
+        return self.task(guest.node, prefix + "stop", str(guest.vmid), user, work)
+
+    def _shutdown(self, guest, parameters, user, prefix, label):
+        if guest.kind == "lxc" and not guest.running:
+            raise Refused(500, f"CT {guest.vmid} not running")
+
+        def work(_task: Task) -> None:
+            if guest.running and guest.lock:
+                raise Refused(500, f"{label} is locked ({guest.lock})")
+            if guest.running and guest.deaf and not parameters.get("forceStop"):
+                raise Refused(500, "VM quit/powerdown failed - got timeout")
+            self.stop(guest)
+        return self.task(guest.node, prefix + "shutdown", str(guest.vmid), user, work)
+
+    def _suspend(self, guest, parameters, user, prefix, label):
+        self._must_run(guest, label)
+        if guest.kind == "lxc":
+            def work(_task: Task) -> None:
+                raise Refused(500, f"lxc-checkpoint -n {guest.vmid} failed: exit code 1")
+            return self.task(guest.node, "vzsuspend", str(guest.vmid), user, work)
+        if str(parameters.get("todisk", "0")) == "1":
+            def work(_task: Task) -> None:
+                if guest.lock == "backup":
+                    raise Refused(500, "cannot suspend to disk during backup")
+                if guest.lock:
+                    raise Refused(500, f"VM is locked ({guest.lock})")
+                guest.running = guest.paused = False
+                guest.config.update(lock="suspended", vmstate=f"local:{guest.vmid}/vm-{guest.vmid}-state.raw", runningmachine="pc-9")
+            return self.task(guest.node, "qmsuspend", str(guest.vmid), user, work)
+
+        def work(_task: Task) -> None:
+            if guest.lock and guest.lock != "backup":
+                raise Refused(500, f"VM is locked ({guest.lock})")
+            guest.paused = True
+        return self.task(guest.node, "qmpause", str(guest.vmid), user, work)
+
+    def _resume(self, guest, _parameters, user, prefix, label):
+        if guest.kind == "lxc":
+            if guest.running:
+                raise Refused(500, f"CT {guest.vmid} already running")
+
+            def work(_task: Task) -> None:
+                raise Refused(500, f"lxc-checkpoint -r -n {guest.vmid} failed: exit code 1")
+            return self.task(guest.node, "vzresume", str(guest.vmid), user, work)
+        if guest.lock != "suspended":
+            self._must_run(guest, label)
+
+        def work(_task: Task) -> None:
+            if guest.lock == "suspended":
+                self.start(guest)
+            guest.paused = False
+        return self.task(guest.node, "qmresume", str(guest.vmid), user, work)
+
+    def _reset(self, guest, _parameters, user, prefix, label):
+        self._must_run(guest, label)
+        return self.task(guest.node, "qmreset", str(guest.vmid), user, lambda _task: None)
+
+    def _reboot(self, guest, _parameters, user, prefix, label):
+        if not guest.running:
+            raise Refused(500, f"VM {guest.vmid} not running")  # for containers as well
+
+        def work(_task: Task) -> None:
+            self.stop(guest)
+            self.start(guest)
+        return self.task(guest.node, prefix + "reboot", str(guest.vmid), user, work)
+
+    # -- making and removing --------------------------------------------------------------------------------------
+
+    def create(self, kind: str, node: str, parameters: dict[str, Any], user: str) -> str:
+        self.writable()
+        vmid = int(parameters["vmid"])
+        if vmid in self.guests:
+            raise Refused(500, f"unable to create {TYPES[kind]} {vmid} - {TYPES[kind]} {vmid} already exists on node"
+                               f" '{self.guests[vmid].node}'")
+
+        def work(_task: Task) -> None:
+            guest = Guest(vmid, kind, node, {})
+            for key, raw in parameters.items():
+                if key not in ("vmid", "node", "start", "storage", "pool", "force", "unique"):
+                    if re.fullmatch(r"scsi\d+", key):
+                        raw = f"local:{vmid}/vm-{vmid}-disk-0.raw,size={str(raw).partition(':')[2]}G"
+                    value = self.normal(guest, key, raw)
+                    if value is not None:
+                        guest.config[key] = value
+            if kind == "qemu":
+                disks = [key for key in guest.config if re.fullmatch(r"(?:scsi|virtio|sata|ide)\d+", key)]
+                nics = [key for key in guest.config if re.fullmatch(r"net\d+", key)]
+                guest.config.setdefault("boot", "order=" + ";".join(disks[:1] + nics[:1]))
+            self.add(guest)
+            if parameters.get("start"):
+                self.start(guest)
+        return self.task(node, "qmcreate" if kind == "qemu" else "vzcreate", str(vmid), user, work)
+
+    def clone(self, guest: Guest, parameters: dict[str, Any], user: str) -> str:
+        self.writable()
+        newid = int(parameters["newid"])
+        if newid in self.guests:
+            raise Refused(500, f"unable to create {guest.label} {newid}: config file already exists")
+        if guest.lock:
+            raise Refused(500, f"{guest.label} is locked ({guest.lock})")
+        target = parameters.get("target") or guest.node
+        copy = Guest(newid, guest.kind, target, dict(guest.config, lock="clone"))
+        copy.config.pop("template", None)
+        for key in ("smbios1", "vmgenid", "meta"):
+            copy.config.pop(key, None)
+        for key in [k for k in copy.config if re.fullmatch(r"net\d+", k)]:
+            parts = [part for part in copy.config[key].split(",")]
+            if guest.kind == "qemu":
+                parts[0] = parts[0].partition("=")[0]
+            else:
+                parts = [part for part in parts if not part.startswith("hwaddr=")]
+            copy.config[key] = canonical_nic(guest.kind, ",".join(parts))
+        for key in ("name", "hostname", "description"):
+            if key in parameters:
+                copy.config[key] = str(parameters[key])
+        with self.lock:
+            self.add(copy)
+
+        def work(_task: Task) -> None:
+            copy.config.pop("lock", None)
+        return self.task(guest.node, "qmclone" if guest.kind == "qemu" else "vzclone", str(guest.vmid), user, work)
+
+    def destroy(self, guest: Guest, user: str) -> str:
+        self.writable()
+        if guest.config.get("protection") == "1":
+            raise Refused(500, f"can't remove {guest.label} {guest.vmid} - protection mode enabled")
+        if guest.running:
+            raise Refused(500, f"{guest.label} {guest.vmid} is running - destroy failed")
+        return self.task(guest.node, "qmdestroy" if guest.kind == "qemu" else "vzdestroy", str(guest.vmid), user,
+                         lambda _task: self.guests.pop(guest.vmid) and None)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def usage(self, guest: Guest) -> dict[str, Any]:
+        maxcpu = int(guest.config.get("cores", 1)) * int(guest.config.get("sockets", 1))
+        return {
+            "cpu": 0.01 if guest.running else 0, "mem": 1 << 20 if guest.running else 0,
+            "maxmem": int(guest.config.get("memory", "512")) << 20, "disk": 0, "maxdisk": 0,
+            "netin": guest.netin if guest.running else 0, "netout": guest.netout if guest.running else 0,
+            "uptime": int(time.time() - guest.started) + 1 if guest.running else 0, "_cpus": maxcpu}
+
+    def resource(self, guest: Guest) -> dict[str, Any]:
+        online = self.nodes[guest.node] == "online"
+        row: dict[str, Any] = {"id": f"{guest.kind}/{guest.vmid}", "vmid": guest.vmid, "type": guest.kind, "node": guest.node,
+                               "status": "unknown" if not online else "paused" if guest.paused else
+                               "running" if guest.running else "stopped"}
+        if not online:
+            return row
+        use = self.usage(guest)
+        row.update({k: v for k, v in use.items() if k != "_cpus"}, maxcpu=use["_cpus"], name=guest.name,
+                   template=int(guest.config.get("template", "0")), diskread=0, diskwrite=0)
+        if guest.config.get("tags", " ").strip():
+            row["tags"] = guest.config["tags"]
+        if guest.lock:
+            row["lock"] = guest.lock
+        for pool in self.pools.values():
+            if guest.vmid in pool["vms"]:
+                row["pool"] = pool["poolid"]
+        if guest.ha:
+            row["hastate"] = guest.ha
+        return row
+
+    def status(self, guest: Guest) -> dict[str, Any]:
+        use = self.usage(guest)
+        row = {k: v for k, v in use.items() if k != "_cpus"}
+        row.update(vmid=guest.vmid, name=guest.name, cpus=use["_cpus"], status="running" if guest.running else "stopped",
+                   ha={"managed": 1, "state": guest.ha} if guest.ha else {"managed": 0})
+        if guest.kind == "qemu":
+            row["qmpstatus"] = "paused" if guest.paused else row["status"]
+        else:
+            row["type"] = "lxc"
+        if guest.config.get("tags", " ").strip():
+            row["tags"] = guest.config["tags"]
+        if guest.lock:
+            row["lock"] = guest.lock
+        if guest.running:
+            row["pid"] = 10000 + guest.vmid
+        return row
