@@ -9,6 +9,7 @@ Verbs take JSON values and return JSON values.
 
 from __future__ import annotations
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._case_file import case_file
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import (
     case_problem,
     close_case,
@@ -94,6 +95,7 @@ __all__ = [
     "add_exemption",
     "adopt",
     "bump_epoch",
+    "case_file",
     "case_problem",
     "cases",
     "charges",

@@ -205,3 +205,13 @@ def test_charges_for_billing(play, tmp_path):
     assert [one["kind"] for one in credited["charges"]] == ["credit", "credit"] and not (tmp_path / "trap").exists()
     listed, view = play(("ledger_charge", {}), ("ledger_charge", {"state": "no_credit", "begins": "2026-11-01"}))
     assert len(listed["charges"]) == 4 and view["no_credit"] == []
+
+    export = ("case_export", {"path": str(tmp_path), "inputs": ["case", "view"]})
+    (checked,) = play(export, check=True, extra={"case": "T-1"})
+    assert checked["changed"] and not list(tmp_path.glob("case-*"))
+    done, again = play(export, export, extra={"case": "T-1", "view": "customer"})
+    assert (done["changed"], again["changed"]) == (True, False)
+    assert (tmp_path / "case-T-1-customer-c-1.html").read_text() == done["html"]
+    assert json.loads((tmp_path / "case-T-1-customer-c-1.json").read_text()) == done["document"]
+    (refused,) = play(export, extra={"case": "{{ 7 * 7 }}"})
+    assert refused["failed"] and "{{ 7 * 7 }}" in refused["msg"]
