@@ -64,14 +64,19 @@ def _choice(name, known):
     return read
 
 
-def _yes_or_no(name):
-    def read(value):
-        text = str(value).strip().lower()
-        if text not in ("true", "yes", "false", "no"):
-            raise InputError("%s %r is neither true nor false." % (name, value), target=name, remedy="Write true or false.")
-        return text in ("true", "yes")
+def read_flag(name, value):
+    """True or False of what was typed.
 
-    return read
+    :raises InputError: neither
+    """
+    text = str(value).strip().lower()
+    if text not in ("true", "yes", "false", "no"):
+        raise InputError("%s %r is neither true nor false." % (name, value), target=name, remedy="Write true or false.")
+    return text in ("true", "yes")
+
+
+def _yes_or_no(name):
+    return lambda value: read_flag(name, value)
 
 
 _READ = {

@@ -43,6 +43,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     create_release,
     current_release,
     end_due,
+    exceed,
     expire_exemptions,
     find_node,
     known_services,
@@ -58,6 +59,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     withdraw,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS, nodes_concerned
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import ROUTINE
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
@@ -195,7 +197,8 @@ class Released:
         return [name for name in routers_of(self.catalogue(release_id), service["location"]) if name in self.nodes]
 
 
-def _check_known(names, known_nodes, problems, service):
+def check_known(names, known_nodes, problems, service):
+    """Note nodes that the inventory lacks: a service held on some of its nodes would be half held."""
     if known_nodes is None:
         return
     for name in names:
@@ -249,9 +252,9 @@ def hold(
     for name in names:
         found = problems.run(released.service, name)
         if found and kind in KINDS and isinstance(violation, str) and violation:
-            plan = _plan(problems, released, kind, found, violation, seconds, break_glass, given)
+            plan = plan_measure(problems, released, kind, found, violation, seconds, break_glass, given)
             plans += [plan] if plan else []
-            _check_known(found[0]["nodes"] + released.routers(*found, kind), known_nodes, problems, name)
+            check_known(found[0]["nodes"] + released.routers(*found, kind), known_nodes, problems, name)
     reason_to_exceed = None
     for policy in {plan["policy"].key: plan["policy"] for plan in plans}.values():
         reason_to_exceed = (
@@ -264,13 +267,14 @@ def hold(
         if trouble:
             problems.found.append(trouble)
     problems.stop()
-    return _write_hold(
-        tx, kind, violation, case, note, reason_to_exceed or break_glass, released, plans, verb or kind
-    )
+    return _write_hold(tx, kind, violation, case, note, break_glass, reason_to_exceed, released, plans, verb or kind)
 
 
-def _plan(problems, released, kind, found, violation, seconds, break_glass, given):
-    """What holding one service means by its policy; None when something is wrong, which is then noted."""
+def plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, step=None):
+    """What holding one service means by its policy; None when something is wrong, which is then noted.
+
+    :param step: (LadderStep, Measure) of the ladder, when it is known which one is meant
+    """
     service, release_id = found
     policy = problems.run(released.policy, service, release_id)
     terms = policy and problems.run(policy.enforcement, kind)
@@ -281,7 +285,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
     if named.allowed:
         problems.add(_allowed(named, service), "violation", "Nothing is to be held for it here.")
         return None
-    measure = policy.measure(violation, kind, *subject)
+    measure = step[1] if step is not None else policy.measure(violation, kind, *subject)
     if seconds is not None:
         until, length = "time", seconds
     elif measure is not None:
@@ -294,7 +298,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
     addresses += [prefix for node in catalogue["nodes"].values() for prefix in (node.get("router") or {}).get("protected", ())]
     problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
     sparing = _sparing(named, kind, service)
-    if sparing and not break_glass:
+    if sparing and (not break_glass or kind == "terminate"):
         problems.add(
             "the add-on %s of service %s spares it from %s for %s (policy %s, violations.%s.ladder)."
             % (", ".join(sparing), service["id"], kind, violation, policy.key, violation),
@@ -304,10 +308,8 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
     options = dict(terms.options, **(measure.options if measure is not None else {}))
     options.update(given)
     problems.run(complete_options, kind, options, policy.key)
-    clause = next(
-        (step.clause for step in named.ladder if any(m.enforcement == kind for m in step.alternatives)),
-        named.clause,
-    )
+    clauses = [one.clause for one in named.ladder if any(m.enforcement == kind for m in one.alternatives)]
+    clause = step[0].clause if step is not None else clauses[0] if clauses else named.clause
     return {
         "service": dict(service, routers=released.routers(service, release_id, kind)),
         "policy": policy,
@@ -320,6 +322,7 @@ def _plan(problems, released, kind, found, violation, seconds, break_glass, give
         "fees": fees_of(policy, named),
         "reason": named.summary or policy.clause_summary(clause) or violation,
         "on_ladder": measure is not None,
+        "spared_by": sparing,
     }
 
 
@@ -396,7 +399,39 @@ def _sparing(violation, kind, service):
     return spared[0] if spared and all(spared) else []
 
 
-def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, verb):
+def note_exceeded(tx, run_id, kind, plans, capped, break_glass):
+    """Put on record that guardrails were exceeded, for somebody else to review. Returns lines for people."""
+    rules = ["%s, guardrails.max_services_per_run" % plan["policy"].key for plan in plans if capped]
+    rules += ["%s, spared by %s" % (plan["policy"].key, ", ".join(plan["spared_by"])) for plan in plans if plan["spared_by"]]
+    if not rules:
+        return []
+    rules = sorted(set(rules))
+    name = exceed(tx, run_id=run_id, kind=kind, services=[plan["service"]["id"] for plan in plans], rules=rules,
+                  reason=break_glass)
+    return ["%s: exceeds %s; stays in status until another person reviews it (hosting.aup.review)" % (name, "; ".join(rules))]
+
+
+def open_planned(tx, plan, kind, case_id, violation, note):
+    """Open the enforcement that a plan means."""
+    return open_enforcement(
+        tx,
+        service_doc=plan["service"],
+        policy_key=plan["policy"].key,
+        kind=kind,
+        case_id=case_id,
+        violation=violation,
+        clause=plan["clause"],
+        reason=plan["reason"],
+        starts_at=tx.now,
+        ends_at=None if plan["seconds"] is None else tx.now + plan["seconds"],
+        until=plan["until"],
+        review_at=None if plan["review"] is None else tx.now + plan["review"],
+        options=plan["options"],
+        note=note,
+    )
+
+
+def _write_hold(tx, kind, violation, case, note, break_glass, capped, released, plans, verb):
     names = [plan["service"]["id"] for plan in plans]
     run_id = start_run(
         tx,
@@ -418,6 +453,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, v
         fees=first["fees"],
     )
     what = [] if opened["already"] else ["case %s opened for %s" % (opened["id"], violation)]
+    what += note_exceeded(tx, run_id, kind, plans, capped, break_glass)
     enforcements, concerned, warnings, proposed = [], set(), [], []
     for plan in plans:
         if kind == "terminate" and not any(
@@ -435,22 +471,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, released, plans, v
                     "  its disks are kept until %s, and nothing of ours deletes them then"
                     % iso(plan["options"]["retention_ends_at"])
                 )
-        document = open_enforcement(
-            tx,
-            service_doc=plan["service"],
-            policy_key=plan["policy"].key,
-            kind=kind,
-            case_id=opened["id"],
-            violation=violation,
-            clause=plan["clause"],
-            reason=plan["reason"],
-            starts_at=tx.now,
-            ends_at=None if plan["seconds"] is None else tx.now + plan["seconds"],
-            until=plan["until"],
-            review_at=None if plan["review"] is None else tx.now + plan["review"],
-            options=plan["options"],
-            note=note,
-        )
+        document = open_planned(tx, plan, kind, opened["id"], violation, note)
         enforcements.append(document)
         concerned.update(released.provisioned(plan["service"]), plan["service"]["routers"])
         if document["already"]:
@@ -580,7 +601,8 @@ def _nodes_of(tx, enforcements, known_nodes):
 def end_what_is_due(tx, known_nodes=None, verb="reconcile"):
     """Mark enforcements and exemptions whose end has come."""
     due, expired = end_due(tx), expire_exemptions(tx)
-    run_id = start_run(tx, verb, {}, services=sorted({e["service"] for e in due}))
+    # Nothing due is nothing to say: run every minute for years, the log would grow without bound.
+    run_id = start_run(tx, verb, {}, services=sorted({e["service"] for e in due})) if due or expired else ROUTINE
     concerned, warnings = _nodes_of(tx, due, known_nodes)
     what = ["ended: %s" % enforcement_line(document) for document in due]
     what += ["exemption %s of %s from %s expired" % (e["id"], e["service"], e["control"]) for e in expired]
@@ -624,7 +646,7 @@ def exempt(
         terms = policy and control and problems.run(policy.exemption, control)
         if terms:
             _check_exemption(problems, policy, terms, seconds)
-            _check_known(found[0]["nodes"], known_nodes, problems, name)
+            check_known(found[0]["nodes"], known_nodes, problems, name)
             plans.append((name, policy, terms))
     problems.stop()
     run_id = start_run(tx, verb, {"control": control, "reason": reason, "state": state}, services=names)

@@ -40,9 +40,20 @@ def status_lines(status):
         for e in status["enforcements"]
     ]
     lines += [
-        "  proposed: %s of %s, case %s, by %s: waits for another person (%s)"
-        % (p["kind"], p["service"], p["case_id"], ", ".join(p["by"]) or "(erased)", p["id"])
+        "  proposed: %s of %s, case %s, by %s: waits for %s person (%s)"
+        % (
+            p["kind"], p["service"], p["case_id"], ", ".join(p["by"]) or "(erased)",
+            "another" if p["persons"] > 1 else "a", p["id"],
+        )
         for p in status.get("proposals", ())
+    ]
+    lines += [
+        "  not yet reviewed: %s of %s by %s exceeded %s: %s (%s; another person runs hosting.aup.review)"
+        % (
+            b["kind"], ", ".join(b["services"]), b["actor"] or "(erased)", "; ".join(b["rules"]),
+            b["reason"] or "(erased)", b["id"],
+        )
+        for b in status.get("unreviewed", ())
     ]
     lines += [
         "  exemption %s: %s from %s until %s%s"

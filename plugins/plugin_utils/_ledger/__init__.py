@@ -10,6 +10,11 @@ Verbs take JSON values and return JSON values.
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._case_file import case_file
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._break_glass import (
+    exceed,
+    review,
+    unreviewed,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import (
     case_problem,
     close_case,
@@ -73,9 +78,16 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._status import
     status,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import (
+    confirm,
+    find_proposal,
     proposals,
     propose,
     withdraw,
+)
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._responses import (
+    ladder_history,
+    open_case_of,
+    record_step,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import (
     Ledger,
@@ -100,6 +112,7 @@ __all__ = [
     "cases",
     "charges",
     "close_case",
+    "confirm",
     "create_release",
     "current_release",
     "dated_documents",
@@ -108,20 +121,24 @@ __all__ = [
     "end_due",
     "enforcement_intervals",
     "erase_details",
+    "exceed",
     "expire_exemptions",
     "export_charges",
     "exported",
     "find_case",
     "find_exemptions",
     "find_node",
+    "find_proposal",
     "find_release",
     "forget_node",
     "head",
     "history",
     "known_services",
+    "ladder_history",
     "lift",
     "nodes",
     "open_case",
+    "open_case_of",
     "open_enforcement",
     "open_ledger",
     "proposals",
@@ -130,14 +147,17 @@ __all__ = [
     "record_charge",
     "record_input",
     "record_result",
+    "record_step",
     "release_contents",
     "replay",
+    "review",
     "revoke_exemption",
     "run_summary",
     "set_node_release",
     "snapshot",
     "start_run",
     "status",
+    "unreviewed",
     "verify",
     "waive_charge",
     "withdraw",

@@ -328,6 +328,20 @@ def verified_in_force(tx, node, ids):
     return activated
 
 
+def unseen(tx, node, ids, state):
+    """Whether one of these is not on record yet as seen in this state on this node."""
+    if not ids:
+        return False
+    on_node = (t.enforcement_node.c.enforcement_id == t.enforcement.c.id) & (t.enforcement_node.c.node == node)
+    rows = tx.execute(
+        sa.select(t.enforcement.c.status, t.enforcement_node.c.state)
+        .select_from(t.enforcement.outerjoin(t.enforcement_node, on_node))
+        .where(t.enforcement.c.id.in_(list(ids)))
+    )
+    moving = "opened" if state == "in_force" else "ending"
+    return any(row.state != state or row.status == moving for row in rows)
+
+
 def verified_gone(tx, node, ids):
     """Record that a node was seen without these.
 

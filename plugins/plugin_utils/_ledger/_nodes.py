@@ -17,7 +17,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
-_COLUMNS = ("name", "release_id", "adopted_at", "retired_at", "last_seen_at", "last_run_id", "last_outcome")
+_COLUMNS = (
+    "name", "release_id", "adopted_at", "retired_at", "last_seen_at", "last_run_id", "last_outcome", "recorded_at",
+    "recorded_digest",
+)
 
 
 @reader

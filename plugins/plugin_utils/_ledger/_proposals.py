@@ -28,7 +28,11 @@ def _document(tx, row):
         ).all()
     )
     actors = [(values.from_text(bodies.get(number)) or {}).get("actor") or {} for number in numbers]
-    return dict({name: getattr(row, name) for name in _COLUMNS}, by=sorted({a["name"] for a in actors if a.get("name")}))
+    return dict(
+        {name: getattr(row, name) for name in _COLUMNS},
+        by=sorted({a["name"] for a in actors if a.get("name")}),
+        terms=values.from_text(row.terms),
+    )
 
 
 @reader
@@ -55,10 +59,11 @@ def _actor_name(tx, kind):
 
 
 @verb
-def propose(tx, *, service, kind, case_id, violation, persons, reason=None, note=None):
+def propose(tx, *, service, kind, case_id, violation, persons, reason=None, note=None, terms=None):
     """Propose an enforcement, or agree to one that another person proposed.
 
-    :param persons: how many different people must ask for it
+    :param persons: how many different people must ask for it; 1 for what can be undone: a person says so once
+    :param terms: how it is to be done when it is carried out, or None for what the policy says then
     :returns: the proposal; `already` True when this person asked before; status `confirmed` when enough have
     :raises InputError: no open case, nobody to name, or one that is open for another case
     """
@@ -93,6 +98,7 @@ def propose(tx, *, service, kind, case_id, violation, persons, reason=None, note
                 opened_at=tx.now,
                 persons=persons,
                 events=values.to_text([event]),
+                terms=None if terms is None else values.to_text(terms),
             )
         )
         document = proposals(tx, service, kind)[0]
@@ -110,6 +116,38 @@ def propose(tx, *, service, kind, case_id, violation, persons, reason=None, note
         document.update(status="confirmed", closed_at=tx.now)
         tx.changed("proposal", document["id"], {"status": "open"}, {"status": "confirmed"})
     return dict(document, already=False)
+
+
+@reader
+def find_proposal(tx, proposal_id):
+    """An open proposal by its id, or None."""
+    row = tx.execute(sa.select(t.proposal).where(t.proposal.c.id == proposal_id, t.proposal.c.status == "open")).first()
+    return None if row is None else _document(tx, row)
+
+
+@verb
+def confirm(tx, proposal_id, note=None):
+    """A person carries out what was proposed. Only for what can be undone; `terminate` is agreed to by `propose`.
+
+    :raises InputError: not open, or nobody to name
+    """
+    document = find_proposal(tx, proposal_id)
+    if document is None or document["kind"] == "terminate":
+        raise InputError("proposal %s can't be confirmed." % proposal_id, target="proposal", remedy="hosting.aup.status lists them.")
+    name = _actor_name(tx, document["kind"])
+    of = t.proposal.c.id == proposal_id
+    refs = {key: document[key] for key in ("service", "kind", "violation")}
+    event = tx.append(
+        "enforcement_confirmed",
+        dict(refs, case=document["case_id"], proposal=proposal_id),
+        {"note": values.free_text(note, "note")},
+    )
+    before = values.from_text(tx.execute(sa.select(t.proposal.c.events).where(of)).scalar())
+    tx.execute(
+        t.proposal.update().where(of).values(events=values.to_text([*before, event]), status="confirmed", closed_at=tx.now)
+    )
+    tx.changed("proposal", proposal_id, {"status": "open"}, {"status": "confirmed"})
+    return dict(document, by=sorted({*document["by"], name}), status="confirmed", closed_at=tx.now)
 
 
 @verb

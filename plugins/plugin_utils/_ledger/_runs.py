@@ -8,6 +8,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._canonical import dige
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
+    unseen,
     verified_gone,
     verified_in_force,
 )
@@ -15,6 +16,12 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
+
+
+ROUTINE = "routine"
+"""The run id of what is done again and again and usually changes nothing: it becomes a run when it has something to say."""
+_REPEAT = 3600
+"""Seconds after which a failure that stays the same goes on record again."""
 
 
 @verb
@@ -60,14 +67,28 @@ def record_result(
     :param baselines_closed: services that are again as their baseline says
     :returns: `{"activated": [ids], "ended": [ids], "waiting": {id: [nodes still to be seen]},
         "baselines_closed": [services]}`
-    :param run_id: None for a node converged on its own, which is then a run by itself
+    :param run_id: None for a node converged on its own, which is then a run by itself; `ROUTINE` for one of many, on
+        record only with news: a change, a failure, or one that is over. What stays the same touches the node's row alone
     :raises InputError: no such run
     """
+    outcome = values.identifier(outcome, "outcome")
+    seen = {"last_outcome": outcome}
+    if fence is not None:
+        seen.update(last_seen_at=tx.now, fence=values.to_text(fence))
+    kept = {name: (summary or {}).get(name) for name in ("errors", "gaps", "disarmed")}
+    said = digest({"outcome": outcome, "summary": kept, "services": [
+        [entry["service"], entry.get("outcome"), entry.get("error")] for entry in services if entry.get("error")]})
+    if run_id == ROUTINE:
+        row = meet(tx, node)
+        repeated = row["recorded_digest"] == said and (outcome == "unchanged" or tx.now < (row["recorded_at"] or 0) + _REPEAT)
+        if outcome != "changed" and repeated and not _news(tx, node, services, ended_ids, baselines_closed):
+            tx.execute(t.node.update().where(t.node.c.name == node).values(**seen))
+            return {"activated": [], "ended": [], "waiting": {}, "baselines_closed": []}
+        run_id = start_run(tx, "reconcile", {"node": node})
     if run_id is None:
         run_id = start_run(tx, "converge", {"node": node})
     if not tx.execute(sa.select(t.run.c.id).where(t.run.c.id == run_id)).first():
         raise InputError("there is no run %s." % run_id, target="run_id", remedy="start_run comes first.")
-    outcome = values.identifier(outcome, "outcome")
     meet(tx, node)
     tx.append(
         "node_result",
@@ -93,11 +114,18 @@ def record_result(
         for entry in services
     ]
     tx.execute(t.node_result.insert(), [dict(row, number=number + index) for index, row in enumerate(rows)])
-    seen = {"last_run_id": run_id, "last_outcome": outcome}
-    if fence is not None:
-        seen.update(last_seen_at=tx.now, fence=values.to_text(fence))
+    seen.update(last_run_id=run_id, recorded_at=tx.now, recorded_digest=said)
     tx.execute(t.node.update().where(t.node.c.name == node).values(**seen))
     return {"activated": activated, "ended": ended, "waiting": waiting, "baselines_closed": closed}
+
+
+def _news(tx, node, services, ended_ids, baselines_closed):
+    """Whether what was seen moves an enforcement or a baseline on."""
+    if baselines_closed:
+        return True
+    in_force = [number for entry in services for number in entry.get("enforcement_ids") or ()]
+    gone = [*ended_ids, *(number for entry in services for number in entry.get("ended_ids") or ())]
+    return unseen(tx, node, in_force, "in_force") or unseen(tx, node, gone, "gone")
 
 
 def _row(tx, run_id, node, service, outcome, error, summary):
@@ -115,7 +143,7 @@ def _row(tx, run_id, node, service, outcome, error, summary):
 @reader
 def run_failed(tx, run_id):
     """Whether a node of this run failed or could not be reached, by its last result."""
-    if run_id is None:
+    if run_id in (None, ROUTINE):
         return False
     return any(
         node["outcome"] in ("failed", "unreachable") for node in run_summary(tx, run_id)["nodes"].values()

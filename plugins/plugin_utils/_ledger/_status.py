@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._break_glass import unreviewed
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import case_document
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import dated_inputs
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
@@ -49,6 +50,7 @@ def status(tx):
         "nodes": nodes(tx),
         "enforcements": active(tx),
         "proposals": proposals(tx),
+        "unreviewed": unreviewed(tx),
         "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
         "cases": cases(tx),
         "inputs": list(dated_inputs(tx).values()),

@@ -87,6 +87,8 @@ def _build():
             column("last_run_id", text, null=True),
             column("last_outcome", text, null=True),
             column("fence", text, null=True),
+            column("recorded_at", big, null=True),
+            column("recorded_digest", text, null=True),
         ),
         adoption=table(
             "adoption",
@@ -156,6 +158,19 @@ def _build():
             column("closed_at", big, null=True),
             column("persons", big),
             column("events", text),
+            column("terms", text, null=True),
+        ),
+        break_glass=table(
+            "break_glass",
+            column("id", text, pk=True),
+            column("number", big),
+            column("run_id", text, key("run.id")),
+            column("kind", text),
+            column("services", text),
+            column("rules", text),
+            column("opened_at", big),
+            column("event_number", big, key("event.number")),
+            column("reviewed_at", big, null=True),
         ),
         dated_input=table(
             "dated_input",

@@ -9,6 +9,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0003_proposals
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0004_charges
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0005_dated_inputs
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0006_responses
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
@@ -17,4 +18,5 @@ STEPS = (
     (3, _s0003_proposals.upgrade),
     (4, _s0004_charges.upgrade),
     (5, _s0005_dated_inputs.upgrade),
+    (6, _s0006_responses.upgrade),
 )
