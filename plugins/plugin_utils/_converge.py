@@ -8,6 +8,7 @@ that this file decides and the action plugin connects.
 """
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from dataclasses import dataclass, field
@@ -63,18 +64,20 @@ def describe_node(name, catalogue):
 
 
 def guard_controller(desired, addresses):
-    """Never hold the service the controller itself runs in.
+    """Never hold the service the controller itself runs in, nor make a prefix dark that it is in.
 
     :raises GuardError: naming the service
     """
-    mine = set(addresses)
+    mine = [ipaddress.ip_address(address) for address in addresses]
     for service in desired["services"]:
-        for nic in service["nics"] if service["hold"] else ():
-            if mine.intersection(nic["addresses"]):
-                raise GuardError(
-                    "service %s holds the address this controller connects from." % service["id"], target=service["id"],
-                    remedy="Run from a controller outside that service; rule: never the controller.",
-                )
+        cut = [address for nic in service["nics"] for address in nic["addresses"]] if service["hold"] else []
+        cut += (service.get("limits") or {}).get("null_route", {}).get("prefixes", ())
+        networks = [ipaddress.ip_network(text) for text in cut]
+        if any(address in network for address in mine for network in networks):
+            raise GuardError(
+                "service %s holds the address this controller connects from." % service["id"], target=service["id"],
+                remedy="Run from a controller outside that service; rule: never the controller.",
+            )
 
 
 def ended_on_node(node, enforcements, services):

@@ -13,7 +13,8 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardEr
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Converge, Wanted, ended_on_node, guard_controller, probe
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import hold, release_files, release_hold
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import ROUTINE
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import end_what_is_due, hold, release_files, release_hold
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
 
 NOW = 1_800_000_000
@@ -264,6 +265,11 @@ def test_never_the_controllers_own_service(house):
     desired["services"][0]["hold"] = {"kind": "suspend"}
     with pytest.raises(GuardError, match="vps-1"):
         guard_controller(desired, ["192.0.2.10", "2001:db8::1"])
+    for prefix, address in (("192.0.2.0/28", "192.0.2.9"), ("2001:db8:7::/48", "2001:db8:7::9")):
+        dark = {"services": [{"id": "vps-1", "hold": None, "nics": [], "limits": {"null_route": {"prefixes": [prefix]}}}]}
+        guard_controller(dark, ["198.51.100.1", "2001:db8::1"])
+        with pytest.raises(GuardError, match="vps-1"):
+            guard_controller(dark, [address])
 
 
 def test_a_lift_is_over_when_it_is_seen(house):
@@ -298,3 +304,86 @@ def test_stale_data_is_said_in_the_notes():
     assert stale_notes({"inputs": inputs}, 199) == []
     assert stale_notes({"inputs": inputs}, 200) == [
         "data pools is of 1970-01-01T00:01:40Z and stale since 1970-01-01T00:03:20Z: refresh it"]
+
+
+def _rows(ledger):
+    """Rows of every table that grows."""
+    from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
+    from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+
+    with ledger.read() as tx:
+        return {name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+                for name, table in vars(t).items() if name != "metadata"}
+
+
+def _pass(house, *answers):
+    """One reconcile of kvm1."""
+    opened = house.write(end_what_is_due)
+    return house.converge(Node(*answers), opened["run_id"])
+
+
+def test_a_reconcile_each_minute_that_finds_nothing_leaves_no_trace_but_when_the_node_was_seen(house):
+    opened = house.suspend()
+    todo = {"changed": True, "steps": FILTER, "priors": [PRIOR], "plan_hash": "h1"}
+    house.converge(Node(todo, {**todo, "services": [HELD]}), opened["run_id"])
+    _pass(house, {"services": [HELD]})  # the first after a change says that nothing changes any more
+    rows, head, seen = _rows(house.ledger), house.read("head"), house.read("find_node", "kvm1")["last_seen_at"]
+    for _ in range(60):
+        assert _pass(house, {"services": [HELD]})["outcome"] == "unchanged"
+    assert _rows(house.ledger) == rows and house.read("head") == head
+    node = house.read("find_node", "kvm1")
+    assert node["last_seen_at"] > seen and node["last_outcome"] == "unchanged"
+    assert house.statuses == ["active"] and house.read("verify")["ok"]
+
+
+def test_what_a_routine_pass_finds_is_on_record(house):
+    _pass(house, {})
+    quiet = house.read("head")["number"]
+    house.clock = itertools.count(NOW + 1000)
+
+    def events():
+        nonlocal quiet
+        before, quiet = quiet, house.read("head")["number"]
+        return quiet - before
+
+    changed = {"changed": True, "steps": FILTER, "plan_hash": "h1"}
+    assert _pass(house, changed, changed)["outcome"] == "changed" and events() == 2, "a drift put right: a run and its result"
+    assert _pass(house, changed, changed)["outcome"] == "changed" and events() == 2, "each time it is put right"
+    assert _pass(house, {}) and events() == 2 and _pass(house, {}) and events() == 0
+    assert _pass(house, refusal("unreachable"))["outcome"] == "unreachable" and events() == 2
+    assert house.read("find_node", "kvm1")["last_outcome"] == "unreachable"
+    for _ in range(20):
+        _pass(house, refusal("unreachable"))
+    assert events() == 0, "the same failure is not said each minute"
+    assert _pass(house, refusal("libvirt_down")) and events() == 2, "another one is"
+    house.clock = itertools.count(NOW + 9000)
+    assert _pass(house, refusal("libvirt_down")) and events() == 2, "and the same again after an hour"
+    assert _pass(house, {}) and events() == 2, "that it is over is"
+    summary = house.recorded(house.read("find_node", "kvm1")["last_run_id"])["kvm1"]
+    assert summary["outcome"] == "unchanged"
+
+
+def test_a_routine_pass_ends_and_activates(house):
+    house.suspend()  # and the controller dies
+    todo = {"changed": True, "steps": FILTER, "priors": [PRIOR], "plan_hash": "h1"}
+    assert _pass(house, todo, {**todo, "services": [HELD]})["outcome"] == "changed" and house.statuses == ["active"]
+    _pass(house, {"services": [HELD]})
+    house.write(release_hold, ["vps-1"])
+    free = {**HELD, "hold": None, "enforcement_ids": [], "in_force": False, "released": True}
+    _pass(house, {"services": [free], "closed": ["vps-1"]})
+    assert house.statuses == [] and house.read("snapshot", "kvm1", None)["baselines"] == []
+
+
+def test_in_force_seen_by_an_unchanged_routine_pass_becomes_active(house):
+    """Killed after applying and before recording: the next pass changes nothing on the node, and the ledger learns of it."""
+    _pass(house, {})
+    house.suspend()
+    assert _pass(house, {"services": [HELD]})["outcome"] == "unchanged" and house.statuses == ["active"]
+
+
+def test_a_due_end_is_a_run_of_its_own(house):
+    house.suspend()
+    house.clock = itertools.count(NOW + 48 * 3600 + 10)
+    opened = house.write(end_what_is_due)
+    assert opened["run_id"] != ROUTINE and opened["changed"]
+    assert house.write(end_what_is_due)["run_id"] == ROUTINE
