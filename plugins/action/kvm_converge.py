@@ -25,6 +25,7 @@ ARGUMENTS = {
     "probes": {"type": "list", "elements": "dict", "default": [],
                "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}},
     "confirm_seconds": {"type": "int", "default": 30},
+    "user_data_directory": {"type": "path"},
     "adopt_from_other_ledger": {"type": "bool", "default": False},
     "stop_after_failure": {"type": "bool", "default": False},
     "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
@@ -107,6 +108,7 @@ class ActionModule(ActionBase):
             absent=args["state"] == "absent",
             adopt_from_other_ledger=args["adopt_from_other_ledger"], stop_after_failure=args["stop_after_failure"],
             confirm_seconds=args["confirm_seconds"], probes=args["probes"],
+            user_data_directory=args["user_data_directory"],
             controller_addresses=() if self._connection.transport == "local"
             else own_addresses(self._play_context.remote_addr or node),
         )

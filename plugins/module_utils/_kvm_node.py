@@ -12,7 +12,7 @@ import os
 import time
 from collections import namedtuple
 
-from ansible_collections.hosting.aup.plugins.module_utils import _evidence, _hold, _limits, _rollback
+from ansible_collections.hosting.aup.plugins.module_utils import _create, _evidence, _hold, _limits, _rollback
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
@@ -29,10 +29,10 @@ from ansible_collections.hosting.aup.plugins.module_utils._ports import (
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
 Observation = namedtuple("Observation", "boot_id links guests rules")
-Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps capped plan_hash")
+Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps capped creation plan_hash")
 Work.__doc__ = """One plan.
 
-`steps` are libvirt's, in order; `change` is the packet filter's; `priors` what must be on record
+`steps` are libvirt's and those of new guests, in order; `change` is the packet filter's; `priors` what must be on record
 before applying; `closed` services whose baseline has been given back in full.
 """
 
@@ -150,6 +150,7 @@ class KvmNode:
         self._boot_id = boot_id
         self._host = None
         self._network = Network()
+        self._orders = {}  # guests that may be made: only `provision` brings any
         self._built = None  # the filter model seen last and its ruleset: looking again mostly finds the same
         self.state = NodeState(root)
 
@@ -239,13 +240,18 @@ class KvmNode:
         held = any(service["hold"] for service in desired["services"])
         observation = self.observe(former and former.observation, macs=held)
         owners = Owners(desired["services"])
+        creation = _create.plan(
+            self._orders, {service["id"] for service in desired["services"] if service["hold"]}, observation.guests,
+            observation.links, state, _create.Look(self._libvirt, state["images"]))
         check_not_the_host(desired, observation.guests, observation.links)
         if any("null_route" in limits_of(service) for service in desired["services"]):
             check_not_own_addresses(desired, local_addresses())
-        if former and observation.guests is former.observation.guests and observation.links == former.observation.links:
+        if (former and observation.guests is former.observation.guests and observation.links == former.observation.links
+                and creation.pending == former.creation.pending):
             model, gaps = former.model, former.gaps
         else:
-            model, gaps = filter_model(desired, observation.guests, observation.links, disarmed, state["adopted"], owners)
+            coming, links = _create.with_pending(observation.guests, observation.links, creation.pending)
+            model, gaps = filter_model(desired, coming, links, disarmed, state["adopted"], owners)
         change, judged = self._plan_filter(model, observation.rules, state)
 
         steps, priors, closed, services, errors, notes = [], [], [], [], [], []
@@ -274,9 +280,9 @@ class KvmNode:
                 "limits": {kind: {"enforcement_ids": terms["enforcement_ids"]} for kind, terms in limits_of(service).items()},
             })
         network = self._network.plan(desired, observation, owners, state)
-        steps += network.steps
-        errors += network.errors
-        notes += network.notes
+        steps += network.steps + creation.steps
+        errors += network.errors + creation.errors
+        notes += network.notes + creation.notes
         known = {entry["service"] for entry in services}
         services += [{"service": sid, "here": True, "hold": None, "enforcement_ids": [], "limits": {}}
                      for sid in sorted({step["service"] for step in network.steps if step["service"]} - known)]
@@ -285,7 +291,7 @@ class KvmNode:
             "priors": [p["digest"] for p in priors],
         })
         return Work(observation, model, change, judged, steps, priors, closed, services, errors, notes, gaps,
-                    network.capped, plan_hash)
+                    network.capped, creation, plan_hash)
 
     def _result(self, work, state, disarmed):
         changed = work.change.kind != "none" or bool(work.steps)
@@ -298,6 +304,7 @@ class KvmNode:
             "changed": changed, "steps": steps + work.steps, "priors": work.priors, "plan_hash": work.plan_hash,
             "services": work.services, "errors": work.errors, "notes": work.notes, "gaps": work.gaps,
             "closed": work.closed, "fence": state["fence"], "disarmed": disarmed,
+            "creating": sorted({step["service"] for step in work.creation.steps}), "created": state["created"],
             "unknown_ports": [p["name"] for p in work.model["ports"] if p["service"] is None] if work.model else [],
             "ports": len(work.model["ports"]) if work.model else 0,
         }
@@ -326,13 +333,15 @@ class KvmNode:
         check_fence(state["fence"], desired["fence"])
         return desired["fence"]
 
-    def plan(self, packed, advance=False, adopt=False):
+    def plan(self, packed, advance=False, adopt=False, orders=None):
         """What applying this desired state would do. Changes nothing on the host's guests and rules.
 
         :param packed: desired state as `_wire.pack` gives it
         :param advance: with nothing to do, remember this desired state as seen (a real run, not `--check`)
+        :param orders: guests to make if they aren't there, packed likewise
         """
         desired = unpack(packed)
+        self._orders = unpack(orders) if orders else {}
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
             fence = self._accept(state, desired, adopt)
@@ -340,19 +349,22 @@ class KvmNode:
             result = self._result(work, state, disarmed)
             if advance and not result["changed"] and not work.priors:
                 self._settle(state, work, desired, packed, fence, changed=False)
-                result["fence"] = state["fence"]
+                result["fence"], result["created"] = state["fence"], state["created"]
                 result["confirm"] = self._unconfirmed()
             return result
 
     # -- applying ---------------------------------------------------------------------------
 
-    def apply(self, packed, plan_hash, confirm_seconds=30, adopt=False):
+    def apply(self, packed, plan_hash, confirm_seconds=30, adopt=False, orders=None, user_data=None):
         """Apply the plan with this hash, or nothing; then look again.
 
         :param confirm_seconds: new rules undo themselves unless confirmed within this time; 0: no confirmation
+        :param orders: as for `plan`
+        :param user_data: `{service: text}` for the seeds of new guests, packed likewise
         :raises NodeError: code `plan_changed` when the host is no longer what was planned for
         """
         desired = unpack(packed)
+        self._orders = unpack(orders) if orders else {}
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
             fence = self._accept(state, desired, adopt)
@@ -368,18 +380,23 @@ class KvmNode:
             failures = self._network.apply(work.steps, state)
             failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
                                           {s["id"] for s in desired["services"] if s["hold"]})
+            unmade = self._make_guests(work.creation.steps, state, unpack(user_data) if user_data else {})
+            failures += unmade
             after = self._plan(desired, state, disarmed, None if work.steps else work)
-            if work.steps and (after.change.kind != "none" or any(step["engine"] != "libvirt" for step in after.steps)):
+            if work.steps and (after.change.kind != "none" or any(step["engine"] in ("tc", "routes") for step in after.steps)):
                 # A guest that was powered off took its port with it, one that was started has a new one.
                 self._apply_filter(after, state, 0)
                 failures += self._network.apply(after.steps, state)
                 after = self._plan(desired, state, disarmed)
             self._settle(state, after, desired, packed, fence, changed=True)
             result = self._result(after, state, disarmed)
+            unmade = {failure["service"] for failure in unmade}
             return {
                 "changed": planned["changed"], "steps": planned["steps"], "services": result["services"],
                 "errors": failures + [e for e in result["errors"] if e["service"] not in {f["service"] for f in failures}],
-                "unverified": result["steps"], "notes": work.notes, "gaps": result["gaps"], "closed": result["closed"],
+                "unverified": [step for step in result["steps"]
+                               if not (step["engine"] == _create.ENGINE and step["service"] in unmade)],
+                "creating": planned["creating"], "created": state["created"], "notes": work.notes, "gaps": result["gaps"], "closed": result["closed"],
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
                 "ports": result["ports"], "confirm": _rollback.rollback_path(token, self._root) if token else self._unconfirmed(),
             }
@@ -394,6 +411,7 @@ class KvmNode:
         """Before any step: who was here, what to give back, and which fields will hold a value of ours."""
         if state["adopted"] is None:
             state["adopted"] = strangers(work.model, work.observation.guests)
+        state["creating"].update(work.creation.records)
         kept = state["baselines"]
         for prior in work.priors:
             kept.setdefault(prior["service"], {
@@ -461,6 +479,14 @@ class KvmNode:
                 failures.setdefault((step["service"], part), _item_error(step["service"], exc, part))
         return list(failures.values())
 
+    def _make_guests(self, steps, state, user_data):
+        """Carry out the steps of new guests, whose rules are loaded by now."""
+        if not steps:
+            return []
+        return _create.apply(
+            self._libvirt(), steps, self._orders, state, lambda: self.state.save(state), user_data,
+            lambda service, rate_bps, ports: self._network.shape(service, rate_bps, ports, state))
+
     def _settle(self, state, work, desired, packed, fence, changed):
         """Write down what the host has been given and what it no longer needs to remember.
 
@@ -475,6 +501,10 @@ class KvmNode:
             state["adopted"] = strangers(work.model, work.observation.guests)
         for sid in work.closed:
             state["baselines"].pop(sid, None)
+        for sid in work.creation.done:
+            record = state["creating"].pop(sid)
+            state["created"][sid] = {"guest_uuid": record["uuid"], "image": record["image"], "disk": record["disk"],
+                                     "at": int(time.time())}
         left = _remaining(work)
         self._network.settle(state, desired, work.steps + work.errors)
         for entry in work.services:

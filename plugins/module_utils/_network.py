@@ -55,10 +55,18 @@ def check_not_own_addresses(desired, own):
                     remedy="Correct the addresses in the catalogue and provision, then run again.")
 
 
-def wanted_caps(desired, guests, links, owners):
-    """`{service: {"rate_bps", "devices"}}` of the services to cap that have ports here. Pure."""
-    caps = {service["id"]: {"rate_bps": service["limits"]["bandwidth_cap"]["rate_bps"], "devices": set()}
-            for service in desired["services"] if "bandwidth_cap" in (service.get("limits") or {})}
+def wanted_caps(desired, guests, links, owners, made=()):
+    """`{service: {"rate_bps", "devices"}}` of the services to cap that have ports here. Pure.
+
+    :param made: services whose guest was made by us: nobody else keeps their plan's rate
+    """
+    caps = {}
+    for service in desired["services"]:
+        rates = [service["rate_bps"]] if service["id"] in made and service.get("rate_bps") else []
+        if "bandwidth_cap" in (service.get("limits") or {}):
+            rates.append(service["limits"]["bandwidth_cap"]["rate_bps"])
+        if rates:
+            caps[service["id"]] = {"rate_bps": min(rates), "devices": set()}
     for guest in guests if caps else ():
         for nic in guest["nics"]:
             service = owners.of_nic(guest, nic)
@@ -67,8 +75,32 @@ def wanted_caps(desired, guests, links, owners):
     return {sid: dict(cap, devices=sorted(cap["devices"])) for sid, cap in caps.items() if cap["devices"]}
 
 
+def made_here(state):
+    """Services whose guest was made, or is being made, on this node."""
+    return {*state["creating"], *state["created"]}
+
+
 class Network:
     """The host's traffic control and routes, opened when needed."""
+
+    @staticmethod
+    def shape(service, rate_bps, ports, state):
+        """Keep a rate on ports that have just come, before anything passes them.
+
+        :raises NodeError: as `_tc` has them
+        """
+        found = set(state["tc"]["found"])
+        state["tc"]["used"] = True
+        try:
+            with _tc.Tc() as tc:
+                steps, errors = _tc.plan({service: {"rate_bps": rate_bps, "devices": ports}}, tc.observe(), found)
+                for step in steps:
+                    if step["service"] == service and step["verb"] in ("shape", "lead"):
+                        tc.apply(step, found)
+        finally:
+            state["tc"]["found"] = sorted(found)
+        if errors:
+            raise NodeError(errors[0]["message"], code=errors[0]["code"], target=service, remedy=errors[0]["remedy"])
 
     def plan(self, desired, observation, owners, state):
         """What the host's caps and null routes need.
@@ -76,7 +108,7 @@ class Network:
         :param state: of the node: `tc` remembers ports whose clsact was there before us, `routes` that there are routes
         :returns: NetworkPlan
         """
-        caps = wanted_caps(desired, observation.guests, observation.links, owners)
+        caps = wanted_caps(desired, observation.guests, observation.links, owners, made_here(state))
         nulls = {s["id"]: _routes.canonical(s["limits"]["null_route"]["prefixes"])
                  for s in desired["services"] if "null_route" in (s.get("limits") or {})}
         steps, errors, notes = [], [], []
@@ -125,6 +157,9 @@ class Network:
         :param left: steps and errors that remain
         """
         kinds = {kind for service in desired["services"] for kind in service.get("limits") or ()}
+        made = made_here(state)
+        if any(service.get("rate_bps") and service["id"] in made for service in desired["services"]):
+            kinds.add("bandwidth_cap")
         open_parts = {one.get("part") for one in left}
         for key, kind in (("tc", "bandwidth_cap"), ("routes", "null_route")):
             state[key]["used"] = kind in kinds or (state[key]["used"] and kind in open_parts)

@@ -25,7 +25,8 @@ LOCK_SECONDS = 30
 def empty_state():
     """The state of a node that was never converged."""
     return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "times": {}, "samples": {}, "reference": None, "adopted": None,
-            "tc": {"used": False, "found": []}, "routes": {"used": False}}
+            "tc": {"used": False, "found": []}, "routes": {"used": False},
+            "creating": {}, "created": {}, "images": {}}
 
 
 def check_fence(known, offered):

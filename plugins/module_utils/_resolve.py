@@ -144,7 +144,10 @@ _FREE = {"smtp": {"mode": "off", "ports": []}, "controls": {}, "hold": None, "li
 
 def _service_entry(service, state, baseline):
     """:param state: what of a service changes with time"""
+    order = service.get("order")
+    rate = {"rate_bps": order["rate_bit_per_second"]} if order and order["rate_bit_per_second"] else {}
     return {
+        **rate,
         **state,
         "id": service["id"],
         "guest": {"name": service["guest"]["name"], "uuid": service["guest"].get("uuid")},

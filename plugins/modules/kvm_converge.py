@@ -65,6 +65,12 @@ options:
     description: How long the node waits for the controller's confirmation of new rules. V(0) waits for none.
     type: int
     default: 30
+  user_data_directory:
+    description:
+      - Directory on the controller that holds the customers' own cloud-init data, in the files that orders name.
+      - A file is read when its guest is made, put into that guest's seed and kept nowhere else. Remove it afterwards.
+      - Orders are carried out only together with O(release).
+    type: path
   adopt_from_other_ledger:
     description: Take over a node that belongs to another ledger.
     type: bool

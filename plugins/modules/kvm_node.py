@@ -41,6 +41,12 @@ options:
     description: Take a desired state from another ledger than the one this node belongs to.
     type: bool
     default: false
+  orders:
+    description: Guests to make if they aren't there, packed likewise.
+    type: str
+  user_data:
+    description: The customers' own cloud-init data for new guests, packed likewise.
+    type: str
   confirm_seconds:
     description:
       - New rules undo themselves unless confirmed within this many seconds.
@@ -97,6 +103,8 @@ def main():
             "desired": {"type": "str", "required": True},
             "plan_hash": {"type": "str"},
             "adopt": {"type": "bool", "default": False},
+            "orders": {"type": "str"},
+            "user_data": {"type": "str", "no_log": True},
             "confirm_seconds": {"type": "int", "default": 30},
             "libvirt_uri": {"type": "str", "default": "qemu:///system"},
         },
@@ -107,10 +115,12 @@ def main():
 
     def work(node):
         if params["mode"] == "plan":
-            return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"])
+            return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"],
+                             orders=params["orders"])
         if module.check_mode:
             return {"changed": True}
-        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"])
+        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"],
+                          params["orders"], params["user_data"])
 
     module.exit_json(**on_node(module, work, params["libvirt_uri"]))
 

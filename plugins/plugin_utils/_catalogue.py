@@ -24,16 +24,17 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_claims impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Reader, Refused, described
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_files import extension, read_data, unchanged
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_mapping import Mapping
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_orders import creation, images, order, outside
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_routers import router
 
 FORMAT = 1
 LISTED = 20
 
-_TOP = frozenset(("format", "generated_at", "prefixes", "nodes", "pools", "services", "services_from"))
+_TOP = frozenset(("format", "generated_at", "prefixes", "images", "nodes", "pools", "services", "services_from"))
 _NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
-                   "router", "vars"))
+                   "router", "creation", "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
-                      "plan", "addons", "uses", "policy", "liable"))
+                      "plan", "addons", "uses", "policy", "liable", "order"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
 _SHARED_KEYS = frozenset(("address", "protocol", "ports"))
 _LATEST = 253402300799  # the last second of the year 9999
@@ -172,7 +173,7 @@ class _Source:
         reader.known(_TOP)
         if data.get("format", FORMAT) != FORMAT:
             reader.refuse("format", f"only {FORMAT} is read, found {described(data['format'])}")
-        self.top = {key: data[key] for key in ("generated_at", "prefixes", "nodes", "pools")
+        self.top = {key: data[key] for key in ("generated_at", "prefixes", "images", "nodes", "pools")
                     if data.get(key) is not None}
         if "services_from" not in data:
             self._list(data.get("services"), reader)
@@ -381,7 +382,34 @@ def _nodes(top):
         else:
             reader.refuse("", f"a mapping is expected, found {described(raw_nodes[name])}")
     _pools(top, nodes)
+    _images(top, nodes)
     return nodes
+
+
+def _images(top, nodes):
+    """Give the nodes of a location its images; a node's own of the same name stands."""
+    raw = top.raw.get("images")
+    if raw is None:
+        return
+    if not isinstance(raw, dict):
+        top.refuse("images", f"a mapping of location to images is expected, found {described(raw)}")
+        return
+    locations = {node["location"] for node in nodes.values()}
+    inner = Reader(raw, top.label, top.problems, "images.")
+    for location in sorted(raw, key=str):
+        if location not in locations:
+            inner.refuse(fields.shown(location), "no node is in this location")
+            continue
+        found = images(inner, location, None)
+        for name, node in nodes.items():
+            if node["location"] != location or not node.get("creation"):
+                continue
+            for image, entry in found.items():
+                directory = node["creation"]["image_directory"]
+                for key in outside(entry, directory):
+                    inner.refuse(f"{location}.{image}.{key}",
+                                 f"{fields.shown(entry[key])} is not below image_directory {directory} of node '{name}'")
+                node["creation"]["images"].setdefault(image, entry)
 
 
 def _node(reader):
@@ -415,6 +443,13 @@ def _node(reader):
                 node["router"] = router(inner)
         else:
             reader.refuse("router", "is for nodes with backend: router")
+    if reader.raw.get("creation") is not None:
+        if backend == "kvm":
+            inner = reader.inside("creation", reader.raw["creation"])
+            if inner is not None:
+                node["creation"] = creation(inner)
+        else:
+            reader.refuse("creation", "is for nodes with backend: kvm")
     if backend == "kvm" and not (reader.raw.get("bridges") or reader.raw.get("routed_interfaces")):
         reader.refuse("bridges", "a KVM node needs its tenant bridges, or routed_interfaces, or both")
     return node
@@ -595,6 +630,10 @@ def _service(reader, places):
             inner.known(("name", "contact"))
             service["liable"] = {"name": inner.need("name", fields.free_text),
                                  "contact": inner.need("contact", fields.free_text)}
+    if raw.get("order") is not None:
+        inner = reader.inside("order", raw["order"])
+        if inner is not None:
+            service["order"] = order(inner, service)
     return service, nics
 
 

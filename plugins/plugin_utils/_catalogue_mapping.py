@@ -17,11 +17,15 @@ except ImportError:
 SHARED_FIELDS = ("address", "protocol", "ports")
 NIC_FIELDS = ("mac", "addresses", "prefixes", "shared", "floating")
 # What a field's expression may be: one expression, a group of named ones, or a list with `each`.
-_GROUPS = {"guest": ("name", "uuid"), "liable": ("name", "contact")}
-_LISTS = {"nics": NIC_FIELDS, "nics.shared": SHARED_FIELDS}
+_GROUPS = {
+    "guest": ("name", "uuid"), "liable": ("name", "contact"),
+    "order": ("create", "vcpus", "memory_bytes", "disk", "nics", "rate_bit_per_second", "cloud_init"),
+    "order.disk": ("size_bytes", "image", "storage"), "order.cloud_init": ("hostname", "ssh_keys", "user_data"),
+}
+_LISTS = {"nics": NIC_FIELDS, "nics.shared": SHARED_FIELDS, "order.nics": ("mac", "bridge", "subnets", "gateways")}
 FIELDS = ("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics", "plan",
-          "addons", "uses", "policy", "liable")
-_TOP = ("format", "services", "fields", "prefixes", "nodes", "pools", "generated_at")
+          "addons", "uses", "policy", "liable", "order")
+_TOP = ("format", "services", "fields", "prefixes", "images", "nodes", "pools", "generated_at")
 
 
 class Mapping:
@@ -49,7 +53,7 @@ class Mapping:
         self.expressions = {}
         self._services = self._compiled(data.get("services", "@"), "services")
         self._top = {}
-        for name in ("prefixes", "nodes", "pools", "generated_at"):
+        for name in ("prefixes", "images", "nodes", "pools", "generated_at"):
             value = data.get(name)
             if isinstance(value, str) and not (name == "generated_at" and value[:1].isdigit()):
                 self._top[name] = self._compiled(value, name)

@@ -9,6 +9,7 @@ that this file decides and the action plugin connects.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass, field
@@ -17,12 +18,15 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     AupError,
     CatalogueError,
     GuardError,
+    InputError,
     LedgerError,
     NodeError,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._fold import LIMITS
+from ansible_collections.hosting.aup.plugins.module_utils._orders import orders
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
-from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve, retired
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of, resolve, retired
+from ansible_collections.hosting.aup.plugins.module_utils._seed import USER_DATA_BYTES
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
@@ -50,6 +54,34 @@ class Wanted:
     confirm_seconds: int = 30
     probes: list = field(default_factory=list)
     controller_addresses: tuple = ()
+    user_data_directory: str | None = None
+
+
+def read_user_data(directory, name):
+    """A customer's own cloud-init data, read when a guest is made and kept nowhere.
+
+    :param directory: on the controller, or None
+    :param name: of the file, as the order has it
+    :raises InputError: code `user_data_missing` or `user_data_bad`; the text itself is never said
+    """
+    if directory is None:
+        raise InputError("its user data %s can't be read: no directory for it is set." % name, target=name, code="user_data_missing",
+                         remedy="Set aup_user_data_directory.")
+    try:
+        handle = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
+            data = file.read(USER_DATA_BYTES + 1)
+    except OSError as exc:
+        raise InputError("its user data %s can't be read: %s." % (name, exc.strerror), target=name, code="user_data_missing",
+                         remedy="Put the file into %s, then run again." % directory) from exc
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    if text is None or len(data) > USER_DATA_BYTES:
+        raise InputError("its user data %s is not UTF-8 text of at most %d bytes." % (name, USER_DATA_BYTES), target=name,
+                         code="user_data_bad", remedy="Ask the customer for other data, or leave it away.")
+    return text
 
 
 def describe_node(name, catalogue):
@@ -135,11 +167,13 @@ class Converge:
     def _transaction(self, rolled_back):
         return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.clock())
 
-    def _resolve(self, wanted):
-        """Snapshot and desired state as they would be; what resolving needs written is written with the prior state.
+    def _resolve(self, wanted, born=()):
+        """Snapshot, desired state and orders as they would be; what resolving needs written is written with the prior state.
 
         The fence is the revision before that: another writer may really get the numbers that are
         rolled back here, and what it wrote must count as newer than this.
+
+        :param born: services whose guest is made by this run: nothing they get is a grace for what ran before
         """
         if not wanted.pending and wanted.release_id is None:
             with self.ledger.read(now=self.clock()) as tx:
@@ -150,17 +184,53 @@ class Converge:
                 replay(tx, wanted.pending)
                 if wanted.release_id is not None and not wanted.absent:
                     tx.adopt(wanted.node, wanted.release_id)
+                    tx.bear(wanted.node, born)
                 snapshot = dict(tx.snapshot(wanted.node, wanted.release_id), revision=revision)
         if snapshot["release"] is None:
             raise LedgerError("node %s carries no release." % wanted.node, code="no_release", target=wanted.node,
                               remedy="Run hosting.aup.provision for it first.")
         if wanted.absent:
-            return snapshot, retired(snapshot, {"name": wanted.node})
+            return snapshot, retired(snapshot, {"name": wanted.node}), {}
         policies = {key: Policy.from_released(document) for key, document in snapshot["policies"].items()}
         node = describe_node(wanted.node, snapshot["catalogue"])
         resolution = resolve(policies, snapshot, node, self.clock())
         guard_controller(resolution.desired, wanted.controller_addresses)
-        return snapshot, resolution.desired
+        ordered = {}
+        if wanted.release_id is not None:
+            ordered = orders(snapshot, resolution.desired, node,
+                             lambda service: policy_of(policies, snapshot["release"], service.get("policy")))
+        return snapshot, resolution.desired, ordered
+
+    def _planned(self, wanted):
+        """Resolve and plan; again, if the plan makes guests that would have got the grace of those found running.
+
+        :returns: `(snapshot, desired, orders, arguments of the module, plan, born)`
+        """
+        born = ()
+        while True:
+            snapshot, desired, ordered = self._resolve(wanted, born)
+            args = {"desired": pack(desired), "adopt": wanted.adopt_from_other_ledger}
+            if ordered:
+                args["orders"] = pack(ordered)
+            plan = self.call(mode="plan", **args)
+            graced = {sid for sid in plan.get("creating", ()) if snapshot["adoptions"].get(sid) is not None}
+            if not graced:
+                return snapshot, desired, ordered, args, plan, born
+            born = sorted(graced.union(born))
+
+    @staticmethod
+    def _user_data(wanted, ordered, plan):
+        """`({service: text}, errors)` for the seeds that the plan writes."""
+        texts, errors = {}, []
+        for step in plan["steps"]:
+            sid = step["service"]
+            if step["engine"] != "create" or step["verb"] != "seed" or not ordered[sid]["user_data"]:
+                continue
+            try:
+                texts[sid] = read_user_data(wanted.user_data_directory, ordered[sid]["user_data"])
+            except InputError as exc:
+                errors.append({"service": sid, "part": "create", "code": exc.code, "message": exc.message, "remedy": exc.remedy})
+        return texts, errors
 
     def run(self, wanted):
         """Converge; the outcome is in the ledger before this returns or raises.
@@ -191,14 +261,15 @@ class Converge:
 
     def _converge(self, wanted):
         for attempt in range(RETRIES):
-            snapshot, desired = self._resolve(wanted)
-            args = {"desired": pack(desired), "adopt": wanted.adopt_from_other_ledger}
             try:
-                plan = self.call(mode="plan", **args)
+                snapshot, desired, ordered, args, plan, born = self._planned(wanted)
                 result = plan
+                texts, unread = self._user_data(wanted, ordered, plan)
                 if self.check:
                     break
-                self._before_apply(wanted, plan)
+                self._before_apply(wanted, plan, born)
+                if texts:
+                    args["user_data"] = pack(texts)
                 if plan["changed"] or plan["priors"]:
                     result = self.call(mode="apply", plan_hash=plan["plan_hash"],
                                        confirm_seconds=wanted.confirm_seconds, **args)
@@ -209,7 +280,8 @@ class Converge:
         result["plan_hash"] = plan["plan_hash"]
         result["fence"] = desired["fence"]
         result["notes"] = list(result["notes"]) + stale_notes(snapshot, self.clock())
-        errors = list(result["errors"])
+        told = {error["service"] for error in unread}
+        errors = [error for error in result["errors"] if error["service"] not in told] + unread
         if result.get("confirm") and not self._confirmed(result["confirm"]):
             raise NodeError(
                 "the new rules cut off the controller, or its new connection failed: node %s puts the former ones back by itself."
@@ -225,13 +297,14 @@ class Converge:
         result["outcome"] = "failed" if errors else "changed" if result["changed"] else "unchanged"
         return snapshot, result
 
-    def _before_apply(self, wanted, plan):
+    def _before_apply(self, wanted, plan, born):
         """What must be on record before the node is touched."""
         if wanted.release_id is None and not plan["priors"]:
             return
         with self._transaction(rolled_back=False) as tx:
             if wanted.release_id is not None and not wanted.absent:
                 tx.adopt(wanted.node, wanted.release_id)
+                tx.bear(wanted.node, born)
             if plan["priors"]:
                 tx.record_baselines(wanted.node, plan["priors"])
 
@@ -266,6 +339,8 @@ class Converge:
             tx.record_result(
                 wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
                 baselines_closed=result["closed"], summary=summary)
+            if result.get("created") and not wanted.absent:
+                tx.record_creations(wanted.run_id, wanted.node, result["created"])
             if done and wanted.absent:
                 tx.forget_node(wanted.node)
             elif done and wanted.release_id is not None:

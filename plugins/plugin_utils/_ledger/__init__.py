@@ -43,6 +43,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     lift,
     open_enforcement,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import bear, record_creations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import head, verify
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import (
     add_exemption,
@@ -106,6 +107,7 @@ __all__ = [
     "active",
     "add_exemption",
     "adopt",
+    "bear",
     "bump_epoch",
     "case_file",
     "case_problem",
@@ -145,6 +147,7 @@ __all__ = [
     "propose",
     "record_baselines",
     "record_charge",
+    "record_creations",
     "record_input",
     "record_result",
     "record_step",

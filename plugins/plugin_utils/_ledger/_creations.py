@@ -1,0 +1,52 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guests that were made by order: who made which from what, and that they are born under policy. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+
+KIND = "service_created"
+
+
+@verb
+def bear(tx, node, services):
+    """Take the grace of those found running from services whose guest is made only now.
+
+    :returns: those that had one
+    """
+    graced = tx.execute(
+        sa.select(t.adoption.c.service)
+        .where(t.adoption.c.service.in_(list(services)), t.adoption.c.adopted_at.is_not(None))
+        .order_by(t.adoption.c.service)
+    )
+    found = list(graced.scalars())
+    if found:
+        tx.append("services_born", {"node": node, "services": found})
+        tx.execute(t.adoption.update().where(t.adoption.c.service.in_(found)).values(adopted_at=None))
+    return found
+
+
+@verb
+def record_creations(tx, run_id, node, created):
+    """Note guests that a node says were made there; each is noted once, by the run that heard of it first.
+
+    :param created: `{service: {"guest_uuid", "image", "disk", "at"}}`
+    :returns: the services noted now
+    """
+    seen = tx.execute(sa.select(t.event.c.refs).where(t.event.c.kind == KIND)).scalars()
+    known = {(refs["service"], refs["guest_uuid"]) for refs in map(values.from_text, seen)}
+    noted = []
+    for service in sorted(created):
+        made = created[service]
+        if (service, made["guest_uuid"]) in known:
+            continue
+        tx.append(KIND, {
+            "service": values.identifier(service, "service"), "node": node, "run": run_id,
+            "guest_uuid": made["guest_uuid"], "image": made["image"], "disk": made["disk"], "created_at": made["at"],
+        })
+        noted.append(service)
+    return noted
