@@ -132,9 +132,11 @@ def ended_on_node(node, enforcements, services):
     return ended
 
 
-def stale_notes(snapshot, now):
-    """A sentence for each dated input of a snapshot that nobody refreshed in time."""
-    return ["data %s is of %s and stale since %s: refresh it" % (name, iso(found["at"]), iso(found["stale_at"]))
+def data_notes(snapshot, desired, now):
+    """A sentence for each dated input that nobody refreshed in time, or that a control lacks."""
+    lacking = ["control mining is in use without data: run hosting.aup.refresh_pools"] if (
+        "mining" in desired.get("controls", ()) and "pools" not in snapshot["inputs"]) else []
+    return lacking + ["data %s is of %s and stale since %s: refresh it" % (name, iso(found["at"]), iso(found["stale_at"]))
             for name, found in sorted(snapshot["inputs"].items()) if found["stale_at"] <= now]
 
 
@@ -279,7 +281,7 @@ class Converge:
                     raise
         result["plan_hash"] = plan["plan_hash"]
         result["fence"] = desired["fence"]
-        result["notes"] = list(result["notes"]) + stale_notes(snapshot, self.clock())
+        result["notes"] = list(result["notes"]) + data_notes(snapshot, desired, self.clock())
         told = {error["service"] for error in unread}
         errors = [error for error in result["errors"] if error["service"] not in told] + unread
         if result.get("confirm") and not self._confirmed(result["confirm"]):

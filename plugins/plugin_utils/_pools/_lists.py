@@ -23,7 +23,8 @@ LARGEST = 10 * 1024 * 1024
 LONGEST_LINE = 4096
 MOST = 100_000
 _MOST_NOTES = 20
-ACTIVITIES = ("mining", "farming")
+# Pools are for mining; what farms or is a node of a chain is told by the ports of its peers.
+PEERS = ("nodes", "farming")
 PROTOCOLS = ("tcp", "udp")
 
 Endpoint = namedtuple("Endpoint", "host port activity")
@@ -189,15 +190,12 @@ def _own(name, text, digest):
         place = "pools[%d]" % number
         if not isinstance(pool, dict) or not isinstance(pool.get("host"), str) or host_of(pool["host"]) is None:
             raise wrong(place + ".host", "expected a host name")
-        activity = pool.get("activity", "mining")
-        if activity not in ACTIVITIES:
-            raise wrong(place + ".activity", "expected one of %s" % ", ".join(ACTIVITIES))
         for port in _ports(pool.get("ports"), wrong, place + ".ports") or [None]:
-            found.add(Endpoint(host_of(pool["host"]), port, activity))
+            found.add(Endpoint(host_of(pool["host"]), port, "mining"))
     for number, peer in enumerate(_list(document, "peers", wrong)):
         place = "peers[%d]" % number
         activity, protocol = (peer.get("activity"), peer.get("protocol")) if isinstance(peer, dict) else (None, None)
-        if activity not in ("nodes", "farming") or protocol not in PROTOCOLS:
+        if activity not in PEERS or protocol not in PROTOCOLS:
             raise wrong(place, "expected activity (nodes, farming), protocol (tcp, udp) and ports")
         ports.setdefault(activity, {}).setdefault(protocol, set()).update(
             _ports(peer.get("ports"), wrong, place + ".ports"))

@@ -298,11 +298,13 @@ def test_ended_on_node():
 
 
 def test_stale_data_is_said_in_the_notes():
-    from ansible_collections.hosting.aup.plugins.plugin_utils._converge import stale_notes
+    from ansible_collections.hosting.aup.plugins.plugin_utils._converge import data_notes
 
     inputs = {"pools": {"at": 100, "stale_at": 200, "document": {}}}
-    assert stale_notes({"inputs": inputs}, 199) == []
-    assert stale_notes({"inputs": inputs}, 200) == [
+    mining = {"controls": {"mining": {}}}
+    assert data_notes({"inputs": inputs}, mining, 199) == [] == data_notes({"inputs": {}}, {"controls": {}}, 199)
+    assert "without data" in data_notes({"inputs": {}}, mining, 199)[0]
+    assert data_notes({"inputs": inputs}, mining, 200) == [
         "data pools is of 1970-01-01T00:01:40Z and stale since 1970-01-01T00:03:20Z: refresh it"]
 
 

@@ -266,3 +266,53 @@ def test_smarthosts_of_all_policies_are_one_list_without_overlaps():
     narrow.networks = lambda name: ["192.0.2.25/32", "2001:db8::25/128"]
     resolution = resolve({"house@1": wide, "other@1": narrow}, snapshot(), NODE, NOW)
     assert resolution.desired["smtp"]["smarthosts"] == ["192.0.2.0/24", "2001:db8::/64"]
+
+
+def pool_data(*endpoints, at=NOW - 86400 * 2, observe=86400):
+    return {"pools": {"at": at, "stale_at": at + 86400 * 7, "document": {
+        "format": 1, "observe_seconds": observe, "ports": {"nodes": {"tcp": [8333]}, "farming": {"tcp": [8444]}},
+        "endpoints": [{"address": address, "port": port, "activity": "mining", "hosts": ["h"], "first_seen": first, "last_seen": at}
+                      for address, port, first in endpoints]}}}
+
+
+def by_location():
+    from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
+
+    return load_policy("location")
+
+
+def test_mining_follows_the_location_and_plotting_alone_needs_no_block():
+    policy = by_location()
+    snap = snapshot([service("fin", location="finland"), service("mos", location="moscow")],
+                    inputs=pool_data(("45.9.1.1", 3333, NOW - 86400 * 2)))
+    resolution = run(snap, policy, dict(NODE, location="finland"))
+    assert entry(resolution, "fin")["controls"]["mining"] == {
+        "mode": "enforce", "activities": ["farming", "mining", "nodes"]}
+    assert "mining" not in entry(resolution, "mos")["controls"]
+    assert resolution.desired["controls"]["mining"]["pools"] == [["45.9.1.1", 3333]]
+
+    setting = Setting("enforce", {"activities": ["plotting"]}, "house.9", "rule", "enforce", 0)
+
+    class Plotting(FixedPolicy):
+        def control(self, name, location, account_type):
+            return setting if name == "mining" else super().control(name, location, account_type)
+
+        def unknown_port(self, name, location):
+            return setting if name == "mining" else self._setting
+
+    alone = run(snapshot([service("a")], inputs=pool_data()), Plotting())
+    assert "mining" not in entry(alone, "a")["controls"] and "mining" not in alone.desired["controls"]
+    assert alone.reasons["a"]["mining"]["mode"] == "off" and "io_throttle" in alone.reasons["a"]["mining"]["reason"]
+
+
+def test_a_new_address_of_a_pool_is_observed_before_it_is_enforced():
+    snap = snapshot([service("fin", location="finland")], inputs=pool_data(("45.9.1.1", 3333, NOW - 86400), ("45.9.1.2", None, NOW - 86399)))
+    for now, enforced, observed in ((NOW, [["45.9.1.1", 3333]], [["45.9.1.2", None]]),
+                                    (NOW + 1, [["45.9.1.1", 3333], ["45.9.1.2", None]], [])):
+        found = run(snap, by_location(), dict(NODE, location="finland"), now).desired["controls"]["mining"]
+        assert (found["pools"], found["new_pools"]) == (enforced, observed)
+
+
+def test_without_data_mining_blocks_nothing():
+    found = run(snapshot([service("fin", location="finland")]), by_location(), dict(NODE, location="finland"))
+    assert found.desired["controls"]["mining"] == {"at": None, "pools": [], "new_pools": [], "ports": {}}

@@ -73,7 +73,7 @@ def test_what_is_no_list_is_refused(data, part):
 
 @pytest.mark.parametrize("document", [
     "schema: 2\n", "schema: 1\n", "schema: 1\npools: [{host: 'a b'}]\n", "schema: 1\npools: [{host: a.example.com, ports: [0]}]\n",
-    "schema: 1\npools: {}\n", "schema: 1\npools: [{host: a.example.com, activity: theft}]\n", "a: [\n",
+    "schema: 1\npools: {}\n", "schema: 1\npeers: [{activity: theft, protocol: tcp, ports: [1]}]\n", "a: [\n",
     "schema: 1\npeers: [{activity: nodes, protocol: sctp, ports: [1]}]\n", "schema: 1\npeers: [x]\n",
 ])
 def test_our_own_form_is_checked(document):

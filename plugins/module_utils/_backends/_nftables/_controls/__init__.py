@@ -31,13 +31,14 @@ it in its listing (tests/integration/nftables/test_controls.py finds out).
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._control import SAMPLE_SECONDS, Control, chain
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._mining import Mining
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._sets import spec
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 
 __all__ = ["CONTROLS", "CONTROL_OF_SET", "COUNTERS", "DIRECTIONS", "MAPS", "PHRASES", "RELOAD", "SAMPLES", "SAMPLE_SECONDS", "SETS",
            "Control", "chain", "chosen", "jumps", "port_elements", "text"]
 
-_ALL = ()
+_ALL = (Mining(),)
 
 CONTROLS = {control.name: control for control in _ALL}
 DIRECTIONS = ("from", "to")
