@@ -32,7 +32,9 @@ from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
 
 RETRIES = 3
-DONE = ("changed", "unchanged")
+# `incomplete`: the node is as its release says, and some ordered guest could not be made there. That holds back neither
+# the release nor other nodes: its services, among them guests just made, have to stay under it.
+DONE = ("changed", "unchanged", "incomplete")
 _RETRY = ("fence_old", "plan_changed")
 _CONFIRM_PATH = re.compile(r"/run/hosting_aup/rollback-[0-9a-f]{32}\.nft")
 
@@ -149,6 +151,13 @@ def probe(probes, timeout=5):
         except OSError as exc:
             failed.append("probe of %s port %s failed: %s" % (target["host"], target["port"], exc))
     return failed
+
+
+def outcome_of(errors, changed):
+    """The word for what became of a node."""
+    if errors:
+        return "incomplete" if all(error.get("part") == "create" for error in errors) else "failed"
+    return "changed" if changed else "unchanged"
 
 
 class Converge:
@@ -291,12 +300,13 @@ class Converge:
                 remedy="Check the node's uplinks and the MAC of the services held, then run again.")
         if not self.check:
             errors += [{"service": step["service"], "code": "unverified", "message": "not seen on the node after applying: %s" % step["why"],
+                        "part": step.get("part"),
                         "remedy": "Run again; if it persists, something else on the node undoes it."}
                        for step in result.get("unverified", [])]
             errors += [{"service": None, "code": "probe_failed", "message": text, "remedy": "Check the node before going on."}
                        for text in probe(wanted.probes)]
         result["errors"] = errors
-        result["outcome"] = "failed" if errors else "changed" if result["changed"] else "unchanged"
+        result["outcome"] = outcome_of(errors, result["changed"])
         return snapshot, result
 
     def _before_apply(self, wanted, plan, born):

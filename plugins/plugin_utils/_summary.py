@@ -8,6 +8,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options i
 
 _OUTCOMES = {
     "changed": "changed, verified", "unchanged": "as it should be, verified", "failed": "FAILED",
+    "incomplete": "under policy, verified; NOT ALL ORDERED GUESTS MADE",
     "unreachable": "UNREACHABLE", "held_back": "held back, nothing was done",
 }
 _PLANNED = {"changed": "would change", "unchanged": "as it should be"}
