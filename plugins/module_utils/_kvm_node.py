@@ -367,6 +367,7 @@ class KvmNode:
         self._orders = unpack(orders) if orders else {}
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
+            former = state["reference"]
             fence = self._accept(state, desired, adopt)
             work = self._plan(desired, state, disarmed)
             if work.plan_hash != plan_hash:
@@ -376,7 +377,7 @@ class KvmNode:
             self._network.remember(state, work.steps)
             self.state.save(state)
             planned = self._result(work, state, disarmed)
-            token = self._apply_filter(work, state, confirm_seconds)
+            token = self._apply_filter(work, state, confirm_seconds, former)
             failures = self._network.apply(work.steps, state)
             failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
                                           {s["id"] for s in desired["services"] if s["hold"]})
@@ -426,13 +427,16 @@ class KvmNode:
             steps = [step for step in work.steps if step["service"] == service["id"]]
             entry["touched"] = _limits.record(_hold.record(entry["touched"], steps, work.observation.boot_id), steps)
 
-    def _apply_filter(self, work, state, confirm_seconds):
-        """Load the rules; returns the token to confirm, or None."""
+    def _apply_filter(self, work, state, confirm_seconds, former=None):
+        """Load the rules; returns the token to confirm, or None.
+
+        :param former: the reference the rules there were made by
+        """
         if work.change.kind == "none":
             return None
         token = None
         if confirm_seconds:
-            token = _rollback.arm(_nftables.snapshot_script(work.observation.rules), confirm_seconds, self._nft,
+            token = _rollback.arm(_nftables.snapshot_script(work.observation.rules, former), confirm_seconds, self._nft,
                                   self.state.lock_path, self._root)
         try:
             _nftables.apply(self._run, work.change)

@@ -134,6 +134,13 @@ def filter_model(desired, guests, links, disarmed, adopted=None, owners=None):
         if link["master"] in bridges and name not in seen and is_interface_name(name):
             add(name, None, link["master"], None)
 
+    macs_of = {}  # NICs of one guest may speak for each other
+    for port in ports:
+        if port["mac"] and port["service"]:
+            macs_of.setdefault(port["service"], set()).add(port["mac"])
+    for port in ports:
+        if port["controls"]:
+            port["macs"] = sorted(macs_of.get(port["service"], ()))
     ports.sort(key=lambda port: port["name"])
     return {
         "uplinks": uplinks,

@@ -6,11 +6,12 @@ What a node does with them is in `_backends/_nftables/_controls`; its docstring 
 """
 from __future__ import annotations
 
+from ansible_collections.hosting.aup.plugins.module_utils._controls._anti_spoofing import AntiSpoofing
 from ansible_collections.hosting.aup.plugins.module_utils._controls._mining import Mining
 from ansible_collections.hosting.aup.plugins.module_utils._controls._terms import Decision, Terms
 
 __all__ = ["TERMS", "Decision", "Terms"]
 
-_ALL = (Mining(),)
+_ALL = (AntiSpoofing(), Mining())
 
 TERMS = {terms.name: terms for terms in _ALL}

@@ -3,6 +3,8 @@
 """`anti_spoofing` for one service: the addresses it may speak for. Pure. PRIVATE to the collection."""
 from __future__ import annotations
 
+import ipaddress
+
 from ansible_collections.hosting.aup.plugins.module_utils._controls._terms import Terms
 
 
@@ -14,6 +16,9 @@ def sources(service):
     found = {text for nic in service["nics"] for key in ("addresses", "prefixes", "floating") for text in nic.get(key) or ()}
     found.update(entry["address"] for nic in service["nics"] for entry in nic.get("shared") or ())
     return sorted(found)
+
+
+STORM = 500  # broadcasts and multicasts a second of one port, where no policy says
 
 
 class AntiSpoofing(Terms):
@@ -28,4 +33,22 @@ class AntiSpoofing(Terms):
         return decision
 
     def options(self, service, decision):
-        return {"sources": sources(service)} if decision.mode in ("observe", "enforce") else {}
+        return {"sources": sources(service)}
+
+    def parameters(self, policies, snapshot, node, now):
+        """Lengths of all prefixes here (each has a rule), and, of all policies, the widest limit and all gateways."""
+        lengths = {4: set(), 6: set()}
+        for service in snapshot["catalogue"]["services"].values():
+            if node["name"] in service["nodes"]:
+                for text in sources(service):
+                    if "/" in text:
+                        network = ipaddress.ip_network(text)
+                        lengths[network.version].add(network.prefixlen)
+        options = [policy.control(self.name, node["location"], account_type).options
+                   for policy in policies.values() if node["location"] in policy.locations
+                   for account_type in sorted(policy.account_types)]
+        return {
+            "lengths": {str(version): sorted(found) for version, found in lengths.items()},
+            "gateways": sorted({gateway for one in options for gateway in one.get("gateways", ())}),
+            "storm_per_second": max([one["storm_per_second"] for one in options if "storm_per_second" in one] or [STORM]),
+        }

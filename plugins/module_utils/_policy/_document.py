@@ -71,10 +71,15 @@ _RATE = Text(
     r"[1-9][0-9]{0,6} ?(kbit|Mbit|Gbit)/s",
 )
 
+_LINK_LOCAL = Text("an IPv6 link-local address in its short form (fe80::1)", r"fe80::[0-9a-f]{1,4}(:[0-9a-f]{1,4}){0,3}")
+
 # Options of each control and enforcement: name -> (kind, default or None).
 _CONTROL_OPTIONS = {
     "smtp_outbound": {"ports": (_PORTS, [25])},
-    "anti_spoofing": {},
+    "anti_spoofing": {
+        "gateways": (ListOf(_LINK_LOCAL, unordered=True), ["fe80::1"]),
+        "storm_per_second": (Integer(10, 1000000), 500),
+    },
     "mining": {
         "activities": (
             ListOf(Choice("mining", "farming", "plotting", "nodes"), shortest=1, unordered=True),

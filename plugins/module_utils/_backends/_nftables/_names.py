@@ -82,6 +82,11 @@ def _network_text(network):
     return text if network.prefixlen == network.max_prefixlen else "%s/%d" % (text, network.prefixlen)
 
 
+def address(one):
+    """An `ipaddress` address as nft lists it."""
+    return socket.inet_ntop(socket.AF_INET if one.version == 4 else socket.AF_INET6, one.packed)
+
+
 def prefixes(texts, what="prefix"):
     """`(IPv4, IPv6)`: frozensets of prefixes as nft lists them, overlapping and adjacent ones merged.
 

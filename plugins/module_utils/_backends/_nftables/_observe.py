@@ -185,15 +185,15 @@ def reference(run, ruleset, cached=None):
     """How this nft lists the ruleset's shape, found out in a network namespace of its own.
 
     :param cached: what an earlier call returned, or None; used when shape, nft and kernel are still the same
-    :returns: `{"key", "shape"}`, fit for JSON
+    :returns: `{"key", "shape", "script"}`, fit for JSON; `shape` is how it lists `script`
     :raises NodeError: when nft refuses the shape
     """
     version = run_nft(run, ["nft", "--version"], doing="asking nft for its version").strip()
     key = hashlib.sha256(("%s\n%s\n%s" % (ruleset.shape, version, platform.release())).encode("utf-8")).hexdigest()
-    if isinstance(cached, dict) and cached.get("key") == key and isinstance(cached.get("shape"), str):
+    if isinstance(cached, dict) and cached.get("key") == key and isinstance(cached.get("shape"), str) and "script" in cached:
         return cached
     listing = run_nft(run, _SCRATCH, ruleset.shape, doing="loading the rules into a scratch network namespace")
-    return {"key": key, "shape": _COUNT.sub("packets 0 bytes 0", listing)}
+    return {"key": key, "shape": _COUNT.sub("packets 0 bytes 0", listing), "script": ruleset.shape}
 
 
 def _subject(name, element):
@@ -255,13 +255,15 @@ def fold_counters(counters):
 def samples(observed):
     """What was refused or observed last: `{port: {control: {sample: (packets, seconds ago)}}}`, of the last hour.
 
-    A sample is what the control keeps of a packet, addresses and ports: `203.0.113.7`, `198.51.100.9 . 6667`.
+    A sample is what the control keeps of a packet, addresses and ports: `source 203.0.113.7`, `198.51.100.9 . 6667`.
     """
     found = {}
     for (_family, name), elements in observed.samples.items():
         for element, (packets, _size, left) in elements.items():
             port, _dot, sample = element.partition(" . ")
-            kept = found.setdefault(port.strip('"'), {}).setdefault(_controls.SAMPLES[name], {})
+            control, words = _controls.SAMPLES[name]
+            kept = found.setdefault(port.strip('"'), {}).setdefault(control, {})
+            sample = words + sample
             before = kept.get(sample, (0, _controls.SAMPLE_SECONDS))
             kept[sample] = (before[0] + packets, min(before[1], max(0, _controls.SAMPLE_SECONDS - left)))
     return found

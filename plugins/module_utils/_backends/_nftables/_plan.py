@@ -122,8 +122,12 @@ def _rebuild_script(ruleset, observed):
         elements = ["%s counter packets %d bytes %d" % ((key,) + have[key]) for key in kept]
         elements += wanted.difference(kept)
         parts.append(_statement("add", (family, name), elements))
-    parts += _samples_again(observed, lambda name: "\n    set %s {" % name in ruleset.shape)
-    script = "".join(parts)
+    parts += _samples_again(observed, lambda family, name: "\n    set %s {" % name in ruleset.shape)
+    return _with_counters("".join(parts), observed)
+
+
+def _with_counters(script, observed):
+    """The script with the values of named counters in their declarations."""
     for (family, name), (packets, size) in observed.counters.items():
         if packets and name in COUNTERS[family]:
             # Given inside the declaration: adding a counter a second time would not set its value.
@@ -137,7 +141,7 @@ def _samples_again(observed, wanted):
     """Statements that put samples back which are evidence; they go on growing old."""
     return [_statement("add", key, ["%s counter packets %d bytes %d timeout %ds expires %ds" % (
         element, packets, size, _controls.SAMPLE_SECONDS, max(1, left)) for element, (packets, size, left) in found.items()])
-        for key, found in observed.samples.items() if found and wanted(key[1])]
+        for key, found in observed.samples.items() if found and wanted(*key)]
 
 
 def _digest(*parts):
@@ -238,8 +242,15 @@ _RELOAD = (
 ) + _controls.RELOAD
 
 
-def snapshot_script(observed):
-    """Script that puts exactly the observed tables back, counts included; for a rollback."""
+def snapshot_script(observed, former=None):
+    """Script that puts exactly the observed tables back, counts included; for a rollback.
+
+    :param former: the reference the tables were made by; where nobody changed them since, its own script serves
+        better than their listing, which nft reads again less strictly in the bridge family
+    """
+    if former and former.get("script") and former["shape"] == observed.shape and not observed.complete:
+        script = _with_counters(_drop_tables() + former["script"], observed)
+        return script + _elements_again(observed, FAMILIES)
     parts = [_drop_tables()]
     for family in FAMILIES:
         text = observed.text.get(family, "")
@@ -248,14 +259,18 @@ def snapshot_script(observed):
                 text = text.replace(listed, meant)
         parts.append(text)
         if family not in observed.complete:
-            parts.extend(
-                _statement("add", key, [
-                    "%s counter packets %d bytes %d" % ((element,) + count) if count else element
-                    for element, count in found.items()])
-                for key, found in observed.elements.items() if key[0] == family and found)
-    parts += _samples_again(observed._replace(samples={
-        key: found for key, found in observed.samples.items() if key[0] not in observed.complete}), lambda name: True)
+            parts.append(_elements_again(observed, [family]))
     return "".join(parts)
+
+
+def _elements_again(observed, families):
+    """Statements that put all elements back, with their counts, and all samples."""
+    parts = [
+        _statement("add", key, [
+            "%s counter packets %d bytes %d" % ((element,) + count) if count else element
+            for element, count in found.items()])
+        for key, found in observed.elements.items() if key[0] in families and found]
+    return "".join(parts + _samples_again(observed, lambda family, name: family in families))
 
 
 def apply(run, change):

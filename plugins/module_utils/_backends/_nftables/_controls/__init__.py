@@ -30,6 +30,7 @@ it in its listing (tests/integration/nftables/test_controls.py finds out).
 """
 from __future__ import annotations
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._anti_spoofing import AntiSpoofing
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._control import SAMPLE_SECONDS, Control, chain
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._mining import Mining
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._sets import spec
@@ -38,7 +39,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 __all__ = ["CONTROLS", "CONTROL_OF_SET", "COUNTERS", "DIRECTIONS", "MAPS", "PHRASES", "RELOAD", "SAMPLES", "SAMPLE_SECONDS", "SETS",
            "Control", "chain", "chosen", "jumps", "port_elements", "text"]
 
-_ALL = (Mining(),)
+_ALL = (AntiSpoofing(), Mining())
 
 CONTROLS = {control.name: control for control in _ALL}
 DIRECTIONS = ("from", "to")
@@ -49,7 +50,8 @@ for _control in _ALL:
     SETS.update(_control.all_sets())
     CONTROL_OF_SET.update(_control.control_of_set())
     PHRASES.update(_control.all_phrases())
-    SAMPLES.update(("%s_%s" % (_control.name, name), _control.name) for name, _match, _key, _kind in _control.samples)
+    SAMPLES.update(("%s_%s" % (_control.name, name), (_control.name, words))
+                   for name, _match, _key, _kind, words in _control.samples)
 COUNTERS = tuple(name for control in _ALL for name in control.counters)
 RELOAD = tuple(pair for control in _ALL for pair in control.reload)
 

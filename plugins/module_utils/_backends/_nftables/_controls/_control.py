@@ -8,6 +8,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._s
 # Samples of evidence stay this long in the kernel; a pass takes them into the node's state.
 SAMPLE_SECONDS = 3600
 SAMPLE = "size 8192; flags dynamic,timeout; timeout 1h;"
+_INTERFACE = {"from": "iifname", "to": "oifname"}
 # One guest may not fill the room of all: so many samples it adds at most.
 _PACE = "limit rate 10/minute burst 10 packets"
 
@@ -20,8 +21,9 @@ class Control:
     :cvar directions: `from`, `to` or both: which of a port's packets it sees
     :cvar sets: `{name: SetSpec}` of its own, in both tables; names begin with the control's
     :cvar counters: named counters of its own, in both tables; names begin with the control's
-    :cvar samples: `((set, match, key, type), …)`: of each packet refused or observed the key is kept as evidence
-        in a set of `ifname . type`, if the match holds: `("seen4", "meta protocol ip", "ip saddr", "ipv4_addr")`
+    :cvar samples: `((set, match, key, type, words), …)`: of each packet refused or observed the key is kept as evidence
+        in a set of `ifname . type`, if the match holds: `("seen4", "meta protocol ip", "ip saddr", "ipv4_addr", "source ")`;
+        match None: rules of its own keep it, by the line `_sample` gives. The words go before it where people read it
     :cvar phrases: `{set: words for a diff, or None}`; a `%s` takes the last part of the element
     :cvar reload: `((as nft lists it, as it must be read again), …)`, bridge table; see `_plan.snapshot_script`
     """
@@ -79,7 +81,7 @@ class Control:
         found = dict(self.sets)
         found[self.name + "_enforce"] = spec("ifname", counted=True)
         found[self.name + "_observe"] = spec("ifname", counted=True)
-        for name, _match, _key, kind in self.samples:
+        for name, _match, _key, kind, _words in self.samples:
             found["%s_%s" % (self.name, name)] = spec("ifname . " + kind, dynamic=SAMPLE)
         if self.samples:
             found[self.name + "_pace"] = spec("ifname", dynamic=SAMPLE)
@@ -98,16 +100,23 @@ class Control:
         """All its chains."""
         parts = [self.chains(family, parameters)]
         for direction in self.directions:
-            interface = "iifname" if direction == "from" else "oifname"
-            hit = []
-            for name, match, key, _kind in self.samples:
-                hit.append("%s update @%s_pace { %s %s } update @%s_%s { %s . %s counter }" % (
-                    match, self.name, interface, _PACE, self.name, name, interface, key))
-            hit.append("%s @%s_enforce %s" % (interface, self.name, self.refuse(family, direction)))
-            hit.append("%s @%s_observe return" % (interface, self.name))
-            parts.append(chain(self.hit(direction), hit))
+            hit = ["%s %s" % (match, self._sample(name, key, direction))
+                   for name, match, key, _kind, _words in self.samples if match is not None]
+            parts.append(chain(self.hit(direction), hit + self.verdict(direction, family)))
             parts.append(chain(self.entry(direction), self.rules(family, direction, parameters)))
         return "".join(parts)
+
+    def _sample(self, name, key, direction="from"):
+        """The line that keeps a sample, at a bounded pace."""
+        interface = _INTERFACE[direction]
+        return "update @%s_pace { %s %s } update @%s_%s { %s . %s counter }" % (
+            self.name, interface, _PACE, self.name, name, interface, key)
+
+    def verdict(self, direction, family):
+        """The lines that refuse or count a packet by the port's mode."""
+        interface = _INTERFACE[direction]
+        return ["%s @%s_enforce %s" % (interface, self.name, self.refuse(family, direction)),
+                "%s @%s_observe return" % (interface, self.name)]
 
     def judged(self, port, quoted, family):
         """`port_elements` with the port's mode."""
