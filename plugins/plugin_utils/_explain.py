@@ -8,6 +8,8 @@ from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 _COUNTED = {
     "smtp_outbound_refused": "packets to closed mail ports refused",
     "smtp_outbound_observed": "packets to mail ports that would have been refused",
+    "anti_spoofing_refused": "packets with addresses of others refused",
+    "anti_spoofing_observed": "packets with addresses of others that would have been refused",
     "mining_refused": "packets to mining pools or peers of a chain refused",
     "mining_observed": "packets to mining pools or peers of a chain observed",
     "suspend": "packets cut by the suspension",

@@ -11,6 +11,7 @@ _OUTCOMES = {
     "incomplete": "under policy, verified; NOT ALL ORDERED GUESTS MADE",
     "unreachable": "UNREACHABLE", "held_back": "held back, nothing was done",
 }
+_GAPS_SHOWN = 20
 _PLANNED = {"changed": "would change", "unchanged": "as it should be"}
 
 
@@ -26,7 +27,7 @@ def node_result(name, converged):
     """
     if not converged or "outcome" not in converged:
         said = (converged or {}).get("msg") or "the task ended without a result; see its output above."
-        return {"node": name, "outcome": "failed", "changed": False, "notes": [], "services": [], "steps": 0, "disarmed": [],
+        return {"node": name, "outcome": "failed", "changed": False, "notes": [], "services": [], "steps": 0, "disarmed": [], "gaps": [],
                 "errors": [{"service": None, "code": "no_result", "message": str(said), "remedy": "Run hosting.aup.reconcile."}]}
     return {
         "node": name, "outcome": converged["outcome"], "changed": bool(converged.get("changed")),
@@ -38,6 +39,7 @@ def node_result(name, converged):
             for s in converged.get("services") or ()
         ],
         "steps": len(converged.get("steps") or ()), "disarmed": sorted(converged.get("disarmed") or ()),
+        "gaps": list(converged.get("gaps") or ()),
     }
 
 
@@ -56,6 +58,9 @@ def summarise(opened, nodes, check):
         for service in node["services"]:
             lines.append("  %s: %s" % (service["service"], "; ".join(_states(service, check))))
         lines += ["  note: %s" % note for note in node["notes"]]
+        lines += ["  not restricted: %s, NIC %s: %s" % (gap["guest"], gap["mac"], gap["gap"]) for gap in node["gaps"][:_GAPS_SHOWN]]
+        if len(node["gaps"]) > _GAPS_SHOWN:
+            lines.append("  not restricted: %d more NICs; all are in the result of the node" % (len(node["gaps"]) - _GAPS_SHOWN))
         lines += ["  %s is switched off here (disarm); rearm ends that" % control for control in node["disarmed"]]
         lines += ["  error: %s" % _sentence(error) for error in node["errors"]]
     ok = all(node["outcome"] in ("changed", "unchanged") for node in nodes)

@@ -50,6 +50,22 @@ def filter_model(*args, adopted=NOBODY):
     return built(*args, adopted)
 
 
+SPOOF = {"anti_spoofing": {"mode": "enforce", "sources": ["192.0.2.5"]}}
+
+
+def test_controls_come_with_all_macs_of_the_guest_and_never_to_strangers():
+    wanted = desired(dict(service(1), controls=SPOOF), service(2), controls={"anti_spoofing": {"x": 1}})
+    here = [guest(1, nic(1, "vnet1"), nic(77, "vnet2")), guest(2, nic(2, "vnet3")), guest(9, nic(9, "vnet4"))]
+    where = links(vnet1="br0", vnet2="br0", vnet3="br0", vnet4="br0")
+    model, _gaps = filter_model(wanted, here, where, {})
+    found = {p["name"]: (p["controls"], p.get("macs")) for p in model["ports"]}
+    assert found["vnet1"] == found["vnet2"] == (SPOOF, [mac(1), mac(77)])
+    assert found["vnet3"] == found["vnet4"] == ({}, None)
+    assert model["controls"] == {"anti_spoofing": {"x": 1}}
+    off, _gaps = filter_model(wanted, here, where, {"anti_spoofing": {"at": 0, "reason": ""}})
+    assert off["controls"] == {} and all(not p["controls"] for p in off["ports"])
+
+
 def ports_of(model):
     return {p["name"]: (p["service"], p["smtp"]["mode"], p["hold"], p["bridge"]) for p in model["ports"]}
 

@@ -30,6 +30,8 @@ NOW = 1_800_000_000
 class FixedPolicy:
     """The part of Policy that resolve asks, with one answer for all."""
 
+    locations, account_types = frozenset({"fra"}), frozenset({"personal"})
+
     def __init__(self, mode="enforce", adoption=("enforce", 0), name="house"):
         self.name = name
         self._setting = Setting(mode, {"ports": [25]}, "house.1", "the usual rule", *adoption)
@@ -105,6 +107,40 @@ def test_exemption_opens_one_service_and_says_until_when():
     assert entry(resolution, "a")["smtp"]["mode"] == "exempt"
     assert entry(resolution, "b")["smtp"]["mode"] == "enforce"
     assert "exemption 3 until 20" in resolution.reasons["a"]["smtp_outbound"]["reason"]
+
+
+ADDRESSED = [{"mac": "52:54:00:00:00:01", "addresses": ["192.0.2.5", "2001:db8::5"], "prefixes": ["2001:db8:5::/56"],
+              "floating": ["192.0.2.77"], "shared": [{"address": "192.0.2.9", "protocol": "tcp", "ports": "1000-1999"}]}]
+
+
+def test_a_service_speaks_for_all_its_addresses():
+    desired = run(snapshot([service("a", nics=ADDRESSED)])).desired
+    assert desired["services"][0]["controls"]["anti_spoofing"] == {"mode": "enforce", "sources": [
+        "192.0.2.5", "192.0.2.77", "192.0.2.9", "2001:db8:5::/56", "2001:db8::5"]}
+    assert desired["controls"]["anti_spoofing"]["lengths"] == {"4": [], "6": [56]}
+    assert "anti_spoofing" not in desired["unknown_controls"]["new"], "never for guests nobody knows"
+
+
+def test_a_service_without_addresses_is_observed_and_told_why():
+    resolution = run(snapshot([service("a")]))
+    assert entry(resolution, "a")["controls"]["anti_spoofing"]["mode"] == "observe"
+    assert "no address" in resolution.reasons["a"]["anti_spoofing"]["reason"]
+
+
+def test_each_control_has_its_own_exemption():
+    exemption = {"id": 3, "service": "a", "control": "anti_spoofing", "reason": "r", "clause": None,
+                 "starts_at": 0, "ends_at": NOW + 60}
+    resolution = run(snapshot([service("a", nics=ADDRESSED)], exemptions=[exemption]))
+    assert entry(resolution, "a")["smtp"]["mode"] == "enforce" and entry(resolution, "a")["controls"].get("anti_spoofing") is None
+    assert resolution.reasons["a"]["anti_spoofing"]["mode"] == "exempt"
+    (later,) = entry(resolution, "a")["then"]
+    assert later["at"] == NOW + 60 and later["controls"]["anti_spoofing"]["mode"] == "enforce"
+    assert "anti_spoofing" in resolution.desired["controls"], "the node is told before the exemption ends"
+
+
+def test_what_nobody_is_under_does_not_travel():
+    desired = run(snapshot([service("a", nics=ADDRESSED)]), FixedPolicy("off")).desired
+    assert desired["controls"] == {} and desired["services"][0]["controls"] == {}
 
 
 def test_an_exemption_of_another_control_opens_nothing():

@@ -25,8 +25,7 @@ A control never accepts: it returns (next control) or goes to `hit`. Counts per 
 and last time, samples, disarming, exemption and modes come with the base class and the filter model. Per-element
 counters of sets of your own go into `control_of_set`. Dynamic sets (meters, limits) are given `dynamic=` text with a
 size: they are never compared with anything and, unless they are `samples`, begin anew when the rules are rebuilt.
-In the bridge table write `meta protocol ip` / `ip6` before a match on an IP header, and `reload` where nft forgets
-it in its listing (tests/integration/nftables/test_controls.py finds out).
+In the bridge table write `meta protocol ip` / `ip6` before a match on an IP header: a tag hides it otherwise.
 """
 from __future__ import annotations
 
@@ -50,8 +49,7 @@ for _control in _ALL:
     SETS.update(_control.all_sets())
     CONTROL_OF_SET.update(_control.control_of_set())
     PHRASES.update(_control.all_phrases())
-    SAMPLES.update(("%s_%s" % (_control.name, name), (_control.name, words))
-                   for name, _match, _key, _kind, words in _control.samples)
+    SAMPLES.update(("%s_%s" % (_control.name, one[0]), (_control.name, "".join(one[4:]))) for one in _control.samples)
 COUNTERS = tuple(name for control in _ALL for name in control.counters)
 RELOAD = tuple(pair for control in _ALL for pair in control.reload)
 

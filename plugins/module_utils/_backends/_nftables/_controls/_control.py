@@ -23,7 +23,8 @@ class Control:
     :cvar counters: named counters of its own, in both tables; names begin with the control's
     :cvar samples: `((set, match, key, type, words), …)`: of each packet refused or observed the key is kept as evidence
         in a set of `ifname . type`, if the match holds: `("seen4", "meta protocol ip", "ip saddr", "ipv4_addr", "source ")`;
-        match None: rules of its own keep it, by the line `_sample` gives. The words go before it where people read it
+        match None: rules of its own keep it, by the line `_sample` gives. The words, which may be left out, go before it
+        where people read it
     :cvar phrases: `{set: words for a diff, or None}`; a `%s` takes the last part of the element
     :cvar reload: `((as nft lists it, as it must be read again), …)`, bridge table; see `_plan.snapshot_script`
     """
@@ -81,7 +82,7 @@ class Control:
         found = dict(self.sets)
         found[self.name + "_enforce"] = spec("ifname", counted=True)
         found[self.name + "_observe"] = spec("ifname", counted=True)
-        for name, _match, _key, kind, _words in self.samples:
+        for name, _match, _key, kind in self.each_sample():
             found["%s_%s" % (self.name, name)] = spec("ifname . " + kind, dynamic=SAMPLE)
         if self.samples:
             found[self.name + "_pace"] = spec("ifname", dynamic=SAMPLE)
@@ -101,10 +102,14 @@ class Control:
         parts = [self.chains(family, parameters)]
         for direction in self.directions:
             hit = ["%s %s" % (match, self._sample(name, key, direction))
-                   for name, match, key, _kind, _words in self.samples if match is not None]
+                   for name, match, key, _kind in self.each_sample() if match is not None]
             parts.append(chain(self.hit(direction), hit + self.verdict(direction, family)))
             parts.append(chain(self.entry(direction), self.rules(family, direction, parameters)))
         return "".join(parts)
+
+    def each_sample(self):
+        """`(set, match, key, type)` of each."""
+        return [one[:4] for one in self.samples]
 
     def _sample(self, name, key, direction="from"):
         """The line that keeps a sample, at a bounded pace."""
