@@ -31,6 +31,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._schema import
     path_text,
     required,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._policy._template import FIELDS, wrong_parts
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import (
     AMENDED_ON,
     CARRIED_BY_CODE,
@@ -44,6 +45,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     MODES,
     NETWORKS,
     NOTICE_TIMINGS,
+    NOTICE_UNKNOWN,
     OBLIGATIONS,
     POWER,
     STEP_CONDITIONS,
@@ -199,6 +201,7 @@ _VIOLATION_RULE = Map(
     fault=optional(Choice(*FAULTS)),
     fees=optional(ListOf(_NAME, single=True)),
     notice=optional(_NAME),
+    remedy=optional(Text(longest=1000)),
     ladder=optional(ListOf(_STEP)),
 )
 
@@ -261,6 +264,7 @@ POLICY = Map(
                 summary=optional(Text(longest=400)),
                 fees=optional(ListOf(_NAME, single=True), []),
                 notice=optional(_NAME),
+                remedy=optional(Text(longest=1000)),
                 allowed=optional(Boolean(), False),
                 ladder=required(ListOf(_STEP)),
                 rules=optional(ListOf(_VIOLATION_RULE), []),
@@ -306,6 +310,7 @@ POLICY = Map(
                 clause=optional(_CLAUSE),
                 subject=optional(Text("one line of text", r"[^\r\n]+", longest=200)),
                 text=optional(Text(longest=20000)),
+                unknown=optional(Choice(*NOTICE_UNKNOWN)),
             ),
             "notice",
             pattern=NAME,
@@ -326,6 +331,7 @@ POLICY = Map(
             protected=optional(ListOf(Prefix(), single=True, unordered=True), []),
             max_services_per_run=optional(Integer(1, 100000), 5),
             max_duration=optional(Duration(), DEFAULT_MAX_DURATION),
+            max_steps_per_hour=optional(Integer(1, 100000)),
             catalogue_shrink_limit=optional(Percentage(), "20%"),
             terminate=optional(Map(persons=optional(Integer(2, 5), 2)), {}),
         ),
@@ -799,3 +805,11 @@ class _Relations:
 
     def _check_notice(self, path, notice):
         self._check_clause(path, notice)
+        for key in ("subject", "text"):
+            for written, name in wrong_parts(notice.get(key) or ""):
+                self._problems.say(
+                    path + (key,),
+                    "only fields that exist (%s), and $$ for a dollar sign" % ", ".join("${%s}" % field for field in FIELDS),
+                    describe(written),
+                    did_you_mean(name, list(FIELDS)) if name else "Write $$ for a dollar sign, or ${field}.",
+                )

@@ -16,6 +16,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._document impo
     seconds_or_none,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy._schema import did_you_mean
+from ansible_collections.hosting.aup.plugins.module_utils._policy._template import STANDARD
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import (
     CONTROLS,
     ENFORCEMENTS,
@@ -44,10 +45,11 @@ options: dict with defaults; default_seconds None: the policy has no default; ma
 and max_rule the key that sets it.
 """
 
-Violation = namedtuple("Violation", "name clause fault summary fees notice ladder allowed reason")
+Violation = namedtuple("Violation", "name clause fault summary fees notice ladder allowed reason remedy")
 Violation.__doc__ = """A violation and its ladder of LadderStep, in order.
 
-allowed: the policy permits it there: fault none, no fees, no ladder; reason: which part of the policy says so.
+allowed: the policy permits it there: fault none, no fees, no ladder; reason: which part of the policy says so;
+remedy: what the customer is to do, or None.
 """
 
 LadderStep = namedtuple("LadderStep", "alternatives unless after mode clause notice said")
@@ -67,10 +69,12 @@ the policy's options of that enforcement, with what this step sets over them.
 
 Guardrails = namedtuple(
     "Guardrails",
-    "protected max_services_per_run max_seconds max_duration catalogue_shrink_percent terminate_persons",
+    "protected max_services_per_run max_seconds max_duration catalogue_shrink_percent terminate_persons"
+    " max_steps_per_hour",
 )
 Guardrails.__doc__ = (
-    "Limits on what a run may do. protected: prefixes as text; max_duration: the text as written."
+    "Limits on what a run may do. protected: prefixes as text; max_duration: the text as written;"
+    " max_steps_per_hour: steps taken by time alone, in any hour."
 )
 
 
@@ -158,7 +162,7 @@ class Policy:
                 reason += ".rules[%d] (location %s, account type %s)" % (number, location, account_type)
                 break
         if whole["allowed"]:
-            return Violation(name, whole["clause"], "none", whole.get("summary"), (), None, (), True, reason)
+            return Violation(name, whole["clause"], "none", whole.get("summary"), (), None, (), True, reason, None)
         return Violation(
             name,
             whole["clause"],
@@ -169,6 +173,7 @@ class Policy:
             tuple(self._step(step, whole) for step in whole["ladder"]),
             False,
             reason,
+            whole.get("remedy"),
         )
 
     def measure(self, violation, kind, location=None, account_type=None, addons=()):
@@ -278,6 +283,22 @@ class Policy:
         """A notice as a dict: timing, wait, subject, text … :raises PolicyError: no such notice"""
         return self._named("notice", "notices", name)
 
+    def notice_text(self, name):
+        """(subject, text) templates of a notice: its own, else those of its timing.
+
+        :raises PolicyError: no such notice
+        """
+        notice = self.notice(name)
+        subject, text = STANDARD[notice["timing"]]
+        return notice.get("subject", subject), notice.get("text", text)
+
+    def notice_of_action(self, name):
+        """The notice that tells of a measure already taken, where `name` is one that was to go out before: its name, or None."""
+        if name is None or self.notice(name)["timing"] != "before":
+            return name
+        known = self.document["notices"]
+        return next((other for timing in ("with", "after") for other in sorted(known) if known[other]["timing"] == timing), None)
+
     def _named(self, what, part, name):
         if name not in self.document[part]:
             raise self._no_such(what, name, self.document[part])
@@ -385,4 +406,5 @@ def _guardrails(document):
         document["max_duration"],
         int(document["catalogue_shrink_limit"].rstrip("%")),
         document["terminate"]["persons"],
+        document.get("max_steps_per_hour", document["max_services_per_run"]),
     )

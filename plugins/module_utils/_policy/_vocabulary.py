@@ -32,6 +32,8 @@ UNTIL = ("remedied", "decision")
 STEP_MODES = ("act", "propose")
 STEP_CONDITIONS = ("persists", "unanswered", "repeated", "harms_others")
 NOTICE_TIMINGS = ("before", "with", "after", "held")
+# What to do when a mail server may or may not have taken a notice: a person looks, or it is sent again.
+NOTICE_UNKNOWN = ("ask", "resend")
 POWER = ("pause", "shutdown", "destroy")
 FEE_UNITS = ("once", "hour", "TB", "TiB")
 FEE_DUE = ("case", "suspension")

@@ -10,6 +10,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0004_charges
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0005_dated_inputs
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0006_responses
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0007_notices
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
@@ -19,4 +20,5 @@ STEPS = (
     (4, _s0004_charges.upgrade),
     (5, _s0005_dated_inputs.upgrade),
     (6, _s0006_responses.upgrade),
+    (7, _s0007_notices.upgrade),
 )
