@@ -61,6 +61,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS, nodes_concerned
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import ROUTINE
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_measure, queue_for_report
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 
@@ -323,6 +324,7 @@ def plan_measure(problems, released, kind, found, violation, seconds, break_glas
         "reason": named.summary or policy.clause_summary(clause) or violation,
         "on_ladder": measure is not None,
         "spared_by": sparing,
+        "named": named,
     }
 
 
@@ -488,6 +490,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, capped, released, 
                 "  policy %s does not list %s for %s: done by the operator's decision"
                 % (plan["policy"].key, kind, violation)
             )
+        what += notice_lines(queue_for_measure(tx, plan["policy"], plan["named"], document))
         others = [e for e in active(tx, document["service"]) if e["id"] != document["id"]]
         what += [
             "  held as well: %s; the strictest is in force" % enforcement_line(other) for other in others
@@ -836,6 +839,14 @@ def release_files(
     }
 
 
+def notice_lines(notice):
+    """What was put into the outbox, for people."""
+    if notice is None or notice["already"]:
+        return []
+    waits = {"held": "is held back until a person releases it", "waiting": "goes out once the measure is seen in force"}
+    return ["  notice %s (%s) %s" % (notice["id"], notice["name"], waits.get(notice["status"], "waits to be sent: hosting.aup.notices"))]
+
+
 def report_case(tx, case=None, service=None, violation=None, note=None):
     """Open a case without holding anything yet."""
     problems, released = Problems(), Released(tx)
@@ -865,8 +876,10 @@ def report_case(tx, case=None, service=None, violation=None, note=None):
         fees=fees_of(policy, named),
     )
     state = "is open already" if document["already"] else "opened"
+    notice = queue_for_report(tx, policy, named, service, document)
     return {
         "case": document,
-        "changed": not document["already"],
-        "what": ["case %s %s: %s of %s" % (document["id"], state, violation, service)],
+        "notice": notice,
+        "changed": not document["already"] or bool(notice and not notice["already"]),
+        "what": ["case %s %s: %s of %s" % (document["id"], state, violation, service), *notice_lines(notice)],
     }

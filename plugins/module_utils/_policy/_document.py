@@ -811,5 +811,5 @@ class _Relations:
                     path + (key,),
                     "only fields that exist (%s), and $$ for a dollar sign" % ", ".join("${%s}" % field for field in FIELDS),
                     describe(written),
-                    did_you_mean(name, list(FIELDS)) if name else "Write $$ for a dollar sign, or ${field}.",
+                    did_you_mean(name, list(FIELDS)) or "Write ${field}; $$ is a dollar sign.",
                 )

@@ -292,6 +292,10 @@ class Policy:
         subject, text = STANDARD[notice["timing"]]
         return notice.get("subject", subject), notice.get("text", text)
 
+    def wait_seconds(self, name):
+        """How long a notice that goes out before leaves to answer, or None. :raises PolicyError: no such notice"""
+        return seconds_or_none(self.notice(name).get("wait"))
+
     def notice_of_action(self, name):
         """The notice that tells of a measure already taken, where `name` is one that was to go out before: its name, or None."""
         if name is None or self.notice(name)["timing"] != "before":

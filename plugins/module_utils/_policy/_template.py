@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Texts of notices: named fields and nothing that runs. Pure. PRIVATE to the collection.
 
-`${field}` is replaced, `$$` is a dollar sign, and any other `$` is refused when the policy is read. A value
-is put in once and never looked at again, so a field's name in it stays text.
+`${field}` is replaced and `$$` is a dollar sign; `${other}`, `$word` and `${` are refused when the policy is
+read, any other `$` is itself. A value is put in once and never looked at again, so a field's name in it stays
+text.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FIELDS = {
 }
 """Every field there is, and what stands for it."""
 
-_PART = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)\}|)")
+_PART = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*|\{[^\s}]{0,20}))")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 _ANSWER = "Questions and answers: reply to this message, or write to ${contact} and name case ${case}.\n\n${provider}\n"
@@ -59,15 +60,12 @@ STANDARD["after"] = STANDARD["held"] = STANDARD["with"]
 
 
 def wrong_parts(text):
-    """What in a template is no field: [(as written, the field's name or None for a lone dollar sign)]."""
-    found = []
-    for match in _PART.finditer(text):
-        dollar, name = match.groups()
-        if name is not None and name not in FIELDS:
-            found.append((match.group(0), name))
-        elif name is None and dollar is None:
-            found.append((text[match.start():match.start() + 12].split("\n")[0], None))
-    return found
+    """What in a template is no field: [(as written, the word in it)]."""
+    return [
+        (match.group(0), match.group(2) or match.group(3).strip("{"))
+        for match in _PART.finditer(text)
+        if match.group(1) is None and match.group(2) not in FIELDS
+    ]
 
 
 def render(text, values):
@@ -81,7 +79,7 @@ def render(text, values):
         raise PolicyError("a notice's text has %s, which is no field." % wrong[0][0], target="notices", remedy="Known are: %s." % ", ".join(FIELDS))
 
     def value(match):
-        dollar, name = match.groups()
+        dollar, name, _other = match.groups()
         if dollar:
             return "$"
         if name not in values:

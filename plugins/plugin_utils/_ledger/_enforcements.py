@@ -11,6 +11,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _events
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import charge_what_is_owed
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import erase_notices
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
@@ -458,6 +459,8 @@ def erasable_events(tx, service):
 def erase_details(tx, *, service=None, events=None, reason):
     """Erase who and what people wrote from the events of a service, or the numbered ones.
 
+    Of a service, also whom its notices went to and what they said.
+
     :returns: numbers of the events whose details were erased
     :raises InputError: neither is given, or an event does not exist
     """
@@ -475,6 +478,8 @@ def erase_details(tx, *, service=None, events=None, reason):
             target="events",
             remedy="ledger_info what=history lists them.",
         )
+    if service is not None:
+        erase_notices(tx, service)
     if todo:
         # The record and the erasure carry the same time: verify holds one against the other.
         tx.append("details_erased", {"events": todo}, {"reason": reason})
