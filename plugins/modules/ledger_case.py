@@ -29,8 +29,9 @@ options:
     description:
       - V(open) opens the case, V(closed) closes one that holds no service any more.
       - V(decided) writes down whose fault it is; what was charged and is not owed any more is waived or credited.
+      - V(answered) writes down that the customer answered; the clocks of the case's notices stop.
     type: str
-    choices: [open, closed, decided]
+    choices: [open, closed, decided, answered]
     default: open
   case:
     description: Its id. Without it the ledger gives one, like C(C-2026-7).

@@ -34,7 +34,7 @@ _TOP = frozenset(("format", "generated_at", "prefixes", "images", "nodes", "pool
 _NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
                    "router", "creation", "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
-                      "plan", "addons", "uses", "policy", "liable", "order"))
+                      "plan", "addons", "uses", "policy", "liable", "order", "contact"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
 _SHARED_KEYS = frozenset(("address", "protocol", "ports"))
 _LATEST = 253402300799  # the last second of the year 9999
@@ -42,7 +42,7 @@ _LATEST = 253402300799  # the last second of the year 9999
 _CSV_PLAIN = ("id", "customer", "account_type", "location", "node", "pool", "policy")
 _CSV_NICS = ("mac", "addresses", "prefixes", "shared", "floating")
 CSV_COLUMNS = (*_CSV_PLAIN, "guest", "guest_uuid", *_CSV_NICS, "plan", "addons", "uses",
-               "liable_name", "liable_contact")
+               "liable_name", "liable_contact", "contact")
 
 _read = {}  # the catalogue read last: (path, mapping, directory) to (digests of its files, document)
 
@@ -116,7 +116,7 @@ def check_not_older(old, new):
 
 
 def technical_slice(document):
-    """What of a catalogue goes into a release: the same document without the liable party and the operator's variables.
+    """What of a catalogue goes into a release: the same document without liable party, contact and the operator's variables.
 
     The customer stays as the opaque id it is. Of the node variables only those stay that say how to
     connect, none of which is a credential; others may be.
@@ -127,7 +127,10 @@ def technical_slice(document):
             name: {**node, "vars": {key: value for key, value in node["vars"].items() if key.startswith("ansible_")}}
             for name, node in document["nodes"].items()
         },
-        "services": {name: {**service, "liable": None} for name, service in document["services"].items()},
+        "services": {
+            name: {**{key: value for key, value in service.items() if key != "contact"}, "liable": None}
+            for name, service in document["services"].items()
+        },
     }
 
 
@@ -289,6 +292,8 @@ def _csv_entry(row, failed):
         entry["guest"] = {"name": row.get("guest"), "uuid": row.get("guest_uuid")}
     if row.get("liable_name") or row.get("liable_contact"):
         entry["liable"] = {"name": row.get("liable_name"), "contact": row.get("liable_contact")}
+    if row.get("contact"):
+        entry["contact"] = row["contact"]
     entry["addons"] = (row.get("addons") or "").split()
     for name in ("plan", "uses"):
         pairs = {}
@@ -624,6 +629,8 @@ def _service(reader, places):
         "policy": reader.may("policy", fields.token),
         "liable": None,
     }
+    if raw.get("contact") is not None:
+        service["contact"] = reader.need("contact", fields.free_text)
     if raw.get("liable") is not None:
         inner = reader.inside("liable", raw["liable"])
         if inner is not None:

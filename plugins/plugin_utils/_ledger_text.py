@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import FOR_A_PERSON, notice_line
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 _SOON = 24 * 3600
@@ -65,6 +66,17 @@ def status_lines(status):
         for c in status["cases"]
     ]
     lines += [input_line(found, status["now"]) for found in status.get("inputs", ())]
+    return lines + _notice_lines(status.get("notices", ()))
+
+
+def _notice_lines(notices):
+    """Notices that wait for a person one by one, the others as a number."""
+    lines = ["  notice %s" % notice_line(notice) for notice in notices if notice["status"] in FOR_A_PERSON]
+    others = sum(notice["status"] not in FOR_A_PERSON for notice in notices)
+    if lines:
+        lines.insert(0, "%d notices wait for a person (hosting.aup.notices -e state=…):" % len(lines))
+    if others:
+        lines.append("%d notices are on their way: hosting.aup.notices sends what is due" % others)
     return lines
 
 

@@ -440,6 +440,11 @@ def erase_notices(tx, service):
     return found
 
 
+def without_text(document):
+    """A notice as results show it: neither what it says nor whom it goes to."""
+    return {name: value for name, value in document.items() if name not in ("facts", "recipient", "subject", "body")}
+
+
 def notice_line(document):
     """One notice as a line for people; without its address."""
     parts = ["%s %s: %s of %s, case %s" % (document["status"], document["id"], document["name"], document["service"], document["case_id"])]

@@ -11,6 +11,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices, without_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import proposals
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import current_release
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
@@ -54,6 +55,7 @@ def status(tx):
         "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
         "cases": cases(tx),
         "inputs": list(dated_inputs(tx).values()),
+        "notices": [without_text(notice) for notice in notices(tx)],
     }
 
 

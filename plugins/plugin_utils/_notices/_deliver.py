@@ -15,7 +15,7 @@ import os
 import time
 from contextlib import suppress
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError, LedgerError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, ConflictError, InputError, LedgerError
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices import _message, _smtp
@@ -195,7 +195,8 @@ class Outbox:
             # The ledger could not be told before the last line: the mail is incomplete, so nobody has it.
             self._close()
             self.lines.append("%s was not sent: %s" % (notice["id"], exc))
-            raise
+            if not isinstance(exc, ConflictError):
+                raise
         else:
             at = int(self._clock())
             self._receipts.write(claimed["claim"], {"notice": notice["id"], "at": at, "reply": reply})

@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from email import errors, message_from_bytes, policy
 from email.message import EmailMessage
-from email.utils import format_datetime, formataddr
+from email.headerregistry import Address
+from email.utils import format_datetime
 from datetime import datetime, UTC
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -81,6 +82,11 @@ def compose(facts, role, name, sender, evidence, answer_seconds):
     return one_line(render(facts["subject"], values)), body
 
 
+def _plain_name(text):
+    """A display name of letters, digits, blanks and - . ' alone: how others are quoted differs between libraries."""
+    return one_line("".join(c if c.isalnum() or c in "-.'" else " " for c in text))
+
+
 def message(notice, sender, sender_name=None):
     """The mail of a notice as bytes, the same at every attempt.
 
@@ -88,7 +94,7 @@ def message(notice, sender, sender_name=None):
     """
     mail = EmailMessage(policy=policy.SMTP)
     domain = sender.rpartition("@")[2]
-    mail["From"] = formataddr((one_line(sender_name), sender)) if sender_name else sender
+    mail["From"] = Address(_plain_name(sender_name), addr_spec=sender) if sender_name else sender
     mail["To"] = notice["recipient"]
     mail["Subject"] = one_line(notice["subject"])
     mail["Date"] = format_datetime(datetime.fromtimestamp(notice["opened_at"], UTC))

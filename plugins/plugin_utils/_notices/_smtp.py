@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import select
 import smtplib
 import socket
 import ssl
@@ -189,6 +190,9 @@ def send(smtp, limit, sender, recipient, data, before_last_line):
             _expect(smtp.docmd("DATA"), 354)
             stuffed = re.sub(rb"(?m)^\.", b"..", data)
             smtp.send(stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n")
+            if select.select([smtp.sock], [], [], 0)[0]:
+                # A server has nothing to say here: it is closing.
+                raise smtplib.SMTPServerDisconnected("closed in the middle of the mail")
             before_last_line()
             sent = True
             smtp.send(b".\r\n")
