@@ -119,6 +119,7 @@ def test_the_modules_together(play, tmp_path):
         "start_run",
         "open_case",
         "open_enforcement",
+        "queue_notice",
     ]
     assert path.read_bytes() == before, "check mode writes nothing"
     opened, wrong, status, verified, head = play(
