@@ -490,7 +490,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, capped, released, 
                 "  policy %s does not list %s for %s: done by the operator's decision"
                 % (plan["policy"].key, kind, violation)
             )
-        what += notice_lines(queue_for_measure(tx, plan["policy"], plan["named"], document))
+        what += tell(tx, plan, document)
         others = [e for e in active(tx, document["service"]) if e["id"] != document["id"]]
         what += [
             "  held as well: %s; the strictest is in force" % enforcement_line(other) for other in others
@@ -837,6 +837,11 @@ def release_files(
         "what": what + warnings,
         "warnings": warnings,
     }
+
+
+def tell(tx, plan, document):
+    """Put the notice into the outbox that a measure just opened owes, if it owes one. Returns lines for people."""
+    return notice_lines(queue_for_measure(tx, plan["policy"], plan["named"], document))
 
 
 def notice_lines(notice):

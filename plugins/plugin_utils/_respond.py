@@ -231,6 +231,7 @@ def _act(tx, step, violation, note, result):
     document = requests.open_planned(tx, step.plan, step.kind, step.case_id, violation, note)
     result["enforcements"].append(document)
     result["what"].append("  %s" % enforcement_line(document))
+    result["what"] += requests.tell(tx, step.plan, document)
     others = [e for e in active(tx, step.name) if e["id"] != document["id"]]
     result["what"] += ["  held as well: %s; the strictest is in force" % enforcement_line(other) for other in others]
     return document
@@ -296,5 +297,6 @@ def carry_out(tx, proposal, note=None, break_glass=None, known_nodes=None):
     held = requests.open_planned(tx, plan, document["kind"], document["case_id"], document["violation"], note)
     result["enforcements"].append(held)
     result["what"].append(held["message"] if held["already"] else "  %s" % enforcement_line(held))
+    result["what"] += [] if held["already"] else requests.tell(tx, plan, held)
     result["nodes"] = sorted({*released.provisioned(plan["service"]), *plan["service"]["routers"]})
     return result

@@ -364,6 +364,17 @@ def notice_bounced(tx, *, message_id=None, notice_id=None, error=None):
     return dict(after, already=False)
 
 
+@reader
+def told_at(tx, case_id, service):
+    """When the newest notice of a case that asks for an answer was delivered to this service's customer, or None."""
+    return tx.execute(
+        sa.select(sa.func.max(t.notice.c.delivered_at)).where(
+            t.notice.c.case_id == case_id, t.notice.c.service == service, t.notice.c.status == "delivered",
+            t.notice.c.answer_seconds.is_not(None),
+        )
+    ).scalar()
+
+
 @verb
 def answer_case(tx, case_id, note=None):
     """Record that the customer answered: the clocks of the case's notices stop.

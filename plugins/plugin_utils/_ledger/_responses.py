@@ -9,6 +9,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import HOLDING, find_enforcements
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import proposals
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import told_at
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
@@ -46,6 +47,7 @@ def ladder_history(tx, service, violation, case_id):
                     for e in taken),
         proposed=tuple((p["kind"], p["id"]) for p in proposals(tx, service) if p["case_id"] == case_id),
         occurrences=tuple(row.opened_at for row in _cases_of(tx, service, violation)),
+        notified_at=None if case_id is None else told_at(tx, case_id, service),
     )
 
 
