@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils import _create, _evidence, _hold, _limits, _rollback
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
@@ -26,7 +27,21 @@ from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     limits_of,
     strangers,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._standing import (
+    check_format,
+    check_hold_by_hand,
+    generation,
+    is_gone,
+    reach,
+    standing,
+)
+from ansible_collections.hosting.aup.plugins.module_utils._timeline import instants, passed
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
+
+BOOTS = 8  # guests that a node which ends things by itself boots in one pass
+SIDE_BY_SIDE = 20  # services from which on libvirt's steps are carried out several at once
+_KEEP = object()  # leave the packet filter as it is
+_UNCHANGED = _nftables.Change("none", "", [], {}, {}, {}, "kept")
 
 Observation = namedtuple("Observation", "boot_id links guests rules")
 Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps capped creation plan_hash")
@@ -86,6 +101,11 @@ PARTS = {
     "io_throttle": frozenset(("io_throttle", "guest", "libvirt")),
 }
 PARTS.update((kind, _HOLD_PARTS) for kind in HOLDS)
+
+
+def _seconds(moment):
+    """When something was seen, for the journal: by a clock that can be trusted, or by the one there is."""
+    return int(time.time() if moment is None else moment)
 
 
 def _item_error(service, error, part="hold"):
@@ -149,12 +169,19 @@ class KvmNode:
         self._root = root
         self._boot_id = boot_id
         self._host = None
+        self._without_libvirt = False
+        self._unpacked = None, None
         self._network = Network()
         self._orders = {}  # guests that may be made: only `provision` brings any
         self._built = None  # the filter model seen last and its ruleset: looking again mostly finds the same
         self.state = NodeState(root)
 
     def _libvirt(self):
+        if self._without_libvirt:
+            raise NodeError("libvirt is not asked in this pass.", code="libvirt_down", retryable=True, remedy="The next pass asks it.")
+        if self._host is not None and not self._host.alive():
+            self._host.close()
+            self._host = None
         if self._host is None:
             self._host = _libvirt.connect(self._uri)
         return self._host
@@ -174,7 +201,7 @@ class KvmNode:
             guests = former.guests
         else:
             guests = self._ask_guests()
-        return Observation(self._boot_id or read_boot_id(), links, guests, _nftables.observe(self._run))
+        return Observation(self._boot(), links, guests, _nftables.observe(self._run))
 
     def _ask_guests(self):
         try:
@@ -235,7 +262,8 @@ class KvmNode:
             todo = todo._replace(steps=steps + todo.steps, errors=todo.errors + errors)
         return True, todo
 
-    def _plan(self, desired, state, disarmed, former=None):
+    def _plan(self, desired, state, disarmed, former=None, rules=None):
+        """:param rules: another desired state that the packet filter is to follow, or _KEEP to leave it alone"""
         # Only a hold can hit the host itself, and only to see that are the MAC of its interfaces needed.
         held = any(service["hold"] for service in desired["services"])
         observation = self.observe(former and former.observation, macs=held)
@@ -250,9 +278,12 @@ class KvmNode:
                 and creation.pending == former.creation.pending):
             model, gaps = former.model, former.gaps
         else:
+            own = rules in (None, _KEEP)
             coming, links = _create.with_pending(observation.guests, observation.links, creation.pending)
-            model, gaps = filter_model(desired, coming, links, disarmed, state["adopted"], owners)
+            model, gaps = filter_model(desired if own else rules, coming, links, disarmed, state["adopted"], owners if own else None)
         change, judged = self._plan_filter(model, observation.rules, state)
+        if rules is _KEEP:
+            change = _UNCHANGED
 
         steps, priors, closed, services, errors, notes = [], [], [], [], [], []
         for service in desired["services"]:
@@ -333,22 +364,34 @@ class KvmNode:
         check_fence(state["fence"], desired["fence"])
         return desired["fence"]
 
-    def plan(self, packed, advance=False, adopt=False, orders=None):
+    def _own(self, desired, state, reached=None):
+        """The desired state with what this node knows beyond it."""
+        return standing(desired, reached, self.state.by_hand(), state["given_back"], state["baselines"].keys())
+
+    def _told(self, result):
+        """The result, with what the ledger has to be told of what was done here without it."""
+        return dict(result, journal=self.state.journal.untaken(), by_hand=self.state.by_hand())
+
+    def plan(self, packed, advance=False, adopt=False, orders=None, taken=None):
         """What applying this desired state would do. Changes nothing on the host's guests and rules.
 
         :param packed: desired state as `_wire.pack` gives it
         :param advance: with nothing to do, remember this desired state as seen (a real run, not `--check`)
         :param orders: guests to make if they aren't there, packed likewise
+        :param taken: `{"journal", "number"}`: up to where the ledger has taken in this node's journal
         """
-        desired = unpack(packed)
+        given = unpack(packed)
         self._orders = unpack(orders) if orders else {}
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
-            fence = self._accept(state, desired, adopt)
+            fence = self._accept(state, given, adopt)
+            if taken and advance:
+                self.state.journal.drop(taken["journal"], taken["number"])
+            desired = self._own(given, state)
             work = self._plan(desired, state, disarmed)
-            result = self._result(work, state, disarmed)
+            result = self._told(self._result(work, state, disarmed))
             if advance and not result["changed"] and not work.priors:
-                self._settle(state, work, desired, packed, fence, changed=False)
+                self._settle(state, work, desired, fence, False, packed, given)
                 result["fence"], result["created"] = state["fence"], state["created"]
                 result["confirm"] = self._unconfirmed()
             return result
@@ -363,12 +406,13 @@ class KvmNode:
         :param user_data: `{service: text}` for the seeds of new guests, packed likewise
         :raises NodeError: code `plan_changed` when the host is no longer what was planned for
         """
-        desired = unpack(packed)
+        given = unpack(packed)
         self._orders = unpack(orders) if orders else {}
         with self.state.locked():
             state, disarmed = self.state.load(), self.state.disarmed()
             former = state["reference"]
-            fence = self._accept(state, desired, adopt)
+            fence = self._accept(state, given, adopt)
+            desired = self._own(given, state)
             work = self._plan(desired, state, disarmed)
             if work.plan_hash != plan_hash:
                 raise NodeError("the host changed between plan and apply.", code="plan_changed", retryable=True,
@@ -378,18 +422,15 @@ class KvmNode:
             self.state.save(state)
             planned = self._result(work, state, disarmed)
             token = self._apply_filter(work, state, confirm_seconds, former)
-            failures = self._network.apply(work.steps, state)
-            failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
-                                          {s["id"] for s in desired["services"] if s["hold"]})
-            unmade = self._make_guests(work.creation.steps, state, unpack(user_data) if user_data else {})
+            if given["present"]:
+                # Before any guest is started: the hook asks it, and a keeper finishes what a killed run began.
+                self._take_over(state, packed, fence, token)
+            unmade = []
+            after, failures = self._carry_out(
+                desired, state, disarmed, work,
+                make=lambda: unmade.extend(self._make_guests(work.creation.steps, state, unpack(user_data) if user_data else {})))
             failures += unmade
-            after = self._plan(desired, state, disarmed, None if work.steps else work)
-            if work.steps and (after.change.kind != "none" or any(step["engine"] in ("tc", "routes") for step in after.steps)):
-                # A guest that was powered off took its port with it, one that was started has a new one.
-                self._apply_filter(after, state, 0)
-                failures += self._network.apply(after.steps, state)
-                after = self._plan(desired, state, disarmed)
-            self._settle(state, after, desired, packed, fence, changed=True)
+            self._settle(state, after, desired, fence, True, packed, given)
             result = self._result(after, state, disarmed)
             unmade = {failure["service"] for failure in unmade}
             return {
@@ -400,7 +441,42 @@ class KvmNode:
                 "creating": planned["creating"], "created": state["created"], "notes": work.notes, "gaps": result["gaps"], "closed": result["closed"],
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
                 "ports": result["ports"], "confirm": _rollback.rollback_path(token, self._root) if token else self._unconfirmed(),
+                "by_hand": self.state.by_hand(),
             }
+
+    def _carry_out(self, desired, state, disarmed, work, rules=None, make=None):
+        """What comes after the packet filter; `(what is then still to be done, failures)`.
+
+        :param make: makes the new guests of this work
+        """
+        failures = self._network.apply(work.steps, state)
+        failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
+                                      {s["id"] for s in desired["services"] if s["hold"]})
+        if make:
+            make()
+        after = self._plan(desired, state, disarmed, None if work.steps else work, rules)
+        if work.steps and (after.change.kind != "none" or any(step["engine"] in ("tc", "routes") for step in after.steps)):
+            # A guest that was powered off took its port with it, one that was started has a new one.
+            self._apply_filter(after, state, 0)
+            failures += self._network.apply(after.steps, state)
+            after = self._plan(desired, state, disarmed, None, rules)
+        return after, failures
+
+    def _take_over(self, state, packed, fence, token):
+        """Make this desired state the node's own; until its rules are confirmed, the former one stays at hand."""
+        former = self.state.desired()
+        state["reached"] = None
+        if token:
+            if state["armed"] is None and former is not None:
+                self.state.write("former.z", former.encode("ascii"))
+            state["armed"] = {"token": token, "boot_id": self._boot()}
+        state["fence"] = fence
+        self.state.save(state)
+        if former != packed:
+            self.state.write("desired.z", packed.encode("ascii"))
+
+    def _boot(self):
+        return self._boot_id or read_boot_id()
 
     def _unconfirmed(self):
         """The file a run before this one was killed over, so that its rules are confirmed by this run's connection."""
@@ -472,15 +548,26 @@ class KvmNode:
         A step that failed ends giving a service back, since the order matters there; holding goes
         on, since each step holds a bit more. Other services are not concerned.
         """
+        by_service = {}
+        for step in steps:
+            by_service.setdefault(step["service"], []).append(step)
+        if len(by_service) < SIDE_BY_SIDE:
+            return [failure for mine in by_service.values() for failure in self._apply_to_one(mine, held)]
+        self._libvirt()  # connected once, before several want it
+        with ThreadPoolExecutor(_libvirt.AT_ONCE) as pool:
+            done = list(pool.map(lambda mine: self._apply_to_one(mine, held), by_service.values()))
+        return [failure for failures in done for failure in failures]
+
+    def _apply_to_one(self, steps, held):
         failures = {}
         for step in steps:
             part = step.get("part", "hold")
-            if (step["service"], part) in failures and step["service"] not in held:
+            if part in failures and step["service"] not in held:
                 continue
             try:
                 _libvirt.apply_step(self._libvirt(), step)
             except AupError as exc:
-                failures.setdefault((step["service"], part), _item_error(step["service"], exc, part))
+                failures.setdefault(part, _item_error(step["service"], exc, part))
         return list(failures.values())
 
     def _make_guests(self, steps, state, user_data):
@@ -491,10 +578,11 @@ class KvmNode:
             self._libvirt(), steps, self._orders, state, lambda: self.state.save(state), user_data,
             lambda service, rate_bps, ports: self._network.shape(service, rate_bps, ports, state))
 
-    def _settle(self, state, work, desired, packed, fence, changed):
+    def _settle(self, state, work, desired, fence, changed, packed, given):
         """Write down what the host has been given and what it no longer needs to remember.
 
         :param changed: whether rules or guests may be other than when the ports were written down last
+        :param packed: the desired state to keep, `given` what is in it
         """
         if not desired["present"] and work.change.kind == "none" and not work.steps and not work.errors:
             _rollback.forget(self._root)
@@ -503,6 +591,20 @@ class KvmNode:
             return
         if state["adopted"] is None:
             state["adopted"] = strangers(work.model, work.observation.guests)
+        self._forget_given_back(state, work, desired)
+        state["fence"] = fence
+        state["reached"] = None
+        named = {s["id"]: s["baseline"] and s["baseline"]["digest"] for s in given["services"]}
+        state["given_back"] = {sid: seen for sid, seen in state["given_back"].items() if named.get(sid) == seen}
+        self._note_evidence(state, work.observation.rules, work.judged)
+        if changed or not self.state.has_ports():
+            self.state.save_ports(work.observation.guests, work.judged)
+        if self.state.desired() != packed:
+            self.state.write("desired.z", packed.encode("ascii"))
+        self.state.save(state)
+
+    def _forget_given_back(self, state, work, desired):
+        """Drop from `state` what this work has given back in full."""
         for sid in work.closed:
             state["baselines"].pop(sid, None)
         for sid in work.creation.done:
@@ -519,15 +621,170 @@ class KvmNode:
                 kept["touched"] = dict(_hold.untouched(), tuned=tuned) if tuned else _hold.untouched()
             if kept and not left.get(entry["service"], set()).intersection(_limits.KINDS):
                 kept["touched"] = _limits.forget(kept["touched"], entry["limits"])
-        state["fence"] = fence
-        self._note_evidence(state, work.observation.rules, work.judged)
-        if changed or not self.state.has_ports():
-            self.state.save_ports(work.observation.guests, work.judged)
-        if self.state.desired() != packed:
-            self.state.write("desired.z", packed.encode("ascii"))
-        self.state.save(state)
 
     # -- without the ledger -----------------------------------------------------------------
+
+    def _standing(self, state, moment=None):
+        """`(desired state as given, what is in force of it, what the packet filter follows)`, or None without one.
+
+        :param moment: seconds since the epoch by a clock that can be trusted; None: time has gone no further
+        """
+        packed = self.state.desired()
+        if packed is None:
+            return None
+        given = self._unpack(packed)
+        reached = reach(state["reached"], given, moment)
+        if reached is not None:
+            state["reached"] = {"generation": generation(given), "at": reached}
+        return given, self._own(given, state, reached), self._rules(state, reached)
+
+    def _unpack(self, packed):
+        if self._unpacked[0] != packed:
+            given = unpack(packed)
+            check_format(given)
+            self._unpacked = packed, given
+        return self._unpacked[1]
+
+    def _rules(self, state, reached):
+        """What the packet filter is to follow: None for what is in force.
+
+        Rules that nobody has confirmed are left alone; once they have undone themselves the filter follows
+        the desired state before them, or this node would cut off its controller again.
+        """
+        armed = state["armed"]
+        if armed is None:
+            return None
+        path = _rollback.rollback_path(armed["token"], self._root)
+        if os.path.exists(path):
+            return _KEEP
+        if not os.path.exists(path + ".claimed") and armed["boot_id"] == self._boot():
+            state["armed"] = None
+            return None
+        former = self.state.desired("former.z")
+        return _KEEP if former is None else self._own(unpack(former), state, reached)
+
+    def desired_mark(self):
+        """Changes whenever `instants` may."""
+        return self.state.desired_mark()
+
+    def instants(self):
+        """When something ends or begins on this node, ascending, by what it was told last."""
+        packed = self.state.desired()
+        by_hand = [terms["until_at"] for terms in self.state.by_hand().values() if terms["until_at"]]
+        return sorted(set(by_hand + ([] if packed is None else instants(self._unpack(packed)))))
+
+    def keep(self, moment, boots=BOOTS, libvirt=True):
+        """One pass of this node by itself: what its desired state says of this time, and no further.
+
+        Never the network's or the ledger's: it asks nobody, opens and extends nothing.
+
+        :param moment: seconds since the epoch, or None while no clock can be trusted: then nothing ends or begins
+        :param boots: guests to boot at most; what is left waits for the next pass
+        :param libvirt: False before libvirt is up: rules and routes alone, guests as last seen
+        :returns: dict with changed, steps, errors, ended, began, deferred (guests still to be booted)
+        :raises NodeError: code `desired_newer`, or the host can't be looked at
+        """
+        with self.state.locked():
+            state, disarmed = self.state.load(), self.state.disarmed()
+            self._without_libvirt = not libvirt
+            try:
+                self._end_by_hand(moment)
+                found = self._standing(state, moment)
+                if found is None:
+                    return {"changed": False, "steps": [], "errors": [], "ended": [], "began": [], "deferred": 0, "idle": True}
+                return self._keep(state, disarmed, found, moment, boots)
+            finally:
+                self._without_libvirt = False
+
+    def _keep(self, state, disarmed, found, moment, boots):
+        given, desired, rules = found
+        former = dict(self.state.load())
+        work = self._plan(desired, state, disarmed, rules=rules)
+        booting = list(dict.fromkeys(step["service"] for step in work.steps if step["verb"] == "start"))
+        later = set(booting[boots:])
+        if self._without_libvirt:
+            later = {step["service"] for step in work.steps if step["engine"] == "libvirt"}
+        work = work._replace(steps=[step for step in work.steps if step["service"] not in later or step["engine"] != "libvirt"])
+        planned = self._result(work, state, disarmed)
+        errors = []
+        after = work
+        if work.steps or work.change.kind != "none" or work.priors:
+            self._remember(state, desired, work)
+            self._network.remember(state, work.steps)
+            unwritable = self._try(errors, self.state.save, state)
+            self._apply_filter(work, state, 0)
+            if unwritable:
+                # What holds a guest must be on record first; what gives it back needs no record.
+                holding = {s["id"] for s in desired["services"] if s["hold"] or limits_of(s)}
+                work = work._replace(steps=[step for step in work.steps if step["service"] not in holding])
+            after, failures = self._carry_out(desired, state, disarmed, work, rules)
+            errors += failures
+        if work.steps or work.change.kind != "none":
+            self._try(errors, self.state.save_ports, after.observation.guests, after.judged)
+        result = self._result(after, state, disarmed)
+        seen = {error["service"] for error in errors}
+        errors += [error for error in result["errors"] if error["service"] not in seen]
+        entries = [] if rules is _KEEP else self._passed(state, given, desired, planned, result, moment)
+        entries += self._given_back(state, given, after)
+        if planned["steps"] and state["fence"]:
+            entries += [{"what": "mended", "at": _seconds(moment), "steps": [step["why"] for step in planned["steps"][:20]]}]
+        self._forget_given_back(state, after, desired)
+        if state != former:
+            self._try(errors, self.state.save, state)
+        self._try(errors, self.state.journal.append, entries)
+        return {"changed": planned["changed"], "steps": planned["steps"], "errors": errors, "idle": False,
+                "ended": [entry for entry in entries if entry["what"] == "ended"],
+                "began": [entry for entry in entries if entry["what"] == "began"], "deferred": len(later)}
+
+    @staticmethod
+    def _try(errors, write, *arguments):
+        """Write; a disk that is full is an error among others, for the host matters more than its papers."""
+        try:
+            write(*arguments)
+        except NodeError as exc:
+            errors.append(_item_error(None, exc, "state"))
+            return True
+        return False
+
+    def _passed(self, state, given, desired, planned, result, moment):
+        """Journal entries of what time has ended or begun here, seen done and not told yet."""
+        reached = state["reached"]
+        gone = passed(given, reached["at"]) if reached and reached["generation"] == generation(given) else []
+        if not gone:
+            return []
+        told = {(entry["what"], entry.get("enforcement_id")) for entry in self.state.journal.read()["entries"]}
+        said = {entry["service"]: entry for entry in result["services"]}
+        touched = {entry["service"] for entry in planned["services"]} | {step["service"] for step in planned["steps"]}
+        entries = []
+        for one in gone:
+            what, entry = "began" if one["began"] else "ended", said.get(one["service"])
+            if (what, one["enforcement_id"]) in told:
+                continue
+            if one["began"]:
+                limit = (entry or {"limits": {}})["limits"].get(one["kind"])
+                done = limit["in_force"] if limit else bool(entry) and entry["in_force"]
+            else:
+                done = is_gone(entry, one["kind"])
+            if done:
+                entries.append({"what": what, "at": one["at"], "seen_at": _seconds(moment), "service": one["service"],
+                                "enforcement_id": one["enforcement_id"], "kind": one["kind"], "held": one["service"] in touched})
+        return entries
+
+    @staticmethod
+    def _given_back(state, given, after):
+        """Journal entries of prior states given back in full, which the desired state may go on to name."""
+        named = {s["id"]: s["baseline"]["digest"] for s in given["services"] if s["baseline"]}
+        entries = []
+        for sid in after.closed:
+            own = state["baselines"].get(sid)
+            seen = own["digest"] if own else named.get(sid)
+            if seen is None or (own is None and state["given_back"].get(sid) == seen):
+                continue
+            state["given_back"][sid] = seen
+            entries.append({"what": "given_back", "at": int(time.time()), "service": sid, "digest": seen})
+        return entries
+
+    # -- by hand ------------------------------------------------------------------------------
 
     def set_disarmed(self, controls, armed, reason, check=False):
         """Switch controls off or on again on this node, now, from the desired state it holds.
@@ -543,19 +800,22 @@ class KvmNode:
                 for control in controls:
                     wanted.setdefault(control, {"at": int(time.time()), "reason": reason})
             result = {"changed": wanted != disarmed, "before": disarmed, "after": wanted, "steps": []}
-            packed = self.state.desired()
             if not check and result["changed"]:
                 self.state.save_disarmed(wanted)
-            if packed is None:
+                self._note([{"what": "rearmed" if armed else "disarmed", "at": int(time.time()), "controls": sorted(controls),
+                             "reason": reason}])
+            found = self._standing(state)
+            if found is None:
                 if "all" in wanted:
                     change = _nftables.plan_teardown(_nftables.observe(self._run))
                     result["changed"] = result["changed"] or change.kind != "none"
                     if not check and change.kind != "none":
                         _nftables.apply(self._run, change)
                 return result
-            desired = unpack(packed)
+            _given, desired, rules = found
             observation = self.observe()
-            model, _gaps = filter_model(desired, observation.guests, observation.links, wanted, state["adopted"])
+            model, _gaps = filter_model(desired if rules in (None, _KEEP) else rules, observation.guests, observation.links, wanted,
+                                        state["adopted"])
             change, judged = self._plan_filter(model, observation.rules, state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
                                 "before": change.before, "after": change.after}] if change.kind != "none" else []
@@ -569,11 +829,58 @@ class KvmNode:
                 self.state.save(state)
             return result
 
+    def _note(self, entries):
+        """Into the journal; a full disk does not keep a responder from acting."""
+        try:
+            self.state.journal.append(entries)
+        except NodeError:
+            pass  # what is in force is in files of its own, which the next converge reports
+
+    def hold_by_hand(self, service, power, reason, until_at, actor):
+        """Hold a service here until somebody releases it here, or until a time. No desired state lifts that.
+
+        :param power: `pause`, `shutdown` or `destroy`
+        :param until_at: seconds since the epoch, or None
+        :returns: the hold
+        :raises InputError: no such service on this node
+        """
+        with self.state.locked():
+            packed, held = self.state.desired(), self.state.by_hand()
+            check_hold_by_hand(service, power, packed and self._unpack(packed))
+            now = int(time.time())
+            held[service] = {"id": "hand-%d" % now, "at": now, "until_at": until_at, "power": power, "reason": reason, "actor": actor}
+            self.state.save_by_hand(held)
+            self._note([dict(held[service], what="held", service=service)])
+        return held[service]
+
+    def release_by_hand(self, service, reason, actor):
+        """End a hold by hand; what the ledger holds stays held. Returns whether there was one."""
+        with self.state.locked():
+            held = self.state.by_hand()
+            if service not in held:
+                return False
+            self._release(held, service, {"reason": reason, "actor": actor, "at": int(time.time())})
+        return True
+
+    def _release(self, held, service, more):
+        former = held.pop(service)
+        self.state.save_by_hand(held)
+        entry = dict(more, what="released", service=service, id=former["id"])
+        self._note([entry])
+
+    def _end_by_hand(self, moment):
+        """End the holds by hand whose time has come."""
+        held = self.state.by_hand()
+        for service in [sid for sid, terms in held.items() if moment is not None and terms["until_at"] and terms["until_at"] <= moment]:
+            self._release(held, service, {"reason": "its time was over", "actor": None, "at": held[service]["until_at"]})
+
     def info(self):
         """What this node holds and has counted, for `kvm_info`; changes nothing."""
         with self.state.locked():
             state, disarmed, packed = self.state.load(), self.state.disarmed(), self.state.desired()
             desired = unpack(packed) if packed else None
+            found = self._standing(state)
+            by_hand, journal = self.state.by_hand(), self.state.journal.read()["entries"]
             owner = self.state.load_ports()["owners"]
             rules = _nftables.observe(self._run)
         counted = _evidence.with_times(self._note_evidence(state, rules, owner), state["times"])
@@ -582,8 +889,9 @@ class KvmNode:
             "counters": counted, "samples": state["samples"], "ports": owner, "rules_present": _nftables.present(rules),
             "held": [
                 {"service": s["id"], "kind": kind, "until_at": terms["until_at"], "enforcement_ids": terms["enforcement_ids"]}
-                for s in (desired["services"] if desired else ())
+                for s in (found[1]["services"] if found else ())
                 for kind, terms in ([(s["hold"]["kind"], s["hold"])] if s["hold"] else []) + sorted(limits_of(s).items())
             ],
             "baselines": {sid: b["digest"] for sid, b in state["baselines"].items()},
+            "by_hand": by_hand, "journal": len(journal),
         }

@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import FenceError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._journal import Journal
 
 STATE_DIR = "/var/lib/hosting_aup"
 LOCK_FILE = "/run/hosting_aup.lock"
@@ -26,7 +27,7 @@ def empty_state():
     """The state of a node that was never converged."""
     return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "times": {}, "samples": {}, "reference": None, "adopted": None,
             "tc": {"used": False, "found": []}, "routes": {"used": False},
-            "creating": {}, "created": {}, "images": {}}
+            "creating": {}, "created": {}, "images": {}, "reached": None, "given_back": {}, "armed": None}
 
 
 def check_fence(known, offered):
@@ -61,6 +62,7 @@ class NodeState:
     def __init__(self, root=""):
         self.directory = root + STATE_DIR
         self.lock_path = root + LOCK_FILE
+        self.journal = Journal(self._path("journal.jsonl"))
 
     def _path(self, name):
         return os.path.join(self.directory, name)
@@ -182,13 +184,29 @@ class NodeState:
         """Write disarmed.json; it survives reboots and only `rearm` empties it."""
         self.write("disarmed.json", json.dumps({"format": FORMAT, "controls": controls}).encode("utf-8"))
 
-    def desired(self):
-        """The packed desired state last accepted, or None."""
+    def by_hand(self):
+        """`{service: {"id", "at", "until_at", "power", "reason", "actor"}}` held on this node by hand, from hand.json."""
+        return self._read("hand.json", {"format": FORMAT, "held": {}})["held"]
+
+    def save_by_hand(self, held):
+        """Write hand.json; it survives reboots and every desired state, only `release` empties it."""
+        self.write("hand.json", json.dumps({"format": FORMAT, "held": held}).encode("utf-8"))
+
+    def desired(self, name="desired.z"):
+        """The packed desired state last accepted, or None; `former.z` has the one before rules not confirmed yet."""
         try:
-            with open(self._path("desired.z"), encoding="ascii") as handle:
+            with open(self._path(name), encoding="ascii") as handle:
                 return handle.read()
         except FileNotFoundError:
             return None
+
+    def desired_mark(self):
+        """Changes whenever the desired state does; None without one. Costs next to nothing."""
+        try:
+            found = os.stat(self._path("desired.z"))
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def forget(self):
         """Remove all files of ours: the node was retired. The caller holds the lock, which goes as well."""

@@ -47,6 +47,19 @@ options:
   user_data:
     description: The customers' own cloud-init data for new guests, packed likewise.
     type: str
+  taken:
+    description:
+      - Up to where the ledger has taken in this node's journal. What it has taken in is dropped here.
+    type: dict
+    suboptions:
+      journal:
+        description: The journal's name.
+        type: str
+        required: true
+      number:
+        description: The number of the last entry that was taken in.
+        type: int
+        required: true
   confirm_seconds:
     description:
       - New rules undo themselves unless confirmed within this many seconds.
@@ -105,6 +118,8 @@ def main():
             "adopt": {"type": "bool", "default": False},
             "orders": {"type": "str"},
             "user_data": {"type": "str", "no_log": True},
+            "taken": {"type": "dict", "options": {
+                "journal": {"type": "str", "required": True}, "number": {"type": "int", "required": True}}},
             "confirm_seconds": {"type": "int", "default": 30},
             "libvirt_uri": {"type": "str", "default": "qemu:///system"},
         },
@@ -116,7 +131,7 @@ def main():
     def work(node):
         if params["mode"] == "plan":
             return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"],
-                             orders=params["orders"])
+                             orders=params["orders"], taken=params["taken"])
         if module.check_mode:
             return {"changed": True}
         return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"],

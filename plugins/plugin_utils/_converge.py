@@ -32,6 +32,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
 
 RETRIES = 3
+JOURNALS = 50  # answers in which a node may hand over its journal
 # `incomplete`: the node is as its release says, and some ordered guest could not be made there. That holds back neither
 # the release nor other nodes: its services, among them guests just made, have to stay under it.
 DONE = ("changed", "unchanged", "incomplete")
@@ -174,6 +175,7 @@ class Converge:
     def __init__(self, ledger, call, confirm, actor, clock, check):
         self.ledger, self.call, self.confirm = ledger, call, confirm
         self.actor, self.clock, self.check = actor, clock, check
+        self.journals = []  # what was read in check mode, taken in and rolled back with each snapshot
 
     def _transaction(self, rolled_back):
         return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.clock())
@@ -186,13 +188,15 @@ class Converge:
 
         :param born: services whose guest is made by this run: nothing they get is a grace for what ran before
         """
-        if not wanted.pending and wanted.release_id is None:
+        if not wanted.pending and wanted.release_id is None and not self.journals:
             with self.ledger.read(now=self.clock()) as tx:
                 snapshot = tx.snapshot(wanted.node)
         else:
             with self._transaction(rolled_back=True) as tx:
                 revision = tx.head_number
                 replay(tx, wanted.pending)
+                for journal in self.journals:
+                    tx.take_journal(wanted.node, journal["journal"], journal["entries"])
                 if wanted.release_id is not None and not wanted.absent:
                     tx.adopt(wanted.node, wanted.release_id)
                     tx.bear(wanted.node, born)
@@ -212,21 +216,30 @@ class Converge:
                              lambda service: policy_of(policies, snapshot["release"], service.get("policy")))
         return snapshot, resolution.desired, ordered
 
-    def _planned(self, wanted):
-        """Resolve and plan; again, if the plan makes guests that would have got the grace of those found running.
+    def _planned(self, wanted, taken, notes):
+        """Resolve and plan; again, when what the plan says makes another picture.
 
+        It does if the node ended something by itself, which is on record then, and if the plan makes guests
+        that would have got the grace of those found running.
+
+        :param taken: what the node is to be told of its journal; brought up to date
+        :param notes: sentences for the operator are added to it
         :returns: `(snapshot, desired, orders, arguments of the module, plan, born)`
         """
         born = ()
+        journals = JOURNALS
         while True:
             snapshot, desired, ordered = self._resolve(wanted, born)
             args = {"desired": pack(desired), "adopt": wanted.adopt_from_other_ledger}
             if ordered:
                 args["orders"] = pack(ordered)
-            plan = self.call(mode="plan", **args)
+            plan = self.call(mode="plan", **args, **taken)
+            told = self._take_journal(wanted, plan, notes) if journals else {}
+            taken.update(told)
             graced = {sid for sid in plan.get("creating", ()) if snapshot["adoptions"].get(sid) is not None}
-            if not graced:
+            if not graced and not told:
                 return snapshot, desired, ordered, args, plan, born
+            journals -= bool(told)
             born = sorted(graced.union(born))
 
     @staticmethod
@@ -271,9 +284,10 @@ class Converge:
                 "services": [], "closed": [], "unverified": [], "disarmed": {}, "unknown_ports": []}
 
     def _converge(self, wanted):
+        taken, notes = {}, []
         for attempt in range(RETRIES):
             try:
-                snapshot, desired, ordered, args, plan, born = self._planned(wanted)
+                snapshot, desired, ordered, args, plan, born = self._planned(wanted, taken, notes)
                 result = plan
                 texts, unread = self._user_data(wanted, ordered, plan)
                 if self.check:
@@ -290,7 +304,7 @@ class Converge:
                     raise
         result["plan_hash"] = plan["plan_hash"]
         result["fence"] = desired["fence"]
-        result["notes"] = list(result["notes"]) + data_notes(snapshot, desired, self.clock())
+        result["notes"] = notes + list(result["notes"]) + data_notes(snapshot, desired, self.clock())
         told = {error["service"] for error in unread}
         errors = [error for error in result["errors"] if error["service"] not in told] + unread
         if result.get("confirm") and not self._confirmed(result["confirm"]):
@@ -308,6 +322,26 @@ class Converge:
         result["errors"] = errors
         result["outcome"] = outcome_of(errors, result["changed"])
         return snapshot, result
+
+    def _take_journal(self, wanted, plan, notes):
+        """Take in what the node did by itself.
+
+        :param notes: sentences for the operator are added to it
+        :returns: what the node is to be told of it with the next call; empty if there was nothing new
+        """
+        journal = plan.get("journal")
+        if not journal or not journal["entries"]:
+            return {}
+        if self.check:
+            if journal in self.journals:
+                return {}  # the node keeps it, and says it again
+            self.journals.append(journal)
+            return {"taken": {"journal": journal["journal"], "number": 0}}
+        with self._transaction(rolled_back=False) as tx:
+            done = tx.take_journal(wanted.node, journal["journal"], journal["entries"])
+        notes += ["ended by the node itself: %s" % ", ".join(done["ended"])] if done["ended"] else []
+        notes += done["refused"]
+        return {"taken": {"journal": journal["journal"], "number": done["number"]}}
 
     def _before_apply(self, wanted, plan, born):
         """What must be on record before the node is touched."""
@@ -353,6 +387,8 @@ class Converge:
                 baselines_closed=result["closed"], summary=summary)
             if result.get("created") and not wanted.absent:
                 tx.record_creations(wanted.run_id, wanted.node, result["created"])
+            if "by_hand" in result:
+                tx.note_by_hand(wanted.node, {} if wanted.absent and done else result["by_hand"])
             if done and wanted.absent:
                 tx.forget_node(wanted.node)
             elif done and wanted.release_id is not None:

@@ -33,7 +33,9 @@ def status_lines(status):
     ]
     lines += [_node_line(node, release) for node in status["nodes"]]
     lines.append(
-        "%d enforcements:" % len(status["enforcements"]) if status["enforcements"] else "nothing is held"
+        "%d enforcements:" % len(status["enforcements"])
+        if status["enforcements"]
+        else "no enforcement is open" if status.get("by_hand") else "nothing is held"
     )
     lines += [
         "  %s: %s, by %s%s"
@@ -55,6 +57,12 @@ def status_lines(status):
             b["reason"] or "(erased)", b["id"],
         )
         for b in status.get("unreviewed", ())
+    ]
+    lines += [
+        "  held by hand on %s: %s since %s%s, by %s: %s; only `aup-node release` there ends it"
+        % (h["node"], h["service"], iso(h["at"]), " until %s" % iso(h["until_at"]) if h["until_at"] else "",
+           h["actor"] or "someone", h["reason"] or "no reason given")
+        for h in status.get("by_hand", ())
     ]
     lines += [
         "  exemption %s: %s from %s until %s%s"

@@ -40,6 +40,7 @@ def node_result(name, converged):
         ],
         "steps": len(converged.get("steps") or ()), "disarmed": sorted(converged.get("disarmed") or ()),
         "gaps": list(converged.get("gaps") or ()),
+        "by_hand": sorted(converged.get("by_hand") or ()),
     }
 
 
@@ -62,6 +63,7 @@ def summarise(opened, nodes, check):
         if len(node["gaps"]) > _GAPS_SHOWN:
             lines.append("  not restricted: %d more NICs; all are in the result of the node" % (len(node["gaps"]) - _GAPS_SHOWN))
         lines += ["  %s is switched off here (disarm); rearm ends that" % control for control in node["disarmed"]]
+        lines += ["  %s is held by hand on this node: only `aup-node release` there ends it" % sid for sid in node.get("by_hand", ())]
         lines += ["  error: %s" % _sentence(error) for error in node["errors"]]
     ok = all(node["outcome"] in ("changed", "unchanged") for node in nodes)
     return {"run": opened.get("run_id"), "check": check, "ok": ok, "nodes": nodes, "lines": lines}

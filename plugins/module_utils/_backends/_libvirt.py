@@ -7,13 +7,15 @@ the guest back after changing it. Guests are addressed by UUID only; names are d
 """
 from __future__ import annotations
 
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _host_addresses
+from ansible_collections.hosting.aup.plugins.module_utils._backends._domain_xml import attribute as _attribute
+from ansible_collections.hosting.aup.plugins.module_utils._backends._domain_xml import link as _link
+from ansible_collections.hosting.aup.plugins.module_utils._backends._domain_xml import nic as _nic
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
 try:
@@ -44,19 +46,6 @@ _REASONS = {
     "crashed": {1: "panicked"},
 }
 
-_GAPS = {
-    "openvswitch": "is on Open vSwitch, which the host's packet filter does not see",
-    "direct": "is a macvtap, whose frames pass by the host's packet filter",
-    "hostdev": "is a passed-through network card (SR-IOV), which the host does not see",
-    "vdpa": "is a vDPA device, which the host does not see",
-    "vhostuser": "is vhost-user, whose frames pass from process to process",
-    "user": "is user-mode networking, which leaves from the host's own sockets",
-    "network": "is in a libvirt network that gives it no bridge",
-}
-# libvirt refuses a change of link state on these.
-_NO_LINK_STATE = ("hostdev", "vdpa", "vhostuser")
-
-
 IOTUNE = tuple("%s_%s%s" % (way, unit, suffix) for way in ("total", "read", "write") for unit in ("bytes_sec", "iops_sec")
                for suffix in ("", "_max", "_max_length"))
 _NO_QUOTA = 17592186044415  # libvirt's largest: what it says of a group without a limit
@@ -70,6 +59,13 @@ class Host:
     def __init__(self, connection, uri):
         self.connection = connection
         self.uri = uri
+
+    def alive(self):
+        """Whether the connection still stands, as far as this side knows; asks nobody."""
+        try:
+            return self.connection.isAlive() == 1
+        except libvirt.libvirtError:
+            return False
 
     def close(self):
         """Close the connection; one that is already broken is no error."""
@@ -162,6 +158,28 @@ def _no_answer(uri, said):
         remedy="Start libvirtd (or virtqemud) on the node, or restart it if it hangs (guests run on), "
                "then run `reconcile`. The packet filter does not depend on it.",
     )
+
+
+def listen(host, happened):
+    """Call `happened()`, from another thread, whenever a guest started, resumed, was defined or got a device.
+
+    :raises NodeError: code `libvirt_down`
+    """
+    wanted = (libvirt.VIR_DOMAIN_EVENT_DEFINED, libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_RESUMED,
+              libvirt.VIR_DOMAIN_EVENT_CRASHED)
+
+    def lifecycle(_connection, _domain, event, _detail, _opaque):
+        if event in wanted:
+            happened()
+
+    def device(_connection, _domain, _alias, _opaque):
+        happened()
+
+    try:
+        host.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)
+        host.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device, None)
+    except libvirt.libvirtError as exc:
+        raise _down(host.uri, exc)
 
 
 # -- observing ------------------------------------------------------------------------------
@@ -283,55 +301,6 @@ def _parse(text, domain):
     except ElementTree.ParseError as exc:
         raise NodeError("the XML of guest %s can't be read: %s." % (domain.name(), exc), code="libvirt",
                         target=domain.UUIDString(), remedy="Look at it with `virsh dumpxml`.")
-
-
-def _attribute(element, path, name):
-    child = element.find(path)
-    return None if child is None else child.get(name)
-
-
-def _link(element):
-    return _attribute(element, "link", "state") or "up"
-
-
-def _nic(element, running):
-    mac = (_attribute(element, "mac", "address") or "").lower()
-    device = _attribute(element, "target", "dev") if running else None
-    bridge = _attribute(element, "source", "bridge")
-    link = _link(element)
-    what = element.get("type")
-    if _attribute(element, "virtualport", "type") == "openvswitch":
-        kind = "unsupported:openvswitch"
-    elif what == "bridge" or (what == "network" and (bridge or not running)):
-        kind = "bridge"
-    elif what == "ethernet":
-        # A tap put into a bridge by a script is bridged all the same.
-        bridge = _master(device)
-        kind = "bridge" if bridge else "routed"
-    elif what == "network" and _attribute(element, "source", "dev"):
-        kind = "unsupported:direct"
-    else:
-        kind = "unsupported:%s" % what
-    gap = None
-    if kind.startswith("unsupported:"):
-        reason = kind.split(":", 1)[1]
-        gap = "NIC %s %s: controls on it are not in force." % (
-            mac, _GAPS.get(reason, "is of libvirt's type %s, which is not served" % reason))
-    return {
-        "mac": mac, "kind": kind, "bridge": bridge, "device": device,
-        "link_live": link if running else None, "link_config": None if running else link,
-        "link_settable": what not in _NO_LINK_STATE, "gap": gap,
-    }
-
-
-def _master(device, root="/sys/class/net"):
-    """The bridge an interface is a port of, or None."""
-    if not device or "/" in device or device.startswith("."):
-        return None
-    try:
-        return os.path.basename(os.readlink(os.path.join(root, device, "master")))
-    except OSError:
-        return None
 
 
 def _add_configured(guest, text):

@@ -51,6 +51,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions im
     find_exemptions,
     revoke_exemption,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._journals import (
+    held_by_hand,
+    note_by_hand,
+    take_journal,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import (
     adopt,
     find_node,
@@ -162,11 +167,13 @@ __all__ = [
     "find_release",
     "forget_node",
     "head",
+    "held_by_hand",
     "history",
     "known_services",
     "ladder_history",
     "lift",
     "nodes",
+    "note_by_hand",
     "notice_bounced",
     "notice_delivered",
     "notice_refused",
@@ -202,6 +209,7 @@ __all__ = [
     "status",
     "steps_taken_by_time",
     "stop_notices",
+    "take_journal",
     "unreviewed",
     "verify",
     "waive_charge",

@@ -240,8 +240,11 @@ def _brief(document):
     }
 
 
-def set_status(tx, document, status, event, detail=None, **columns):
-    """Move an enforcement to another status, with its event."""
+def set_status(tx, document, status, event, detail=None, refs=None, **columns):
+    """Move an enforcement to another status, with its event.
+
+    :param refs: more for the event's references
+    """
     tx.append(
         event,
         {
@@ -250,6 +253,7 @@ def set_status(tx, document, status, event, detail=None, **columns):
             "case": document["case_id"],
             "from": document["status"],
             **({"why": columns["end_reason"]} if "end_reason" in columns else {}),
+            **(refs or {}),
         },
         detail,
     )
@@ -365,10 +369,55 @@ def verified_gone(tx, node, ids):
     return ended, waiting
 
 
-def finish(tx, document):
-    """Close an ending enforcement: `ended`, or `cancelled` when no node was ever seen holding it."""
+def finish(tx, document, ended_at=None, refs=None):
+    """Close an ending enforcement: `ended`, or `cancelled` when no node was ever seen holding it.
+
+    :param ended_at: when it was seen gone, if not now
+    """
     status = "ended" if document["verified_at"] is not None else "cancelled"
-    return set_status(tx, document, status, "enforcement_%s" % status, ended_at=tx.now)
+    at = tx.now if ended_at is None else ended_at
+    return set_status(tx, document, status, "enforcement_%s" % status, refs=refs, ended_at=at)
+
+
+def ended_by_node(tx, node, enforcement_id, at, seen_at, held, latest):
+    """Take in that a node ended an enforcement by itself because its time was over.
+
+    :param at: the end that the node knew
+    :param seen_at: when the node saw it gone, by its own clock
+    :param held: whether the node saw it in force before
+    :param latest: an end after this had not come yet, whatever the node's clock says
+    :returns: `(whether it is ended now, why it was not taken in or None)`
+    """
+    document = next(iter(_chosen(tx, [enforcement_id])), None)
+    if document is None:
+        return False, "enforcement %s, which node %s ended, is not in this ledger" % (enforcement_id, node)
+    if document["status"] not in HOLDING:
+        return False, None
+    if node not in _may_carry(tx, document, _seen_states(tx, document)):
+        return False, "enforcement %s is not one of node %s" % (enforcement_id, node)
+    if document["status"] != "ending":
+        if document["ends_at"] is None or document["ends_at"] > at:
+            return False, "%s was extended after node %s was reached last, and is put in force again" % (enforcement_id, node)
+        if at > latest:
+            return False, "node %s ended %s before its end: its clock is ahead" % (node, enforcement_id)
+    by = {"node": node, "by": "keeper", "at_node": seen_at}
+    if held and document["verified_at"] is None:
+        verified_in_force(tx, node, [enforcement_id])
+        document = _chosen(tx, [enforcement_id])[0]
+    if document["status"] in ("opened", "active"):
+        document = set_status(tx, document, "ending", "enforcement_ending", refs=by, ending_at=min(at, tx.now), end_reason="time")
+    _seen(tx, enforcement_id, node, "gone")
+    if nodes_not_seen_gone(tx, document):
+        return False, None
+    finish(tx, document, min(seen_at, tx.now), by)
+    return True, None
+
+
+def verified_in_force_by_id(tx, node, enforcement_id):
+    """Take in that a node put an enforcement in force by itself. Returns the id in a list if it is active by that."""
+    found = [document for document in _chosen(tx, [enforcement_id])
+             if document["status"] in ("opened", "active") and node in _may_carry(tx, document, {})]
+    return verified_in_force(tx, node, [document["id"] for document in found])
 
 
 def nodes_not_seen_gone(tx, document):

@@ -10,6 +10,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import dated_inputs
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._journals import held_by_hand
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices, without_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import proposals
@@ -52,6 +53,7 @@ def status(tx):
         "enforcements": active(tx),
         "proposals": proposals(tx),
         "unreviewed": unreviewed(tx),
+        "by_hand": held_by_hand(tx),
         "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
         "cases": cases(tx),
         "inputs": list(dated_inputs(tx).values()),

@@ -239,6 +239,13 @@ def _build():
             column("captured_at", big),
             column("closed_at", big, null=True),
         ),
+        node_journal=table(
+            "node_journal",
+            column("node", text, pk=True),
+            column("journal", text, null=True),
+            column("number", big),
+            column("by_hand", text),
+        ),
         billing_export=table(
             "billing_export",
             column("id", text, pk=True),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.hosting.aup.plugins.module_utils import _hold
-from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _domain_xml, _libvirt
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 from guest_model import Node, quarantine, suspend
 from hypothesis import HealthCheck, given, settings
@@ -127,14 +127,14 @@ def test_nic_of_a_guest_that_is_off_has_no_device_and_only_a_configured_link():
 
 @pytest.mark.parametrize("device", ["../../etc", "/etc", ".", ""])
 def test_device_names_never_become_paths(device):
-    assert _libvirt._master(device) is None
+    assert _domain_xml.master(device) is None
 
 
 def test_master_is_read_from_the_kernel(tmp_path):
     (tmp_path / "tap1").mkdir()
     (tmp_path / "tap1" / "master").symlink_to("../br9")
-    assert _libvirt._master("tap1", str(tmp_path)) == "br9"
-    assert _libvirt._master("tap2", str(tmp_path)) is None
+    assert _domain_xml.master("tap1", str(tmp_path)) == "br9"
+    assert _domain_xml.master("tap2", str(tmp_path)) is None
 
 
 def test_guest_that_disappears_while_listing_is_left_out():

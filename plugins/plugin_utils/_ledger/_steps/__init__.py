@@ -11,6 +11,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0005_dated_inputs
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0006_responses
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0007_notices
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0008_node_journal
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
@@ -21,4 +22,5 @@ STEPS = (
     (5, _s0005_dated_inputs.upgrade),
     (6, _s0006_responses.upgrade),
     (7, _s0007_notices.upgrade),
+    (8, _s0008_node_journal.upgrade),
 )
