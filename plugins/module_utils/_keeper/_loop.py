@@ -31,7 +31,8 @@ class Keeper:
         self._instants = []
         self._handled = None
         self._next_regular = self._retry_at = self._more_at = self._nudged_at = None
-        self._failures = 0
+        self._failures = 0  # passes since one without trouble
+        self._blind = 0  # since the host could be looked at as a whole
         self._said = self._clock_said = None
         self._pass_seconds = 0.0
         self.last = None
@@ -60,7 +61,7 @@ class Keeper:
         moment, now = self._clock.moment(), self._clock.elapsed()
         self._say_clock()
         due = self._due(moment)
-        if self._retry_at is not None and now < self._retry_at and (due is None or self._failures > _PROMPT_RETRIES):
+        if self._retry_at is not None and now < self._retry_at and (due is None or self._blind > _PROMPT_RETRIES):
             return min(STEP, self._retry_at - now)
         called = [at for at in (self._next_regular, self._retry_at, self._more_at, self._nudged_at) if at is not None]
         if due is None and self._next_regular is not None and now < min(called):
@@ -87,8 +88,10 @@ class Keeper:
         try:
             done = self._node.keep(moment)
         except AupError as exc:
+            self._blind += 1
             self._failed(now, [str(exc)])
             return False
+        self._blind = 0
         self.last = done
         for entry in done["ended"] + done["began"]:
             self._say("%s %s %s of %s" % (entry["what"], entry["enforcement_id"], entry["kind"], entry["service"]))

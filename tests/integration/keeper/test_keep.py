@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import NOW, OFF, hold
+from kept_house import NOW, OFF, hold
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
