@@ -6,7 +6,8 @@ from __future__ import annotations
 import socket
 import struct
 
-TCP, FRAGMENT, HOP_BY_HOP, DESTINATION = 6, 44, 0, 60
+TCP, UDP, FRAGMENT, HOP_BY_HOP, DESTINATION = 6, 17, 44, 0, 60
+FIN, SYN, RST, PUSH, ACK = 1, 2, 4, 8, 16
 
 
 def ethernet(destination, source, kind, payload, tags=()):
@@ -28,6 +29,16 @@ def checksum(data):
 def tcp_syn(port, marker=b"", source_port=40000):
     """A SYN with data behind it; its checksum is left out."""
     return struct.pack("!HHIIBBHHH", source_port, port, 1, 0, 5 << 4, 2, 1024, 0, 0) + marker
+
+
+def tcp(source_port, port, payload=b"", flags=PUSH | ACK, options=b""):
+    """A TCP segment; its checksum is left out."""
+    return struct.pack("!HHIIBBHHH", source_port, port, 1, 1, (20 + len(options)) // 4 << 4, flags, 1024, 0, 0) + options + payload
+
+
+def udp(source_port, port, payload):
+    """A datagram without a checksum."""
+    return struct.pack("!HHHH", source_port, port, 8 + len(payload), 0) + payload
 
 
 def ipv4(source, destination, payload, protocol=TCP, offset=0, more=False, options=b""):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.module_utils._controls._anti_spoofing import AntiSpoofing
 from ansible_collections.hosting.aup.plugins.module_utils._controls._mining import Mining
 from ansible_collections.hosting.aup.plugins.module_utils._controls._terms import Decision, Terms
+from ansible_collections.hosting.aup.plugins.module_utils._controls._traffic import BitTorrent, IrcServer, NewConnections, Reflection
 
 __all__ = ["TERMS", "Decision", "Terms"]
 
-_ALL = (AntiSpoofing(), Mining())
+_ALL = (AntiSpoofing(), Mining(), Reflection(), BitTorrent(), IrcServer(), NewConnections())
 
 TERMS = {terms.name: terms for terms in _ALL}

@@ -74,6 +74,7 @@ _RATE = Text(
 )
 
 _LINK_LOCAL = Text("an IPv6 link-local address in its short form (fe80::1)", r"fe80::[0-9a-f]{1,4}(:[0-9a-f]{1,4}){0,3}")
+_PER_MINUTE = Integer(1, 1000000)
 
 # Options of each control and enforcement: name -> (kind, default or None).
 _CONTROL_OPTIONS = {
@@ -89,12 +90,21 @@ _CONTROL_OPTIONS = {
         ),
     },
     "tor_exit": {"relays_allowed": (Boolean(), True)},
-    "irc_server": {"clients_allowed": (Boolean(), True)},
+    "irc_server": {
+        "clients_allowed": (Boolean(), True),
+        "listeners_refused": (Boolean(), False),
+        "ports": (_PORTS, [194, *range(6660, 6670), 6697]),
+    },
     "bittorrent": {},
-    "reflection": {"ports": (_PORTS, None)},
+    "reflection": {
+        "ports": (_PORTS, [17, 19, 137, 427, 520, 1900, 3283, 3702, 5353, 11211]),
+        "limited_ports": (_PORTS, [53, 111, 123, 161, 389]),
+        "limited_rate": (_RATE, "10 Mbit/s"),
+    },
     "new_connections": {
-        "per_minute": (Integer(1, 1000000), None),
-        "destinations_per_minute": (Integer(1, 1000000), None),
+        "per_minute": (_PER_MINUTE, 6000),
+        "destinations_per_minute": (_PER_MINUTE, 1500),
+        "mail_per_minute": (_PER_MINUTE, 300),
     },
 }
 _ENFORCEMENT_OPTIONS = {

@@ -9,5 +9,6 @@ import sys
 sys.path.insert(0, os.path.dirname(__file__))
 
 from filter_lab import bare, lab, wired
+from traffic_lab import traffic
 
-__all__ = ["bare", "lab", "wired"]
+__all__ = ["bare", "lab", "traffic", "wired"]

@@ -28,7 +28,7 @@ NOW = 1_800_000_000
 
 
 class FixedPolicy:
-    """The part of Policy that resolve asks, with one answer for all."""
+    """The part of Policy that resolve asks, with one answer for all controls that do without options of their own."""
 
     locations, account_types = frozenset({"fra"}), frozenset({"personal"})
 
@@ -39,9 +39,11 @@ class FixedPolicy:
     def control(self, name, location, account_type):
         if location == "nowhere":
             raise PolicyError("location 'nowhere' is not in the policy")
-        return self._setting
+        return self.unknown_port(name, location)
 
     def unknown_port(self, name, location):
+        if name in ("irc_server", "reflection", "new_connections"):
+            return Setting("off", {}, None, "says nothing of it", "observe", None)
         return self._setting
 
     def networks(self, name):
@@ -334,7 +336,7 @@ def test_mining_follows_the_location_and_plotting_alone_needs_no_block():
             return setting if name == "mining" else super().control(name, location, account_type)
 
         def unknown_port(self, name, location):
-            return setting if name == "mining" else self._setting
+            return setting if name == "mining" else super().unknown_port(name, location)
 
     alone = run(snapshot([service("a")], inputs=pool_data()), Plotting())
     assert "mining" not in entry(alone, "a")["controls"] and "mining" not in alone.desired["controls"]

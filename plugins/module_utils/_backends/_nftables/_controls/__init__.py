@@ -32,13 +32,17 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._anti_spoofing import AntiSpoofing
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._control import SAMPLE_SECONDS, Control, chain
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._mining import Mining
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._bittorrent import BitTorrent
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._irc_server import IrcServer
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._new_connections import NewConnections
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._controls._reflection import Reflection
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._sets import spec
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 
 __all__ = ["CONTROLS", "CONTROL_OF_SET", "COUNTERS", "DIRECTIONS", "MAPS", "PHRASES", "RELOAD", "SAMPLES", "SAMPLE_SECONDS", "SETS",
            "Control", "chain", "chosen", "jumps", "port_elements", "text"]
 
-_ALL = (AntiSpoofing(), Mining())
+_ALL = (AntiSpoofing(), Mining(), Reflection(), BitTorrent(), IrcServer(), NewConnections())
 
 CONTROLS = {control.name: control for control in _ALL}
 DIRECTIONS = ("from", "to")
