@@ -200,7 +200,7 @@ class Spine:
         assert done.of("ledger_info")[0]["verified"]["ok"]
 
     def rules(self, ours: bool | None = None) -> str:
-        """The node's rules without counts: all, only ours, or only those of others."""
+        """The node's rules without counts and what packets fill: all, only ours, or only those of others."""
         listing = json.loads(self.node.run(["nft", "-j", "-s", "list", "ruleset"]).stdout)["nftables"]
         lines = []
         for entry in listing:
@@ -209,7 +209,8 @@ class Spine:
                 continue
             mine = (body["name"] if kind == "table" else body["table"]) == "hosting_aup"
             if ours is None or ours == mine:
-                lines.append(json.dumps({kind: {k: v for k, v in body.items() if k != "handle"}}, sort_keys=True))
+                left_out = {"handle", "elem"} if kind == "set" and "timeout" in body else {"handle"}
+                lines.append(json.dumps({kind: {k: v for k, v in body.items() if k not in left_out}}, sort_keys=True))
         return "\n".join(lines)
 
     def node_files(self) -> dict[str, str]:
