@@ -23,6 +23,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._node_state import Nod
 from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     Owners,
     check_not_the_host,
+    classify,
     filter_model,
     limits_of,
     strangers,
@@ -334,6 +335,7 @@ class KvmNode:
         return {
             "changed": changed, "steps": steps + work.steps, "priors": work.priors, "plan_hash": work.plan_hash,
             "services": work.services, "errors": work.errors, "notes": work.notes, "gaps": work.gaps,
+            "nics": classify(work.observation.guests),
             "closed": work.closed, "fence": state["fence"], "disarmed": disarmed,
             "creating": sorted({step["service"] for step in work.creation.steps}), "created": state["created"],
             "unknown_ports": [p["name"] for p in work.model["ports"] if p["service"] is None] if work.model else [],
@@ -438,7 +440,8 @@ class KvmNode:
                 "errors": failures + [e for e in result["errors"] if e["service"] not in {f["service"] for f in failures}],
                 "unverified": [step for step in result["steps"]
                                if not (step["engine"] == _create.ENGINE and step["service"] in unmade)],
-                "creating": planned["creating"], "created": state["created"], "notes": work.notes, "gaps": result["gaps"], "closed": result["closed"],
+                "creating": planned["creating"], "created": state["created"], "notes": work.notes, "gaps": result["gaps"],
+                "nics": result["nics"], "closed": result["closed"],
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
                 "ports": result["ports"], "confirm": _rollback.rollback_path(token, self._root) if token else self._unconfirmed(),
                 "by_hand": self.state.by_hand(),

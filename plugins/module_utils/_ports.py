@@ -64,6 +64,15 @@ def tenant_bridges(desired, guests, links, owners):
     return bridges
 
 
+def classify(guests):
+    """`{kind of connection: number of NICs}` of all guests, running or not: `bridge`, `routed`, `unsupported:…`."""
+    kinds = {}
+    for guest in guests:
+        for nic in guest["nics"]:
+            kinds[nic["kind"]] = kinds.get(nic["kind"], 0) + 1
+    return kinds
+
+
 def strangers(model, guests):
     """Who is here and in no catalogue: guests by UUID, ports that libvirt doesn't know by name.
 

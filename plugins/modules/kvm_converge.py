@@ -139,6 +139,11 @@ gaps:
   returned: success
   type: list
   elements: dict
+nics:
+  description: How the NICs of all guests are connected, each kind with its number; what is neither V(bridge) nor V(routed) is in RV(gaps).
+  returned: success
+  type: dict
+  sample: {"bridge": 12, "routed": 3, "unsupported:vhostuser": 1}
 plan_hash:
   description: Names the plan; equal in check mode and the real run.
   returned: success

@@ -27,7 +27,7 @@ def node_result(name, converged):
     """
     if not converged or "outcome" not in converged:
         said = (converged or {}).get("msg") or "the task ended without a result; see its output above."
-        return {"node": name, "outcome": "failed", "changed": False, "notes": [], "services": [], "steps": 0, "disarmed": [], "gaps": [],
+        return {"node": name, "outcome": "failed", "changed": False, "notes": [], "services": [], "steps": 0, "disarmed": [], "gaps": [], "nics": {},
                 "errors": [{"service": None, "code": "no_result", "message": str(said), "remedy": "Run hosting.aup.reconcile."}]}
     return {
         "node": name, "outcome": converged["outcome"], "changed": bool(converged.get("changed")),
@@ -39,7 +39,7 @@ def node_result(name, converged):
             for s in converged.get("services") or ()
         ],
         "steps": len(converged.get("steps") or ()), "disarmed": sorted(converged.get("disarmed") or ()),
-        "gaps": list(converged.get("gaps") or ()),
+        "gaps": list(converged.get("gaps") or ()), "nics": dict(converged.get("nics") or {}),
         "by_hand": sorted(converged.get("by_hand") or ()),
     }
 
@@ -59,9 +59,11 @@ def summarise(opened, nodes, check):
         for service in node["services"]:
             lines.append("  %s: %s" % (service["service"], "; ".join(_states(service, check))))
         lines += ["  note: %s" % note for note in node["notes"]]
-        lines += ["  not restricted: %s, NIC %s: %s" % (gap["guest"], gap["mac"], gap["gap"]) for gap in node["gaps"][:_GAPS_SHOWN]]
+        if check and node["nics"]:
+            lines.append("  NICs of guests: %s" % ", ".join("%d %s" % (n, kind) for kind, n in sorted(node["nics"].items())))
+        lines += ["  gap: guest %s: %s" % (gap["guest"], gap["gap"]) for gap in node["gaps"][:_GAPS_SHOWN]]
         if len(node["gaps"]) > _GAPS_SHOWN:
-            lines.append("  not restricted: %d more NICs; all are in the result of the node" % (len(node["gaps"]) - _GAPS_SHOWN))
+            lines.append("  gap: %d more NICs; all are in the node's result" % (len(node["gaps"]) - _GAPS_SHOWN))
         lines += ["  %s is switched off here (disarm); rearm ends that" % control for control in node["disarmed"]]
         lines += ["  %s is held by hand on this node: only `aup-node release` there ends it" % sid for sid in node.get("by_hand", ())]
         lines += ["  error: %s" % _sentence(error) for error in node["errors"]]

@@ -72,6 +72,10 @@ ebtables -t nat -A libvirt-I-tapC -s ! %(c)s -j DROP
 ebtables -t nat -A libvirt-I-tapC -p IPv4 --ip-source ! %(ip)s -j DROP
 ebtables -t nat -A libvirt-I-tapC -p ARP --arp-ip-src ! %(ip)s -j DROP
 """ % {"c": MACS["c"], "ip": V4["c"]}
+NWFILTER_AGAIN = """
+ebtables -t nat -D PREROUTING -i tapC -j libvirt-I-tapC
+ebtables -t nat -A PREROUTING -i tapC -j libvirt-I-tapC
+"""
 SERVICE = """
 cat > /run/nftables.conf <<'END'
 #!/usr/sbin/nft -f
@@ -91,8 +95,7 @@ OTHERS = {
     "firewalld": (FIREWALLD, "firewall-cmd --reload && firewall-cmd --complete-reload", False),
     "docker": (DOCKER, "iptables -F DOCKER-USER && iptables -A DOCKER-USER -j RETURN", False),
     "libvirt network": (LIBVIRT, "iptables -D FORWARD -j LIBVIRT_FWX && iptables -I FORWARD -j LIBVIRT_FWX", False),
-    "nwfilter": (NWFILTER, "ebtables -t nat -D PREROUTING -i tapC -j libvirt-I-tapC && "
-                 "ebtables -t nat -A PREROUTING -i tapC -j libvirt-I-tapC", False),
+    "nwfilter": (NWFILTER, NWFILTER_AGAIN, False),
 }
 
 

@@ -125,6 +125,15 @@ def test_one_kind_ends_although_another_is_still_to_be_given_back():
     assert ended_on_node("kvm1", both, [entry]) == {"s1": ["E-2", "E-3"]}
 
 
+def test_a_check_classifies_all_nics_and_names_the_gaps():
+    gaps = [{"guest": "g%d" % n, "mac": MAC % 1, "gap": "NIC %d is macvtap: controls on it are not in force." % n} for n in range(25)]
+    result = {"outcome": "unchanged", "gaps": gaps, "nics": {"bridge": 3, "unsupported:direct": 25}}
+    lines = summarise({}, [node_result("kvm1", result)], check=True)["lines"]
+    assert "  NICs of guests: 3 bridge, 25 unsupported:direct" in lines
+    assert "  gap: guest g7: NIC 7 is macvtap: controls on it are not in force." in lines
+    assert lines[-1] == "  gap: 5 more NICs; all are in the node's result" and len(lines) == 23
+
+
 def test_the_summary_says_of_each_kind_whether_it_was_seen():
     entry = {"service": "s1", "hold": "suspend", "here": True, "in_force": True, "released": False,
              "limits": {"port_block": {"in_force": True}, "bandwidth_cap": {"in_force": False}}}
