@@ -112,16 +112,15 @@ def test_an_order_becomes_a_guest_under_policy(house):
     assert verbs(checked) == ["disk", "seed", "define", "start"] and not verbs(checked, BROKEN)
     assert [(e["service"], e["code"]) for e in checked.converged["errors"]] == [(BROKEN, "image_missing")]
 
-    # Killed on the node with disk and seed made: nothing is defined, and the next run goes on from there.
-    with spine.killed_at("_libvirt_create.py:define:1"):
-        assert provision(spine).returncode
-    assert spine.node.run(["virsh", "-q", "domid", ORDERED], check=False).returncode
-    disk = spine.node.path(f"/var/lib/libvirt/images/aup-{ORDERED}.qcow2")
-    made = disk.stat().st_ino
-    # Killed again, this time with the guest started and its processors not yet let go.
+    # Killed on the node when all is made and the guest's processors are about to be let go: its rules are there already.
+    (tap,) = [nic.split()[2] for step in checked.converged["steps"] if step["verb"] == "define" for nic in step["after"]["nics"]]
+    assert tap not in spine.rules()
     with spine.killed_at("_libvirt_create.py:set_running:1"):
         assert provision(spine).returncode
     assert spine.node.run(["virsh", "-q", "domstate", ORDERED]).stdout.strip() == "paused"
+    assert {"known_ports", "smtp_enforce"} <= {name for name, text in sets(spine).items() if tap in text}
+    disk = spine.node.path(f"/var/lib/libvirt/images/aup-{ORDERED}.qcow2")
+    made = disk.stat().st_ino
     done = provision(spine, arguments=("--diff", "-vvv"))
     assert verbs(done) == ["start"] and {e["service"] for e in done.converged["errors"]} == {BROKEN}
     assert disk.stat().st_ino == made
@@ -166,6 +165,12 @@ def test_an_order_becomes_a_guest_under_policy(house):
     gone = provision(spine).ok()
     assert not verbs(gone) and any("not made again" in note for note in gone.converged["notes"])
     assert disk.stat().st_ino == made
+
+
+def sets(spine: Spine) -> dict[str, str]:
+    """The sets of our bridge table, by name."""
+    listing = json.loads(spine.node.run(["nft", "-j", "list", "table", "bridge", "hosting_aup"]).stdout)["nftables"]
+    return {entry["set"]["name"]: json.dumps(entry["set"].get("elem", [])) for entry in listing if "set" in entry}
 
 
 def shaper(spine: Spine) -> str:
