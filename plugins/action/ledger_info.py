@@ -7,6 +7,7 @@ import time
 from typing import ClassVar
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     active,
     find_exemptions,
@@ -19,7 +20,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     verify,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import LedgerAction
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_text import history_lines, status_lines
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_text import due_lines, history_lines, status_lines
 
 
 class ActionModule(LedgerAction):
@@ -34,8 +35,9 @@ class ActionModule(LedgerAction):
         "service": {"type": "str"},
         "run_id": {"type": "str"},
         "head": {"type": "dict"},
+        "due": {"type": "str"},
     }
-    INPUTS = ("service", "run_id")
+    INPUTS = ("service", "run_id", "due")
 
     def _do(self, ledger, args, task_vars):
         what = args["what"]
@@ -43,9 +45,13 @@ class ActionModule(LedgerAction):
             return dict(getattr(self, "_" + what)(tx, args), changed=False)
 
     @staticmethod
-    def _status(tx, _args):
+    def _status(tx, args):
         found = status(tx)
-        lines = status_lines(found)
+        if args["due"]:
+            seconds = parse_duration(args["due"])
+            lines = due_lines(found, seconds) or ["nothing is due within %s" % args["due"]]
+        else:
+            lines = status_lines(found)
         return {"status": found, "lines": lines, "text": "\n".join(lines)}
 
     @staticmethod

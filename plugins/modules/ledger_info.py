@@ -36,6 +36,11 @@ options:
   run_id:
     description: The run's id, with V(run).
     type: str
+  due:
+    description:
+      - With V(status), a duration like C(24h). RV(lines) and RV(text) are then only what is due within it, soonest first, the ends
+        of enforcements, their reviews, answers to notices, exemptions, and notices that wait.
+    type: str
   head:
     description: A head exported earlier, with V(verify); proves that the ledger still contains it.
     type: dict

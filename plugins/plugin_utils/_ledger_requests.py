@@ -61,6 +61,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import KINDS, nodes_concerned
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import ROUTINE
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._notices._deadlines import pass_deadlines
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_measure, queue_for_report
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
@@ -602,19 +603,23 @@ def _nodes_of(tx, enforcements, known_nodes):
 
 
 def end_what_is_due(tx, known_nodes=None, verb="reconcile"):
-    """Mark enforcements and exemptions whose end has come."""
+    """Mark enforcements and exemptions whose end has come, and do what follows where an answer did not come."""
     due, expired = end_due(tx), expire_exemptions(tx)
+    unanswered = pass_deadlines(tx)
     # Nothing due is nothing to say: run every minute for years, the log would grow without bound.
-    run_id = start_run(tx, verb, {}, services=sorted({e["service"] for e in due})) if due or expired else ROUTINE
-    concerned, warnings = _nodes_of(tx, due, known_nodes)
+    run_id = start_run(tx, verb, {}, services=sorted({e["service"] for e in due})) if due or expired or unanswered["changed"] else ROUTINE
+    concerned, warnings = _nodes_of(tx, due + unanswered["enforcements"], known_nodes)
+    warnings += unanswered["warnings"]
     what = ["ended: %s" % enforcement_line(document) for document in due]
     what += ["exemption %s of %s from %s expired" % (e["id"], e["service"], e["control"]) for e in expired]
+    what += unanswered["what"]
     return {
         "run_id": run_id,
         "nodes": concerned,
-        "enforcements": due,
+        "enforcements": due + unanswered["enforcements"],
+        "proposals": unanswered["proposals"],
         "exemptions": expired,
-        "changed": bool(due or expired),
+        "changed": bool(due or expired or unanswered["changed"]),
         "what": what + warnings,
         "warnings": warnings,
     }

@@ -74,7 +74,37 @@ def status_lines(status):
         for c in status["cases"]
     ]
     lines += [input_line(found, status["now"]) for found in status.get("inputs", ())]
-    return lines + _notice_lines(status.get("notices", ()))
+    lines += _notice_lines(status.get("notices", ()))
+    return lines + [
+        "  answer to notice %s of %s, case %s, %s %s" % (
+            n["id"], n["service"], n["case_id"], "was due" if n["deadline_at"] <= status["now"] else "due", iso(n["deadline_at"]))
+        for n in status.get("deadlines", ())
+    ]
+
+
+def due_lines(status, seconds):
+    """What is due within this time, soonest first, and what is overdue. Pure.
+
+    :param status: the document of the ledger's `status`
+    """
+    found = []
+    for e in status["enforcements"]:
+        if e["status"] != "ending":
+            found.append((e["ends_at"], "ends: %s" % enforcement_line(e)))
+            found.append((e["review_at"], "review: %s" % enforcement_line(e)))
+            found.append(((e["options"] or {}).get("retention_ends_at"), "keeping its data ends: %s" % enforcement_line(e)))
+    found += [(e["ends_at"], "exemption ends: %s of %s from %s" % (e["id"], e["service"], e["control"])) for e in status["exemptions"]]
+    found += [
+        (n["deadline_at"], "answer: to notice %s of %s, case %s" % (n["id"], n["service"], n["case_id"])) for n in status.get("deadlines", ())
+    ]
+    for n in status.get("notices", ()):
+        waiting = n["status"] in FOR_A_PERSON
+        found.append((status["now"] if waiting else n["next_at"], "%s: %s" % ("waits for a person" if waiting else "notice", notice_line(n))))
+    return [
+        "%s %s%s" % (iso(at), "(overdue) " if at < status["now"] else "", text)
+        for at, text in sorted((pair for pair in found if pair[0] is not None), key=lambda pair: pair)
+        if at <= status["now"] + seconds
+    ]
 
 
 def _notice_lines(notices):

@@ -30,7 +30,8 @@ def _document(tx, row):
     actors = [(values.from_text(bodies.get(number)) or {}).get("actor") or {} for number in numbers]
     return dict(
         {name: getattr(row, name) for name in _COLUMNS},
-        by=sorted({a["name"] for a in actors if a.get("name")}),
+        # A deadline proposes as time, not as somebody: it agrees to nothing.
+        by=sorted({a["name"] for a in actors if a.get("name") and a.get("source") != "deadline"}),
         terms=values.from_text(row.terms),
     )
 

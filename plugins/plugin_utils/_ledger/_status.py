@@ -12,7 +12,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._journals import held_by_hand
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices, without_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices, running_deadlines, without_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import proposals
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import current_release
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
@@ -58,6 +58,7 @@ def status(tx):
         "cases": cases(tx),
         "inputs": list(dated_inputs(tx).values()),
         "notices": [without_text(notice) for notice in notices(tx)],
+        "deadlines": [without_text(notice) for notice in running_deadlines(tx)],
     }
 
 
