@@ -64,6 +64,21 @@ class Transaction:
         """The number after the highest in `column`. Safe because writers are one at a time."""
         return (self.execute(sa.select(sa.func.max(column)).where(*conditions)).scalar() or 0) + 1
 
+    @contextmanager
+    def attempt(self):
+        """A part that may fail and be given up, error and all, without the rest of the transaction."""
+        kept = self.head_number, self.head_digest, self.epoch
+        pending, changes = len(self.pending), len(self.changes)
+        savepoint = self._connection.begin_nested()
+        try:
+            yield
+        except BaseException:
+            savepoint.rollback()
+            self.head_number, self.head_digest, self.epoch = kept
+            del self.pending[pending:], self.changes[changes:]
+            raise
+        savepoint.commit()
+
     def changed(self, what, name, before, after):
         """Note a changed row for diff mode."""
         self.changes.append({"what": what, "id": name, "before": before, "after": after})

@@ -9,6 +9,8 @@ that isn't received can't be seen from here: so time alone takes no more steps i
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
@@ -49,8 +51,9 @@ def pass_deadlines(tx):
                     % (told, taken, policy.key)
                 )
                 continue
-            done = _as_time(tx, notice, lambda: respond(
-                tx, service=[notice["service"]], violation=case["violation"], case=case["id"], unanswered=True, note=told))
+            with tx.attempt(), _as_time(tx, notice):
+                done = respond(
+                    tx, service=[notice["service"]], violation=case["violation"], case=case["id"], unanswered=True, note=told)
         except AupError as exc:
             result["warnings"].append("%s: nothing was done: %s" % (told, exc))
             continue
@@ -71,11 +74,12 @@ def _policy_of(tx, service):
     return released.policy(*released.service(service))
 
 
-def _as_time(tx, notice, work):
+@contextmanager
+def _as_time(tx, notice):
     """Time acts, not the person whose timer runs: it must not count among those who agree to a termination."""
     actor = tx.actor
     tx.actor = {"name": "deadline of %s" % notice["id"], "source": SOURCE}
     try:
-        return work()
+        yield
     finally:
         tx.actor = actor

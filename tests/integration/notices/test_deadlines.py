@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_text import due_lines, status_lines
@@ -127,6 +128,23 @@ def test_a_bounce_a_closed_case_and_what_guardrails_refuse(acting, tmp_path):
     assert len(done["warnings"]) == 1 and "192.0.2.3" in done["warnings"][0]
     notices = acting.notices()
     assert [notices[n]["deadline"] for n in ("N-1", "N-2", "N-3")] == ["stopped", "stopped", "running"]
+
+
+def test_what_fails_half_way_leaves_nothing_and_does_not_keep_others(acting):
+    acting.report("vps-1", case="T-1")
+    acting.report("vps-2", case="T-2")
+    acting.send()
+    acting.now += 24 * HOUR
+    with acting.ledger.transaction(actor="alice", now=acting.now) as tx:
+        before = tx.head_number
+        with pytest.raises(ConflictError), tx.attempt():
+            tx.open_case(case_id="T-9", violation="scanning", policy_key="strict@1")
+            raise ConflictError("no")
+        assert tx.head_number == before and tx.find_case("T-9") is None
+        requests.end_what_is_due(tx)
+    assert held(acting) == ["vps-1", "vps-2"]
+    with acting.ledger.read(now=acting.now) as tx:
+        assert tx.verify()["ok"]
 
 
 def test_check_mode_writes_nothing(acting):
