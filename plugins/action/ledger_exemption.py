@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.plugin_utils._dns_checks import look_up
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import NODES, LedgerAction
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import exempt
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import checks_due, exempt
 
 UNKNOWN = "unknown"  # what kvm_info counts the guests under that no service is known for
 
@@ -40,8 +41,13 @@ class ActionModule(LedgerAction):
         "duration": {"type": "str"},
         "observed_on": {"type": "list", "elements": "str"},
         "variable": {"type": "str", "default": "aup_seen"},
+        "approved_by": {"type": "str"},
+        "waive": {"type": "str"},
+        "domain": {"type": "str"},
+        "resolvers": {"type": "list", "elements": "str", "default": []},
+        "resolver_port": {"type": "int", "default": 53},
     }
-    INPUTS = ("service", "control", "reason", "duration", "state")
+    INPUTS = ("service", "control", "reason", "duration", "state", "approved_by", "waive", "domain")
 
     def _do(self, ledger, args, task_vars):
         del args["ledger_url"]
@@ -53,4 +59,11 @@ class ActionModule(LedgerAction):
                 return {"run_id": None, "nodes": [], "exemptions": [], "changed": False, "warnings": [], "pending": [],
                         "what": ["no service was seen doing what %s would refuse" % args["control"]]}
         args["service"] = [] if args["service"] is None else args["service"]
+        domain, resolvers, port = args.pop("domain"), args.pop("resolvers"), args.pop("resolver_port")
+        if args["state"] == "present" and not args["waive"]:
+            # DNS is asked while nobody waits for the ledger.
+            with ledger.read() as tx:
+                due = checks_due(tx, args["service"], args["control"])
+            if due:
+                args["checked"] = look_up(due, domain, resolvers, port)
         return self._write(ledger, task_vars, lambda tx: exempt(tx, **args))

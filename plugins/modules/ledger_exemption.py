@@ -34,7 +34,9 @@ options:
     type: list
     elements: str
   control:
-    description: The control to relax, such as V(smtp_outbound).
+    description:
+      - The control to relax, such as V(smtp_outbound), or a permission that is only put on record and relaxes none,
+        V(pen_test), V(bulk_mail), V(reseller) or V(vpn).
     type: str
   reason:
     description: Why. Recorded; required with O(state=present).
@@ -42,6 +44,24 @@ options:
   duration:
     description: How long, like V(90d). Needed where the policy limits it.
     type: str
+  approved_by:
+    description: Who approved it. Without it, whoever runs this.
+    type: str
+  domain:
+    description: The domain that the service sends mail from, where the policy has SPF or DMARC looked up.
+    type: str
+  waive:
+    description: Why the exemption is given although what the policy has looked up in DNS is not met, or is not looked up. Recorded.
+    type: str
+  resolvers:
+    description: Addresses of the resolvers to ask. The controller's own when left out.
+    type: list
+    elements: str
+    default: []
+  resolver_port:
+    description: Their port.
+    type: int
+    default: 53
   known_nodes:
     description:
       - The nodes of the inventory.

@@ -111,6 +111,19 @@ def domain_name(text):
     return text.lower()
 
 
+def look_up(due, domain, resolvers=(), port=53):
+    """{service id: what is not met} for `_ledger_requests.checks_due`.
+
+    :param domain: the one that mail is sent from; needed for what is looked up of a domain
+    :raises InputError: no usable domain or resolver
+    :raises DnsError: it can't be known now
+    """
+    if any(name in OF_DOMAIN for _service, checks in due.values() for name in checks):
+        domain = domain_name(domain)
+    lookup = Lookup(resolvers, port)
+    return {name: unmet(checks, lookup, service, domain) for name, (service, checks) in due.items()}
+
+
 def unmet(checks, lookup, service, domain):
     """What of these checks a service does not meet, as sentences.
 

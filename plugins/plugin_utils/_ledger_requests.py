@@ -23,6 +23,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
     check_enforcement,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
+from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import PERMITS
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
 from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_ROUTERS, routers_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
@@ -44,7 +45,9 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     current_release,
     end_due,
     exceed,
+    exemptions_of,
     expire_exemptions,
+    find_case,
     find_node,
     known_services,
     lift,
@@ -626,10 +629,15 @@ def end_what_is_due(tx, known_nodes=None, verb="reconcile"):
 
 
 def exempt(
-    tx, service, control, reason=None, duration=None, state="present", known_nodes=None, verb="exempt"
+    tx, service, control, reason=None, duration=None, state="present", known_nodes=None, verb="exempt",
+    approved_by=None, waive=None, checked=None,
 ):
     """Record or revoke exemptions of services from one control, as far as the policy allows them.
 
+    :param control: a control, or a permission that is only recorded
+    :param approved_by: the person who approved; whoever asks, when left out
+    :param waive: reason for giving it although a check in DNS failed
+    :param checked: {service: what of the policy's checks is not met}; see `checks_due`
     :returns: dict with run_id, nodes, exemptions, changed, what
     """
     problems, released = Problems(), Released(tx)
@@ -654,8 +662,13 @@ def exempt(
         terms = policy and control and problems.run(policy.exemption, control)
         if terms:
             _check_exemption(problems, policy, terms, seconds)
+            if terms.allowed and terms.checks and not waive:
+                _check_preconditions(problems, name, terms, checked)
             check_known(found[0]["nodes"], known_nodes, problems, name)
             plans.append((name, policy, terms))
+    problems.stop()
+    problems.run(free_text, waive, "waive")
+    approver = problems.run(free_text, approved_by, "approved_by") or (tx.actor or {}).get("name") or ""
     problems.stop()
     run_id = start_run(tx, verb, {"control": control, "reason": reason, "state": state}, services=names)
     if state == "revoked":
@@ -669,6 +682,7 @@ def exempt(
             clause=terms.clause,
             reason=reason,
             ends_at=None if seconds is None else tx.now + seconds,
+            note="; ".join(["approved by %s" % approver, *(["checks waived: %s" % waive] if waive and terms.checks else [])]),
         )
         exemptions.append(document)
         what.append(
@@ -684,7 +698,12 @@ def exempt(
             )
         )
         if not document["already"]:
+            what.append("  approved by %s%s" % (approver, " (policy: %s)" % terms.approver if terms.approver else ""))
             what += ["  required by the policy: %s" % text for text in terms.requires]
+            if terms.checks:
+                what.append("  %s: %s" % (", ".join(terms.checks), "waived: %s" % waive if waive else "checked in DNS"))
+            if control in PERMITS:
+                what.append("  it is on record and relaxes no control")
     return {
         "run_id": run_id,
         "nodes": _nodes_with(released, names),
@@ -693,6 +712,50 @@ def exempt(
         "what": what,
         "warnings": [],
     }
+
+
+def checks_due(tx, service, control):
+    """What must be looked up in DNS before an exemption: {service id: (service, checks)}; wrong inputs are left to `exempt`."""
+    problems, released = Problems(), Released(tx)
+    due = {}
+    for name in service_names(service, problems):
+        found = problems.run(released.service, name)
+        policy = found and problems.run(released.policy, *found)
+        terms = policy and isinstance(control, str) and problems.run(policy.exemption, control)
+        if terms and terms.allowed and terms.checks:
+            due[name] = found[0], terms.checks
+    return due
+
+
+def _check_preconditions(problems, name, terms, checked):
+    unmet = (checked or {}).get(name)
+    if unmet is None:
+        problems.add("%s of service %s was not checked in DNS." % (", ".join(terms.checks), name), "service",
+                     "Use hosting.aup.exempt, or say with waive why it is given all the same.")
+    elif unmet:
+        problems.add(
+            "service %s does not meet what an exemption from %s asks for: %s (%s)." % (name, terms.control, "; ".join(unmet), terms.reason),
+            "service", "Have it put in order, or say with waive why it is given all the same; the reason is recorded.")
+
+
+def strike(tx, policy, service, case_id, violation, clause, fault):
+    """Take back the exemptions that a case costs its customer. Returns lines for people.
+
+    Those resting on the clause of the case, and those that the policy says this violation revokes; only where the
+    fault is the customer's.
+    """
+    if fault != "customer":
+        return []
+    lines = []
+    for exemption in exemptions_of(tx, service):
+        try:
+            revoked_by = policy.exemption(exemption["control"]).revoked_by
+        except PolicyError:
+            revoked_by = ()  # a control that this collection no longer knows
+        if violation in revoked_by or clause is not None and exemption["clause"] == clause:
+            revoke_exemption(tx, exemption_id=exemption["id"], reason="strike: case %s, %s" % (case_id, violation))
+            lines.append("  exemption %s of %s from %s is revoked by this" % (exemption["id"], service, exemption["control"]))
+    return lines
 
 
 def _check_exemption(problems, policy, terms, seconds):
@@ -845,8 +908,11 @@ def release_files(
 
 
 def tell(tx, plan, document):
-    """Put the notice into the outbox that a measure just opened owes, if it owes one. Returns lines for people."""
-    return notice_lines(queue_for_measure(tx, plan["policy"], plan["named"], document))
+    """What follows from a measure just opened: the notice it owes, and exemptions it costs. Returns lines for people."""
+    case = find_case(tx, document["case_id"])
+    return strike(
+        tx, plan["policy"], document["service"], case["id"], document["violation"], plan["clause"], case["fault"]
+    ) + notice_lines(queue_for_measure(tx, plan["policy"], plan["named"], document))
 
 
 def notice_lines(notice):
@@ -887,9 +953,10 @@ def report_case(tx, case=None, service=None, violation=None, note=None):
     )
     state = "is open already" if document["already"] else "opened"
     notice = queue_for_report(tx, policy, named, service, document)
+    struck = strike(tx, policy, service, document["id"], violation, document["clause"], document["fault"])
     return {
         "case": document,
         "notice": notice,
-        "changed": not document["already"] or bool(notice and not notice["already"]),
-        "what": ["case %s %s: %s of %s" % (document["id"], state, violation, service), *notice_lines(notice)],
+        "changed": not document["already"] or bool(struck) or bool(notice and not notice["already"]),
+        "what": ["case %s %s: %s of %s" % (document["id"], state, violation, service), *struck, *notice_lines(notice)],
     }

@@ -38,6 +38,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     CARRIERS,
     CONTROLS,
     CURRENCIES,
+    DNS_CHECKS,
     ENFORCEMENTS,
     FAULTS,
     FEE_DUE,
@@ -47,6 +48,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     NOTICE_TIMINGS,
     NOTICE_UNKNOWN,
     OBLIGATIONS,
+    PERMITS,
     POWER,
     STEP_CONDITIONS,
     STEP_MODES,
@@ -260,9 +262,11 @@ POLICY = Map(
                 requires=optional(ListOf(_WORDS), []),
                 approver=optional(Text(longest=200)),
                 clause=optional(_CLAUSE),
+                checks=optional(ListOf(Choice(*DNS_CHECKS), shortest=1, single=True, unordered=True)),
+                revoked_by=optional(ListOf(_NAME, shortest=1, single=True, unordered=True)),
             ),
-            "control",
-            CONTROLS,
+            "control or permission",
+            (*CONTROLS, *PERMITS),
         ),
         {},
     ),
@@ -454,6 +458,8 @@ def _without_idle_keys(document):
         if not exemption["allowed"]:
             exemption.pop("max_duration", None)
             exemption.pop("approver", None)
+            exemption.pop("checks", None)
+            exemption.pop("revoked_by", None)
             exemption["requires"] = []
     for fee in document["fees"].values():
         if fee["per"] == "once":
@@ -630,6 +636,8 @@ class _Relations:
 
     def _check_exemption(self, path, exemption):
         self._check_clause(path, exemption)
+        for number, violation in enumerate(exemption.get("revoked_by") or []):
+            self._check_declared(path + ("revoked_by", number), violation, "violations", "a violation")
 
     def _check_violation(self, path, violation):
         self._check_outcome(path, violation, violation)

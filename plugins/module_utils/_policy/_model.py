@@ -21,6 +21,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     CONTROLS,
     ENFORCEMENTS,
     NETWORKS,
+    PERMITS,
 )
 
 ControlSetting = namedtuple(
@@ -33,7 +34,7 @@ part of the policy says so; adoption_mode: observe|enforce, what guests that wer
 adoption_seconds: how long that lasts, None when adoption_mode is enforce.
 """
 
-ExemptionTerms = namedtuple("ExemptionTerms", "control allowed max_seconds requires approver clause reason")
+ExemptionTerms = namedtuple("ExemptionTerms", "control allowed max_seconds requires approver clause reason checks revoked_by")
 ExemptionTerms.__doc__ = (
     "Whether and how a control may be relaxed for one service. max_seconds None: no limit."
 )
@@ -227,11 +228,12 @@ class Policy:
 
         :raises PolicyError: unknown control
         """
-        self._check_control(control)
+        if control not in PERMITS:
+            self._check_control(control)
         terms = self.document["exemptions"].get(control)
         if terms is None:
             return ExemptionTerms(
-                control, False, None, (), None, None, "policy %s has no exemptions.%s" % (self.key, control)
+                control, False, None, (), None, None, "policy %s has no exemptions.%s" % (self.key, control), (), ()
             )
         return ExemptionTerms(
             control,
@@ -241,6 +243,8 @@ class Policy:
             terms.get("approver"),
             terms.get("clause"),
             "policy %s, exemptions.%s" % (self.key, control),
+            tuple(terms.get("checks", ())),
+            tuple(terms.get("revoked_by", ())),
         )
 
     def networks(self, name):

@@ -15,6 +15,10 @@ CONTROLS = (
     "reflection",
     "new_connections",
 )
+# Permissions that are recorded and relax no control: what a person may point to when a case is opened.
+PERMITS = ("pen_test", "bulk_mail", "reseller", "vpn")
+# What can be looked up in DNS before an exemption is given.
+DNS_CHECKS = ("fcrdns", "spf", "dmarc")
 ENFORCEMENTS = (
     "suspend",
     "quarantine",

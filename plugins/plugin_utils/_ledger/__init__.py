@@ -47,6 +47,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations imp
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import head, verify
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import (
     add_exemption,
+    exemptions_of,
     expire_exemptions,
     find_exemptions,
     revoke_exemption,
@@ -156,6 +157,7 @@ __all__ = [
     "enforcement_intervals",
     "erase_details",
     "exceed",
+    "exemptions_of",
     "expire_exemptions",
     "expired_claims",
     "export_charges",

@@ -9,7 +9,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 _COLUMNS = (
     "id",
@@ -33,6 +33,12 @@ def find_exemptions(tx, *conditions):
         .order_by(t.exemption.c.number)
     )
     return [{str(name): value for name, value in row.items()} for row in rows.mappings()]
+
+
+@reader
+def exemptions_of(tx, service):
+    """Open exemptions of a service, oldest first."""
+    return find_exemptions(tx, t.exemption.c.service == service, t.exemption.c.status == "open")
 
 
 def exemptions_in_force(tx):
