@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint sanity lab clean
+.PHONY: help setup demo test bench soak lint sanity lab clean
 
 python := .build/venv/bin/python
 
@@ -20,6 +20,9 @@ test: setup ## unit, property, integration and lab tests, sanity and lint
 
 bench: setup ## what it costs: ratios in one run, interleaved, medians
 	@scripts/bench
+
+soak: setup ## random actions from controllers that are killed, on both ledgers, against a model
+	@scripts/soak
 
 lab: setup ## the demo's provider, up until Ctrl-C, to play with
 	@$(python) -m tests.lab up

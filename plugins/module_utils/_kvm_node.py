@@ -618,7 +618,7 @@ class KvmNode:
         self._network.settle(state, desired, work.steps + work.errors)
         for entry in work.services:
             kept = state["baselines"].get(entry["service"])
-            if kept and entry["hold"] == "quarantine" and entry["here"] and entry["service"] not in left:
+            if kept and entry["hold"] in (None, "quarantine") and entry["here"] and entry["service"] not in left:
                 tuned = (kept["touched"] or {}).get("tuned")
                 # Given back: what happens to the guest now is not ours.
                 kept["touched"] = dict(_hold.untouched(), tuned=tuned) if tuned else _hold.untouched()

@@ -36,6 +36,8 @@ while os.read(0, 1):
 
 _SET_UP = """
 set -e
+mkdir -p /dev/shm/lib /dev/shm/lib-work
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/dev/shm/lib,workdir=/dev/shm/lib-work /var/lib
 cp -a /etc/libvirt /dev/shm/etc-libvirt
 for directory in /run /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt; do
     mount -t tmpfs -o mode=0755 tmpfs "$directory"

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On a test node: two cases of every pair of kinds on one guest, begun and ended in both orders; what was seen, as JSON.
+
+    python -m tests.integration.soak.pairs
+"""
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import time
+
+import libvirt
+
+from ansible_collections.hosting.aup.plugins.module_utils._fold import KINDS
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import resolve
+from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
+from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
+from tests.integration.soak import inside
+
+NOW = 1_800_000_000
+OPTIONS = {"suspend": {"power": "pause"}, "bandwidth_cap": {"rate": "10 Mbit/s"}, "cpu_throttle": {"share": "20%"},
+           "io_throttle": {"iops": 50}, "port_block": {"ports": [6667], "protocol": "tcp", "direction": "out"},
+           "smtp_block": {"ports": [25]}, "terminate": {}}
+
+
+class House:
+    """Desired states as the ledger would have them made."""
+
+    def __init__(self):
+        with open("/run/catalogue.json", "w", encoding="utf-8") as handle:
+            json.dump(inside.catalogue(2), handle)
+        self.catalogue, self.policy = load_catalogue("/run/catalogue.json"), load_policy("default")
+        self.generation, self.node, self.errors = 0, inside.node(), []
+
+    def enforcement(self, kind, name):
+        service = self.catalogue["services"][name]
+        return {"id": "E-" + kind, "service": name, "kind": kind, "case_id": "T-" + kind, "clause": None, "violation": "spam",
+                "reason": "r", "starts_at": NOW, "ends_at": None, "until": "decision", "review_at": None, "status": "active",
+                "options": OPTIONS.get(kind, {}), "actor": "a",
+                "snapshot": {**{key: service[key] for key in ("guest", "nics", "nodes", "location", "account_type")}, "policy": None}}
+
+    def converge(self, kinds, name="vps-1"):
+        """Bring the host there; what a second plan still wants goes to `errors`."""
+        self.generation += 1
+        snapshot = {
+            "ledger": "l", "epoch": 1, "revision": self.generation, "node": {"name": "kvm1", "release_id": 1, "adopted_at": NOW},
+            "release": {"id": 1, "created_at": NOW, "policy_keys": [self.policy.key], "default_policy": self.policy.key,
+                        "catalogue_digest": "0" * 64},
+            "policies": {}, "catalogue": self.catalogue, "enforcements": [self.enforcement(kind, name) for kind in kinds],
+            "baselines": [], "adoptions": {}, "exemptions": []}
+        node = dict(self.catalogue["nodes"]["kvm1"], name="kvm1")
+        packed = pack(resolve({self.policy.key: self.policy}, snapshot, node, NOW).desired)
+        plan = self.node.plan(packed)
+        done = self.node.apply(packed, plan["plan_hash"])
+        if done.get("confirm"):
+            os.unlink(done["confirm"])
+        wrong = [one["why"] for one in done["unverified"]] + [one["message"] for one in done["errors"]]
+        if wrong:
+            self.errors.append([list(kinds), wrong])
+
+
+def seen(document):
+    return {key: document[key] for key in ("services", "routes", "links", "qdiscs", "rules")}
+
+
+def main():
+    gc.disable()
+    house, start = House(), time.monotonic()
+    house.converge([])
+    free = seen(inside.observe(2))
+    alone, pairs = {name: {} for name in ("vps-1", "vps-2")}, []
+    for name, kinds in (("vps-1", [kind for kind in KINDS if kind != "cpu_throttle"]), ("vps-2", KINDS)):
+        for kind in kinds:
+            house.converge([kind], name)
+            alone[name][kind] = seen(inside.observe(2))
+        house.converge([])
+    for number, (one, other) in enumerate(itertools.combinations(KINDS, 2)):
+        # Begun in turn; ended in the order they began, or the other way round, by turns.
+        first, left = (one, other) if number % 2 else (other, one)
+        # A running guest's quota needs control groups, which this node has none of; the lab's has. The other guest is off.
+        name = "vps-2" if "cpu_throttle" in (one, other) else "vps-1"
+        house.converge([one], name)
+        house.converge([one, other], name)
+        both = seen(inside.observe(2))
+        house.converge([left], name)
+        rest = seen(inside.observe(2))
+        house.converge([])
+        pairs.append({"pair": [one, other], "guest": name, "both": both, "left": left, "ended": first, "rest": rest,
+                      "free": seen(inside.observe(2))})
+    # A suspension that ended beside a throttle that stands: what the customer does from then on is not ours.
+    house.converge(["io_throttle", "suspend"])
+    house.converge(["io_throttle"])
+    domain = libvirt.open("qemu:///system").lookupByName("vps-1")
+    domain.suspend()
+    house.converge(["io_throttle"])
+    paused = inside.observe(2)["services"]["vps-1"]
+    domain.resume()
+    house.converge([])
+    print(json.dumps({"paused": paused, "free": free, "alone": alone, "pairs": pairs, "errors": house.errors, "seconds": time.monotonic() - start}))
+
+
+if __name__ == "__main__":
+    main()

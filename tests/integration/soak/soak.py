@@ -1,0 +1,362 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The soak: random actions over many services from several controllers that are killed at random; then one reconcile.
+
+    python -m tests.integration.soak.soak --ledger sqlite|postgresql [--seed N] [--actions 200] [--services 20]
+
+Real: guests in qemu, libvirtd, nftables, traffic control, routes, the ledger, the action plugins, ansible-playbook. The
+seed decides actions, their order and when a controller is killed; what runs beside what is left to the machine.
+"""
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import json
+import os
+import queue
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT)]
+
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from tests.integration.soak import inside
+from tests.integration.soak.host import Host
+
+HOLDS, LIMITS = ("suspend", "quarantine"), ("null_route", "bandwidth_cap", "io_throttle", "port_block", "smtp_block")
+SHORT, LONG = "1h", "48h"
+AHEAD = 2 * 3600  # of the last reconcile: what lasts an hour is due by then
+PATIENCE = 180
+OPTIONS = {"bandwidth_cap": {"rate": "10 Mbit/s"}, "port_block": {"ports": "6667"}}
+
+
+@dataclass
+class Action:
+    """One thing to do, and what became of it: `done`, `refused` or `unknown` (killed, or a playbook that failed)."""
+
+    number: int
+    verb: str
+    args: dict
+    kill: float | None = None
+    playbook: str | None = None
+    became: str | None = None
+    answer: dict = field(default_factory=dict)
+
+
+def plan_actions(rng, count, services, playbooks):
+    """The actions, in the order they are handed out."""
+    actions, begun = [], []
+    by_playbook = set(rng.sample(range(count), min(playbooks, count)))
+    for number in range(count):
+        choice, names = rng.random(), ["vps-%d" % n for n in rng.sample(range(1, services + 1), 1 if rng.random() < 0.8 else 2)]
+        kind, duration = rng.choice(HOLDS + LIMITS), rng.choice((SHORT, LONG))
+        if choice < 0.5 or not begun:
+            args = {"kind": kind, "service": names, "violation": "compromised", "case": "S-%d" % number, "duration": duration,
+                    **OPTIONS.get(kind, {}), **({"iops": str(rng.choice((50, 80)))} if kind == "io_throttle" else {})}
+            actions.append(Action(number, "hold", args))
+            begun += [(name, args["case"]) for name in names]
+        elif choice < 0.6:
+            args = {"service": names[:1], "violation": "attack_target", "case": "S-%d" % number}
+            actions.append(Action(number, "respond", args))
+            begun.append((names[0], args["case"]))
+        elif choice < 0.9:
+            name, case = rng.choice(begun[-12:])
+            actions.append(Action(number, "lift", {"service": [name], "case": case}))
+        else:
+            actions.append(Action(number, "reconcile", {}))
+        if number in by_playbook:
+            actions[-1].playbook = {"hold": "enforce"}.get(actions[-1].verb, actions[-1].verb)
+        elif rng.random() < 0.25:
+            actions[-1].kill = rng.uniform(0.0, 1.2)
+    return actions
+
+
+class Worker:
+    """A controller in a process of its own, on the node."""
+
+    def __init__(self, host, url, ahead=0):
+        self.process = subprocess.Popen(
+            [*host.enter, sys.executable, "-m", "tests.integration.soak.worker", url, str(ahead)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=host.environment(SUDO_UID="4001"), bufsize=1)
+        self.said = collections.deque(maxlen=60)
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._answer()
+
+    def _listen(self):
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(timeout=PATIENCE)
+            if self.process.returncode == -9 or self.process.returncode == 137:
+                return None
+            raise RuntimeError("a controller ended by itself (%s): %s" % (self.process.returncode, "".join(self.said)))
+        return json.loads(line)
+
+    def do(self, action):
+        """The answer, or None when it was killed over it."""
+        killer = None
+        if action.kill is not None:
+            killer = threading.Timer(action.kill, self.kill)
+            killer.start()
+        try:
+            self.process.stdin.write(json.dumps({"verb": action.verb, "args": action.args}) + "\n")
+            return self._answer()
+        except BrokenPipeError:
+            return None
+        finally:
+            if killer is not None:
+                killer.cancel()
+                killer.join()
+
+    def kill(self):
+        """SIGKILL to the controller itself; nsenter, which waits for it, ends with it."""
+        parent = self.process.pid
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in Path("/proc/%d/task/%d/children" % (parent, parent)).read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def close(self):
+        if self.alive():
+            self.process.stdin.close()
+            try:
+                self.process.wait(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Soak:
+    """One run of it, on one ledger."""
+
+    def __init__(self, host, url, folder, seed, actions, controllers, playbooks, say=print):
+        self.host, self.url, self.folder, self.seed, self.say = host, url, folder, seed, say
+        self.actions = plan_actions(random.Random(seed), actions, host.services, playbooks)
+        self.controllers, self.kills, self.failures = controllers, 0, []
+        (folder / "catalogue.json").write_text(json.dumps(inside.catalogue(host.services)))
+
+    def once(self, verb, ahead=0, **args):
+        """One action by a controller of its own, which nobody kills."""
+        worker = Worker(self.host, self.url, ahead)
+        try:
+            return worker.do(Action(-1, verb, args))
+        finally:
+            worker.close()
+
+    def _lane(self, waiting):
+        worker = None
+        try:
+            while True:
+                try:
+                    action = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                if worker is None or not worker.alive():
+                    worker = Worker(self.host, self.url)
+                action.answer = worker.do(action)
+                if action.answer is None:
+                    action.became = "unknown"
+                    self.kills += 1
+                else:
+                    action.became = "done" if action.answer["said"] else "refused"
+        except Exception as exc:  # noqa: BLE001 - a thread's error is the soak's
+            self.failures.append(exc)
+        finally:
+            if worker is not None:
+                worker.close()
+
+    def _playbooks(self, waiting):
+        try:
+            while True:
+                try:
+                    action = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                done = self.play(action.playbook, action.args)
+                # What a playbook that failed had written before is for the ledger to say.
+                action.became = "done" if done.returncode == 0 else "unknown"
+                action.answer = {"playbook": (done.stdout + done.stderr)[-1500:]}
+        except Exception as exc:  # noqa: BLE001
+            self.failures.append(exc)
+
+    def play(self, name, args):
+        """A real ansible-playbook on the node, as its own controller."""
+        (self.folder / "hosts.aup.yml").write_text(json.dumps({
+            "plugin": "hosting.aup.services", "catalogue": "catalogue.json", "policy": "default", "ledger_url": self.url,
+            "connection_defaults": {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}}))
+        collections_path = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(ROOT / ".build/dev")
+        return subprocess.run(
+            [*self.host.enter, str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.folder / "hosts.aup.yml"),
+             "hosting.aup." + name, "-e", json.dumps(args)],
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=self.folder, timeout=PATIENCE,
+            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": collections_path, "ANSIBLE_HOME": str(self.folder / "home"),
+                 "ANSIBLE_LOCALHOST_WARNING": "false", "SUDO_UID": "4002"})
+
+    def run(self):
+        """Provision, soak, reconcile once, compare, give all back, compare. Raises AssertionError."""
+        assert self.once("provision", catalogue=str(self.folder / "catalogue.json"))["outcome"] in ("changed", "unchanged")
+        free, begin = self.host.seen(), time.monotonic()
+        waiting, books = queue.Queue(), queue.Queue()
+        for action in self.actions:
+            (books if action.playbook else waiting).put(action)
+        lanes = [threading.Thread(target=self._lane, args=(waiting,)) for _ in range(self.controllers)]
+        lanes.append(threading.Thread(target=self._playbooks, args=(books,)))
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+        if self.failures:
+            raise self.failures[0]
+        took = time.monotonic() - begin
+        became = collections.Counter(action.became for action in self.actions)
+        self.say("seed %d: %d actions in %.0f s (%s), %d controllers killed" % (
+            self.seed, len(self.actions), took, ", ".join("%s %d" % item for item in sorted(became.items())), self.kills))
+        last = self.once("reconcile", AHEAD)
+        assert last["outcome"] in ("changed", "unchanged"), last
+        held = self.check_ledger()
+        self.check_node(free, held, self.host.seen())
+        again = self.once("reconcile", AHEAD)
+        assert again["outcome"] == "unchanged", again
+        self.give_back(free, held)
+        return {"became": dict(became), "kills": self.kills, "seconds": took, "held": len(held)}
+
+    # -- the model ------------------------------------------------------------------------------------------------
+
+    def expected(self):
+        """`{(case, service): statuses it may have}` from what the controllers said; None among them: not on record."""
+        wanted = {}
+        for action in self.actions:
+            if action.verb not in ("hold", "respond") or action.became == "refused":
+                continue
+            end = "ended" if action.args.get("duration") == SHORT else "active"
+            for name in action.args["service"]:
+                wanted[action.args["case"], name] = {end} | ({None} if action.became == "unknown" else set())
+        for action in self.actions:
+            key = (action.args.get("case"), *action.args.get("service", ()))
+            if action.verb != "lift" or key not in wanted or action.became == "refused":
+                continue
+            gone = {"ended", "cancelled"}
+            wanted[key] = gone | (wanted[key] if action.became == "unknown" else wanted[key] & {None})
+        return wanted
+
+    def check_ledger(self):
+        """What the ledger holds is what the model says; returns the enforcements in force."""
+        with L.open_ledger(self.url) as ledger, ledger.read() as tx:
+            verified, found = tx.verify(), tx.execute(sa.select(t.enforcement)).all()
+            held, events = tx.active(), tx.execute(sa.select(t.event.c.kind, t.event.c.refs)).all()
+        assert verified["ok"], verified["problems"]
+        rows = collections.defaultdict(list)
+        for row in found:
+            rows[row.case_id, row.service].append(row)
+        wanted = self.expected()
+        assert set(rows) <= set(wanted), set(rows) - set(wanted)
+        for key, statuses in wanted.items():
+            assert len(rows[key]) <= 1, "%s is there twice" % (key,)
+            status = rows[key][0].status if rows[key] else None
+            # An end may come before a node was ever seen holding it.
+            allowed = statuses | ({"cancelled"} if "ended" in statuses else set())
+            if "active" in statuses and rows[key] and self._nothing_to_cap(rows[key][0]):
+                allowed = allowed | {"opened"}
+            assert status in allowed, (key, status, statuses, [a for a in self.actions if a.args.get("case") == key[0]])
+        seen = collections.Counter(
+            (kind, json.loads(refs)["enforcement"]) for kind, refs in events if kind.startswith("enforcement_") and "enforcement" in json.loads(refs))
+        assert not [key for key, times in seen.items() if times > 1], "written twice"
+        return held
+
+    @staticmethod
+    def _nothing_to_cap(row):
+        """A guest that is off has no port on which a cap could be seen, and active is what was seen."""
+        return row.kind == "bandwidth_cap" and inside.service(int(row.service.split("-")[1]))["state"] == "off"
+
+    @staticmethod
+    def _set(rules, name):
+        found = re.search(r"set %s \{(.*?)\n\t\}" % name, rules, re.S)
+        elements = re.search(r"elements = \{(.*?)\}", found.group(1), re.S) if found else None
+        return set(re.findall(r'"(tap\d+)"', elements.group(1))) if elements else set()
+
+    def check_node(self, free, held, seen):
+        """The host shows just what these enforcements amount to."""
+        kinds = collections.defaultdict(list)
+        for enforcement in held:
+            kinds[enforcement["service"]].append(enforcement)
+        routes, capped, quarantined = set(), 0, set()
+        for number in range(1, self.host.services + 1):
+            one = inside.service(number)
+            mine, is_seen, was = kinds[one["name"]], seen["services"][one["name"]], free["services"][one["name"]]
+            present = {enforcement["kind"] for enforcement in mine}
+            suspended = "suspend" in present
+            assert is_seen["state"] == ("paused" if suspended and was["state"] == "running" else was["state"]), (one, is_seen, mine)
+            assert is_seen["link_down"] == suspended, (one, is_seen, mine)
+            iops = [enforcement["options"]["iops"] for enforcement in mine if enforcement["kind"] == "io_throttle"]
+            assert is_seen["iops"] == min(iops, default=0), (one, is_seen, mine)
+            if "null_route" in present:
+                routes |= {one["ipv4"], one["ipv6"]}
+            if was["state"] != "off":
+                capped += "bandwidth_cap" in present
+                quarantined |= {one["tap"]} if "quarantine" in present and not suspended else set()
+        assert set(seen["routes"]) == routes
+        assert len(seen["links"]) == len(free["links"]) + 2 * capped, (seen["links"], capped)
+        assert self._set(seen["rules"], "quarantine_ports") == quarantined, (seen["rules"], quarantined)
+
+    def give_back(self, free, held):
+        """All is lifted by one who comes after: then the host is as it was, and the ledger holds nothing."""
+        names = sorted({enforcement["service"] for enforcement in held})
+        for start in range(0, len(names), 5):
+            done = self.once("lift", AHEAD, service=names[start:start + 5], case="all")
+            assert done["outcome"] in ("changed", "unchanged"), done
+        seen = self.host.seen()
+        for part, wanted in free.items():
+            assert seen[part] == wanted, (part, seen[part], wanted)
+        with L.open_ledger(self.url) as ledger, ledger.read() as tx:
+            assert tx.active() == [] and tx.snapshot("kvm1")["baselines"] == [] and tx.verify()["ok"]
+
+
+def soak(url, seed, actions=200, services=20, controllers=4, playbooks=10, say=print):
+    """Run one soak on this ledger; returns figures."""
+    say("soak: seed %d, %d actions, %d services, %d controllers, %d playbooks" % (seed, actions, services, controllers, playbooks))
+    with tempfile.TemporaryDirectory(prefix="aup-soak-") as place, Host(services) as host:
+        return Soak(host, url or "sqlite:///%s/ledger.db" % place, Path(place), seed, actions, controllers, playbooks, say).run()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ledger", choices=["sqlite", "postgresql"], action="append")
+    parser.add_argument("--seed", type=int)
+    for name, number in (("actions", 200), ("services", 20), ("controllers", 4), ("playbooks", 10)):
+        parser.add_argument("--" + name, type=int, default=number)
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    numbers = {name: getattr(given, name) for name in ("actions", "services", "controllers", "playbooks")}
+    for kind in given.ledger or ["sqlite", "postgresql"]:
+        if kind == "sqlite":
+            print(kind, soak(None, seed, **numbers), flush=True)
+            continue
+        sys.path.insert(0, str(ROOT / "tests/integration/ledger"))
+        from conftest import Server
+
+        server = Server()
+        try:
+            print(kind, soak(server.new_database(), seed, **numbers), flush=True)
+        finally:
+            server.close()
+
+
+if __name__ == "__main__":
+    main()
