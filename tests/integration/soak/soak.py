@@ -176,7 +176,7 @@ class Soak:
                     self.kills += 1
                 else:
                     action.became = "done" if action.answer["said"] else "refused"
-        except Exception as exc:  # noqa: BLE001 - a thread's error is the soak's
+        except Exception as exc:
             self.failures.append(exc)
         finally:
             if worker is not None:
@@ -193,7 +193,7 @@ class Soak:
                 # What a playbook that failed had written before is for the ledger to say.
                 action.became = "done" if done.returncode == 0 else "unknown"
                 action.answer = {"playbook": (done.stdout + done.stderr)[-1500:]}
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:
             self.failures.append(exc)
 
     def play(self, name, args):
@@ -287,8 +287,8 @@ class Soak:
 
     @staticmethod
     def _set(rules, name):
-        found = re.search(r"set %s \{(.*?)\n\t\}" % name, rules, re.S)
-        elements = re.search(r"elements = \{(.*?)\}", found.group(1), re.S) if found else None
+        found = re.search(r"set %s \{(.*?)\n\t\}" % name, rules, re.DOTALL)
+        elements = re.search(r"elements = \{(.*?)\}", found.group(1), re.DOTALL) if found else None
         return set(re.findall(r'"(tap\d+)"', elements.group(1))) if elements else set()
 
     def check_node(self, free, held, seen):
