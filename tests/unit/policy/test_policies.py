@@ -100,8 +100,11 @@ def test_xtom_is_as_its_text_says():
     assert policy.violation("blacklisting").fees == ("delisting", "delisting_hour")
     assert (policy.fee("delisting")["amount"], policy.fee("delisting_hour")["per"]) == ("50.00", "hour")
     # What the text doesn't regulate is not in force.
-    for control in ("mining", "bittorrent", "anti_spoofing", "reflection", "new_connections"):
+    for control in ("mining", "bittorrent", "anti_spoofing"):
         assert policy.control(control, "main", "personal").mode == "off"
+    # It forbids floods and scans and sets no limit.
+    for control in ("reflection", "new_connections"):
+        assert policy.control(control, "main", "personal").mode == "observe"
 
 
 def test_the_example_extends_default_and_its_rules_differ_by_location():
