@@ -389,3 +389,24 @@ def test_a_due_end_is_a_run_of_its_own(house):
     opened = house.write(end_what_is_due)
     assert opened["run_id"] != ROUTINE and opened["changed"]
     assert house.write(end_what_is_due)["run_id"] == ROUTINE
+
+
+def test_what_the_node_ended_by_itself_is_taken_in_before_anything_is_planned_for(house):
+    opened = house.suspend()
+    todo = {"changed": True, "steps": FILTER, "plan_hash": "h1"}
+    house.converge(Node(todo, {**todo, "services": [HELD]}), opened["run_id"])
+    (held,) = house.read("active", "vps-1")
+    journal = {"journal": "j1", "entries": [{
+        "number": 7, "what": "ended", "at": held["ends_at"], "seen_at": held["ends_at"] + 1, "service": "vps-1",
+        "enforcement_id": held["id"], "kind": "suspend", "held": True}]}
+    house.clock = itertools.count(held["ends_at"] + 100)
+    # In check mode nothing is dropped on the node nor written, and the plan is that of the real run.
+    checking = Node({**todo, "journal": journal}, {"journal": journal})
+    assert house.converge(checking, None, check=True)["outcome"] == "unchanged" and house.statuses == ["active"]
+    node = Node({**todo, "journal": journal}, {"plan_hash": "h2", "by_hand": {"vps-1": {
+        "id": "hand-1", "at": NOW, "until_at": None, "power": "pause", "reason": "flood", "actor": "anna"}}})
+    result = house.converge(node, opened["run_id"])
+    assert [args.get("taken") for args in node.asked] == [None, {"journal": "j1", "number": 7}]
+    assert result["outcome"] == "unchanged" and "ended by the node itself: %s" % held["id"] in result["notes"]
+    assert house.statuses == [] and unpack(node.asked[1]["desired"])["services"][0]["hold"] is None
+    assert [h["service"] for h in house.read("status")["by_hand"]] == ["vps-1"]

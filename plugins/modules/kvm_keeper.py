@@ -1,0 +1,42 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_keeper
+short_description: Put the keeper's program on a KVM host
+version_added: 1.0.0
+description:
+  - Packs the node's half of this collection into one file that the host's own Python runs, and copies it there.
+  - The role P(hosting.aup.kvm_host#role) uses it, and installs hook and units beside it.
+  - Equal releases of the collection make equal files, so a second run changes nothing.
+author:
+  - hosting.aup contributors (@hosting-aup)
+extends_documentation_fragment:
+  - hosting.aup._attributes
+  - hosting.aup._attributes.action
+options:
+  dest:
+    description: Where the program lies on the host. Its directory has to exist.
+    type: str
+    default: /usr/lib/hosting_aup/aup-node
+"""
+
+EXAMPLES = r"""
+- name: Install the keeper's program
+  hosting.aup.kvm_keeper:
+  become: true
+"""
+
+RETURN = r"""
+version:
+  description: The collection's version the program was packed from.
+  returned: success
+  type: str
+dest:
+  description: Where it lies.
+  returned: success
+  type: str
+"""
