@@ -25,6 +25,7 @@ TOTAL = 900  # seconds for all; what a benchmark leaves over the next ones may t
 BENCHMARKS = {
     "nftables": (["10000", "5"], 130),
     "node": (["10000", "5"], 130),
+    "keeper": (["1000", "5"], 60),
     "packets": (["10", "12000"], 200),
     "pools": (["20000", "3"], 60),
     "router": (["3"], 120),

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libvirt's hook does before a guest's first packet is what the next pass wants, and no more. Real packet filter."""
+from __future__ import annotations
+
+import pytest
+from kept_house import ENFORCE, NOW, hold, mac
+
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
+from ansible_collections.hosting.aup.plugins.module_utils._keeper._hook import run_hook
+from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState
+
+END = NOW + 100
+BLOCK = {"port_block": {"enforcement_ids": ["E-3"], "until_at": None,
+                        "blocks": [{"protocol": "tcp", "direction": "out", "ports": [80, 443]}]}}
+
+
+def xml(number, tap):
+    return """<domain><name>vps-%d</name><uuid>00000000-0000-4000-8000-%012d</uuid><devices><interface type='bridge'>
+<mac address='%s'/><source bridge='br0'/><target dev='%s'/></interface></devices></domain>""" % (number, number, mac(number), tap)
+
+
+def hook(house, number, tap, operation="start", moment=NOW):
+    return run_hook(NodeState(str(house.root)), house.space.run, moment, operation, "begin", xml(number, tap))
+
+
+def elements(house):
+    return {key: set(found) for key, found in _nftables.observe(house.space.run).elements.items() if found}
+
+
+@pytest.mark.parametrize("service", [
+    {}, {"smtp": {"mode": "exempt", "ports": [25]}}, {"smtp": {"mode": "observe", "ports": [25, 587]}}, {"limits": BLOCK},
+    {"hold": hold(["E-1"], None)}, {"hold": hold(["E-1"], None, "quarantine", None)},
+])
+def test_a_guest_on_a_port_that_was_anothers_is_bound_as_the_next_pass_would(house, service):
+    """vps-2 was there with everything on its port; vps-1 gets the same tap."""
+    for number in (1, 2):
+        house.libvirt.add(number, "off")
+        house.libvirt.guests_by_uuid["00000000-0000-4000-8000-%012d" % number]["nics"][0]["device"] = "vnet7"
+    one, two = (house.libvirt.guests_by_uuid["00000000-0000-4000-8000-%012d" % number] for number in (1, 2))
+    two["state"] = "running"
+    house.converge(house.desired({1: service, 2: {"limits": BLOCK, "smtp": {"mode": "enforce", "ports": [25, 465]}}}))
+    two["state"], one["state"] = "off", "running"
+    assert hook(house, 1, "vnet7") == (None, None)
+    done = elements(house)
+    change = house.node().keep(NOW)
+    wanted = elements(house)
+    # Other ports' sets and MACs of guests that are off may differ; all that names this port must not.
+    names = {key for key in set(done) | set(wanted)}
+    assert {key: {e for e in done.get(key, ()) if "vnet7" in e} for key in names} == {
+        key: {e for e in wanted.get(key, ()) if "vnet7" in e} for key in names}, change["steps"]
+    assert {e for e in done.get(("bridge", "judged_macs"), ()) if e == mac(1)} == {
+        e for e in wanted.get(("bridge", "judged_macs"), ()) if e == mac(1)}
+
+
+@pytest.mark.parametrize(("terms", "refused"), [
+    (hold(["E-1"], END), False), (hold(["E-1"], END, power="shutdown"), True), (hold(["E-1"], END, power="destroy"), True),
+    (hold(["E-1"], None, "terminate", "shutdown"), True), (hold(["E-1"], END, "quarantine", None), False),
+])
+def test_only_what_is_held_powered_off_may_not_start(house, terms, refused):
+    house.libvirt.add(1)
+    house.converge(house.desired({1: {"hold": terms, "then": [{"at": END, "hold": None}]}}))
+    for operation in ("prepare", "start"):
+        why, _said = hook(house, 1, "tap1", operation)
+        assert bool(why) == refused and (not refused or "vps-1" in why)
+        assert hook(house, 1, "tap1", operation, END)[0] is None, "its time is over"
+        assert bool(hook(house, 1, "tap1", operation, None)[0]) == refused, "no clock to be believed: as it was"
+    for operation in ("migrate", "reconnect", "stopped", "release", "started", "attach"):
+        assert hook(house, 1, "tap1", operation)[0] is None
+
+
+def test_a_start_of_our_own_is_not_refused(house):
+    """The desired state is the node's own before any guest is started."""
+    guest = house.libvirt.add(1)
+    house.converge(house.desired({1: {"hold": hold(["E-1"], None, power="destroy")}}))
+    asked, apply_step = [], house.libvirt.apply_step
+
+    def starting(host, step):
+        if step["verb"] == "start":
+            asked.append(hook(house, 1, "tap1", "prepare")[0])
+        apply_step(host, step)
+
+    from ansible_collections.hosting.aup.plugins.module_utils import _kvm_node
+
+    _kvm_node._libvirt.apply_step = starting  # the fixture puts it back
+    house.converge(house.desired({1: {}}))
+    assert asked == [None] and guest["state"] == "running"
+
+
+def test_held_by_hand_counts_too(house):
+    house.libvirt.add(1)
+    house.converge(house.desired({1: {}}))
+    house.node().hold_by_hand("vps-1", "destroy", "x", None, "anna")
+    assert hook(house, 1, "tap1", "prepare")[0]
+
+
+def test_nothing_there_is_nothing_to_do(house):
+    assert hook(house, 1, "tap1") == (None, None)
+    house.libvirt.add(1)
+    house.converge(house.desired({1: {"smtp": ENFORCE}}))
+    house.space.check("nft flush ruleset")
+    refused, said = hook(house, 1, "tap1")
+    assert refused is None and "not bound yet" in said
