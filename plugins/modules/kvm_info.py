@@ -68,6 +68,14 @@ disarmed:
   description: Controls that are switched off on this node, since when and why.
   returned: success
   type: dict
+by_hand:
+  description: Services held on this node by hand, since when, until when, by whom and why.
+  returned: success
+  type: dict
+journal:
+  description: How many entries of the node's journal no ledger has taken in yet.
+  returned: success
+  type: int
 rules_present:
   description: Whether our tables are loaded.
   returned: success

@@ -97,5 +97,9 @@ def _evidence(service_id, info):
              for name, counter in sorted(counted.items()) if counter["packets"]]
     lines += ["samples of %s: %s" % (control, ", ".join(_sample(text) for text in sorted(found)))
               for control, found in sorted(info.get("samples", {}).get(service_id, {}).items())]
+    if service_id in info.get("by_hand", {}):
+        held = info["by_hand"][service_id]
+        lines.append("held by hand on this node since %s by %s: %s; only `aup-node release` there ends it" % (
+            iso(held["at"]), held["actor"] or "someone", held["reason"] or "no reason given"))
     lines += ["%s is switched off on this node (disarm)" % control for control in sorted(info["disarmed"])]
     return lines or ["evidence: nothing was refused or counted so far"]
