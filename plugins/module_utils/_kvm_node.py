@@ -729,8 +729,9 @@ class KvmNode:
         errors += [error for error in result["errors"] if error["service"] not in seen]
         entries = [] if rules is _KEEP else self._passed(state, given, desired, planned, result, moment)
         entries += self._given_back(state, given, after)
-        if planned["steps"] and state["fence"]:
-            entries += [{"what": "mended", "at": _seconds(moment), "steps": [step["why"] for step in planned["steps"][:20]]}]
+        if not entries and any(step["verb"] == "rebuild" or step["engine"] != "nftables" for step in planned["steps"]):
+            # Not the ports of guests that come and go: somebody changed what was ours.
+            entries.append({"what": "mended", "at": _seconds(moment), "steps": [step["why"] for step in planned["steps"][:20]]})
         self._forget_given_back(state, after, desired)
         if state != former:
             self._try(errors, self.state.save, state)
