@@ -17,6 +17,12 @@ author:
 extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: The program is a packed file.
 options:
   dest:
     description: Where the program lies on the host. Its directory has to exist.
