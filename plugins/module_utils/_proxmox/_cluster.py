@@ -1,0 +1,112 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a whole cluster, and what is true of its services. Pure. PRIVATE to the collection."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest
+
+Plan = namedtuple("Plan", "steps priors touched closed services errors notes gaps plan_hash")
+Plan.__doc__ = """Everything one pass wants; the same code judges before and after.
+
+`touched`: `{service: document}` to keep before the steps are carried out; `closed`: services given back in full.
+"""
+
+
+def concerned(service):
+    """Whether anything of ours is or may be on a service's guest, so that it has to be looked at."""
+    return bool(service["hold"] or service.get("limits") or service["baseline"] or service["touched"]
+                or service["smtp"]["mode"] != "off" or service.get("controls"))
+
+
+def plan(desired, cluster):
+    """What a cluster needs.
+
+    :param desired: of `_desired.for_cluster`
+    :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` of ours by name, `firewall_on`
+    """
+    facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"]}
+    shared = _firewall.Shared(desired)
+    steps, priors, touched, closed, services, errors, notes, gaps = [], [], {}, [], [], [], [], []
+    for service in desired["services"]:
+        sid = service["id"]
+        row, problems = _guest.find(service, cluster["rows"])
+        held = bool(service["hold"] or service.get("limits"))
+        if problems and not (held or service["touched"]):
+            notes += ["%s: %s" % (sid, problem["message"]) for problem in problems]
+            problems = []
+        guest = cluster["guests"].get(row["vmid"]) if row else None
+        if row and guest is None:
+            errors.append(cluster["unread"].get(row["vmid"]) and dict(cluster["unread"][row["vmid"]], service=sid) or {
+                "service": sid, "part": "guest", "code": "not_read", "message": "guest %s was not read." % row["vmid"],
+                "remedy": "Run hosting.aup.reconcile.", "retryable": True})
+            continue
+        errors += problems
+        todo = _guest.plan(service, guest, facts, shared)
+        errors += todo.errors
+        notes += ["%s: %s" % (sid, note) for note in todo.notes]
+        gaps += [{"guest": service["guest"]["name"], "service": sid, "mac": None, "gap": gap} for gap in todo.gaps]
+        steps += todo.steps
+        if todo.prior is not None:
+            priors.append({"service": sid, "fields": todo.prior, "digest": digest(todo.prior)})
+        if todo.touched is not None and (todo.touched["fields"] or service["touched"]):
+            touched[sid] = todo.touched
+        if not held and not problems and not todo.errors and not [s for s in todo.steps if s["part"] not in ("filter", "spoof")]:
+            if service["baseline"]:
+                closed.append(sid)
+        if held or service["baseline"] or service["touched"] or todo.steps:
+            services.append(_entry(service, todo.here or row is not None))
+    shared_steps, leftover = _shared_steps(shared, cluster, steps)
+    left = {}
+    for one in [*shared_steps, *steps, *errors]:
+        left.setdefault(one["service"], set()).add(one.get("part", "hold"))
+    for entry in services:
+        _judge(entry, left.get(entry["service"], set()))
+    steps = shared_steps + steps + leftover
+    return Plan(steps, priors, touched, closed, services, errors, notes, gaps,
+                digest({"steps": steps, "priors": [prior["digest"] for prior in priors]}))
+
+
+def _entry(service, here):
+    hold = service["hold"]
+    return {"service": service["id"], "here": here, "hold": hold and hold["kind"],
+            "enforcement_ids": hold["enforcement_ids"] if hold else [],
+            "limits": {kind: {"enforcement_ids": terms["enforcement_ids"], "in_force": False}
+                       for kind, terms in (service.get("limits") or {}).items()}}
+
+
+def _judge(entry, parts):
+    """Say what is in force and, in `open`, for which kinds something is still to be done."""
+    entry["open"] = sorted(kind for kind in _guest.PARTS if parts & _guest.PARTS[kind])
+    entry["in_force"] = bool(entry["hold"]) and entry["here"] and entry["hold"] not in entry["open"]
+    entry["released"] = not entry["hold"] and not parts & {"hold", "guest"}
+    for kind, limit in entry["limits"].items():
+        limit["in_force"] = kind in _guest.PARTS and kind not in entry["open"] and entry["here"]
+
+
+def _shared_steps(shared, cluster, guest_steps):
+    """Groups and sets that are missing or not as they should be, and those that nothing refers to any more.
+
+    What guests are to refer to must be there first: a rule that names a missing set is left out silently.
+    """
+    first, last = [], []
+    for verb, wanted, there in (("cluster_set", shared.sets, cluster["sets"]), ("group", shared.groups, cluster["groups"])):
+        for name in sorted(wanted):
+            if there.get(name) != wanted[name]:
+                first.append({"engine": "proxmox", "verb": verb, "service": None, "part": "shared", "name": name,
+                              "before": {name: there.get(name)}, "after": {name: wanted[name]}, "why": "%s %s" % (verb, name)})
+    used = {rule["action"] for guest in cluster["guests"].values() for rule in guest["rules"] if rule["type"] == "group"}
+    used -= {rule["action"] for step in guest_steps if step["verb"] == "rules" for rule in step["before"]["rules"]}
+    gone = [name for name in sorted(cluster["groups"]) if name not in shared.groups and name not in used]
+    for name in gone:
+        last.append({"engine": "proxmox", "verb": "group", "service": None, "part": "leftover", "name": name,
+                     "before": {name: cluster["groups"][name]}, "after": {name: None}, "why": "group %s, unused" % name})
+    needed = {str(rule.get(key, "")).rpartition("/")[2] for name, rules in cluster["groups"].items() if name not in gone
+              for rule in rules for key in ("source", "dest")}
+    for name in sorted(cluster["sets"]):
+        if name not in shared.sets and name not in needed:
+            last.append({"engine": "proxmox", "verb": "cluster_set", "service": None, "part": "leftover", "name": name,
+                         "before": {name: cluster["sets"][name]}, "after": {name: None}, "why": "set %s, unused" % name})
+    return first, last

@@ -1,0 +1,36 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `resolve` decides for a cluster, with what its guests are known by. Pure. PRIVATE to the collection."""
+from __future__ import annotations
+
+
+def for_cluster(desired, snapshot, node):
+    """The desired state of a cluster: what `resolve` gave, each service with its guest's number, its NICs and what is ours.
+
+    :param desired: of `resolve`, or of `retired`
+    :param snapshot: the ledger's; its `touched` is what we set on guests of this cluster and what it is to go back to
+    :param node: the cluster's description in the released catalogue, with its section `proxmox`
+    """
+    services = snapshot["catalogue"]["services"] if snapshot.get("catalogue") else {}
+    enforced = {}
+    for enforcement in snapshot["enforcements"]:
+        enforced.setdefault(enforcement["service"], []).append(enforcement)
+    touched = snapshot.get("touched") or {}
+    entries, present = [], set()
+    for entry in desired["services"]:
+        sid = entry["id"]
+        present.add(sid)
+        source = services.get(sid) or (
+            max(enforced[sid], key=lambda e: e["starts_at"])["snapshot"] if sid in enforced else None)
+        guest, nics = dict(entry["guest"]), entry["nics"]
+        if source:
+            guest["vmid"], nics = source["guest"].get("vmid"), source["nics"]
+        elif entry["baseline"]:
+            guest["vmid"] = entry["baseline"]["fields"]["guest"].get("vmid")
+        entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}))
+    for sid in sorted(set(touched) - present):
+        # Left the catalogue, or the cluster is retired: what we set there is still ours to take back.
+        guest = touched[sid]["guest"]
+        entries.append({"id": sid, "guest": guest, "nics": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
+                        "hold": None, "limits": {}, "baseline": None, "elsewhere": False, "touched": touched[sid]})
+    return dict(desired, services=entries, proxmox=dict((node or {}).get("proxmox") or {}))

@@ -1,0 +1,345 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one guest of a Proxmox VE cluster needs. Pure. PRIVATE to the collection.
+
+A guest is a number of fields: `onboot`, `net0.rate`, `firewall.enable`, `power` … Each is wanted at a value, or not wanted.
+What we set is kept in the ledger as `touched`: `{field: {"set", "back"}}`, before it is set. A field goes back to `back`
+only while it holds `set`; where a tenant or the panel changed it meanwhile, and we change it again because it is still
+wanted, their value is what it goes back to. Nobody's marks on the guest decide anything: a tenant can edit those.
+"""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _nics, _units
+
+GuestPlan = namedtuple("GuestPlan", "here steps prior touched notes errors gaps")
+GuestPlan.__doc__ = """What `plan` returns.
+
+`here`: there is such a guest; `steps` in order, each with its part; `prior` to keep before the first change, or None;
+`touched` as it must be kept before the steps are carried out; notes and gaps are sentences; errors as dicts.
+"""
+
+TAG = "aup-suspended"
+FORMAT = 1
+# What each kind of enforcement stands on.
+PARTS = {
+    "suspend": frozenset(("hold", "guest")),
+    "terminate": frozenset(("hold", "guest")),
+    "quarantine": frozenset(("filter", "guest")),
+    "smtp_block": frozenset(("filter", "guest")),
+    "port_block": frozenset(("filter", "guest")),
+    "bandwidth_cap": frozenset(("bandwidth_cap", "guest")),
+    "cpu_throttle": frozenset(("cpu_throttle", "guest")),
+}
+NOT_HERE = {
+    "null_route": "a cluster has no routes of its guests: the routers of the location carry null_route",
+    "io_throttle": "disk limits are not set over the API",
+}
+_FILTERED = ("quarantine", "smtp_block", "port_block")
+
+
+def limits_of(service):
+    """The limits of a service that a cluster can carry."""
+    return {kind: terms for kind, terms in (service.get("limits") or {}).items() if kind in PARTS}
+
+
+def _error(service, code, message, remedy, part="guest", retryable=False):
+    return {"service": service["id"], "part": part, "code": code, "message": message, "remedy": remedy, "retryable": retryable}
+
+
+def capture(guest):
+    """The fields an enforcement may change, as they are, for the ledger."""
+    config = guest["config"]
+    return {
+        "format": FORMAT,
+        "guest": {"name": guest["name"], "uuid": guest["uuid"], "vmid": guest["vmid"], "kind": guest["kind"]},
+        "power": guest["power"], "onboot": config.get("onboot"), "cpulimit": config.get("cpulimit"),
+        "tags": config.get("tags"), "protection": config.get("protection"),
+        "links": {nic["mac"] or name: {"nic": name, "link_down": _nics.value_of(nic["text"], "link_down"),
+                                       "rate": _nics.value_of(nic["text"], "rate")}
+                  for name, nic in sorted(guest["nics"].items())},
+    }
+
+
+def find(service, rows):
+    """The cluster's row of a service's guest.
+
+    :param rows: `{vmid: row}` of all guests
+    :returns: `(row or None, errors)`
+    """
+    vmid = service["guest"].get("vmid")
+    if vmid is None:
+        named = [row for row in rows.values() if row.get("name") == service["guest"]["name"]]
+        if len(named) == 1:
+            return named[0], []
+        return None, [_error(
+            service, "guest_missing" if not named else "guest_ambiguous",
+            "the cluster has %s guest named %s." % ("no" if not named else "more than one", service["guest"]["name"]),
+            "Give the guest's number in the catalogue: guest: {name: …, vmid: …}.")]
+    if vmid not in rows:
+        return None, [_error(service, "guest_missing", "the cluster has no guest %s." % vmid,
+                             "Correct the catalogue, or lift with hosting.aup.lift if the guest was deleted.")]
+    return rows[vmid], []
+
+
+def identity(service, guest):
+    """Why a guest is not the service's, as errors: its number may have been given to another one.
+
+    :param guest: observed
+    """
+    wanted, errors = service["guest"], []
+    recorded = ((service.get("baseline") or {}).get("fields") or {}).get("guest") or {}
+    uuid = wanted.get("uuid") or recorded.get("uuid")
+    macs = {nic["mac"] for nic in service["nics"]} | set(
+        ((service.get("baseline") or {}).get("fields") or {}).get("links") or ())
+    same_mac = bool(macs & {nic["mac"] for nic in guest["nics"].values()})
+    if uuid and guest["uuid"] and uuid.lower() != guest["uuid"].lower():
+        errors.append(_error(
+            service, "guest_changed", "guest %s has UUID %s, and service %s is %s: its number was given to another guest."
+            % (guest["vmid"], guest["uuid"], service["id"], uuid), "Correct the catalogue, then provision."))
+    elif not (uuid and guest["uuid"]) and macs and not same_mac:
+        errors.append(_error(
+            service, "guest_changed", "guest %s has none of the MACs of service %s: its number was given to another guest."
+            % (guest["vmid"], service["id"]), "Correct the catalogue, then provision."))
+    if guest["template"]:
+        errors.append(_error(service, "guest_template", "guest %s is a template." % guest["vmid"], "Correct the catalogue."))
+    return errors
+
+
+# -- fields ---------------------------------------------------------------------------------------------------
+
+
+def _on(value):
+    return str(value or "0").lower() in ("1", "on", "yes", "true")
+
+
+def _fields(guest):
+    """`{field: value}` as observed; None where it isn't set."""
+    config = guest["config"]
+    found = {key: config.get(key) for key in ("onboot", "cpulimit", "protection")}
+    for name, nic in guest["nics"].items():
+        for key in ("link_down", "rate", "firewall"):
+            found["%s.%s" % (name, key)] = _nics.value_of(nic["text"], key)
+    for key in ("enable", "policy_in", "policy_out"):
+        found["firewall." + key] = guest["options"].get(key)
+    found["tag"] = TAG if TAG in tags_of(config.get("tags")) else None
+    found["power"] = guest["power"]
+    return found
+
+
+def tags_of(text):
+    """A guest's tags as a list."""
+    return [tag for tag in str(text or "").replace(",", ";").replace(" ", ";").split(";") if tag]
+
+
+def _satisfied(field, value, wanted):
+    kind = field.rpartition(".")[2]
+    if kind == "rate" or field == "cpulimit":
+        now = _units.number(value)
+        return now is not None and 0 < now <= _units.number(wanted)
+    if field == "power":
+        return value == wanted or (wanted == "paused" and value == "stopped")
+    if kind in ("onboot", "link_down", "protection", "enable") or field.endswith(".firewall"):
+        return _on(value) == _on(wanted)
+    return value == wanted
+
+
+def _still(field, value, was_set):
+    """Whether a field holds what we set."""
+    if field.endswith("rate") or field == "cpulimit":
+        return _units.equal(value, was_set)
+    if field == "power":
+        # A guest that was paused when its host went down is off now.
+        return value == was_set or (was_set == "paused" and value == "stopped")
+    return str(value) == str(was_set)
+
+
+def _wanted(service, guest, switch):
+    """`{field: (value, part)}` that the service's enforcements and controls want.
+
+    :param switch: whether the firewall is to work for this guest: fields of it that are ours to set
+    """
+    wanted, hold, limits = {}, service["hold"], limits_of(service)
+    if hold and hold["kind"] in ("suspend", "terminate"):
+        wanted["onboot"] = ("0", "hold")
+        wanted["tag"] = (TAG, "mark")
+        for name in guest["nics"]:
+            wanted[name + ".link_down"] = ("1", "hold")
+        pause = hold["kind"] == "suspend" and hold.get("power") == "pause" and guest["kind"] == "qemu"
+        wanted["power"] = ("paused" if pause else "stopped", "hold")
+        if hold["kind"] == "terminate":
+            wanted["protection"] = ("1", "hold")
+    if "bandwidth_cap" in limits and guest["nics"]:
+        rate = _units.rate_text(limits["bandwidth_cap"]["rate_bps"], len(guest["nics"]))
+        for name in guest["nics"]:
+            wanted[name + ".rate"] = (rate, "bandwidth_cap")
+    if "cpu_throttle" in limits:
+        wanted["cpulimit"] = (_units.processors_text(limits["cpu_throttle"]["percent"], guest["processors"]), "cpu_throttle")
+    wanted.update(switch)
+    return wanted
+
+
+def _switch(service, guest, facts, need):
+    """What the firewall needs to work for a guest, as fields to set, and what stands in the way.
+
+    :param need: whether there are rules or sets of ours to be in force
+    :returns: `(fields, gaps)`
+    """
+    if not need:
+        return {}, []
+    fields, gaps = {}, []
+    if not facts["firewall_on"]:
+        gaps.append("the cluster's firewall is off, so no rule of any guest is in force; switching it on closes the hosts' own "
+                    "inbound ports unless they have rules: Datacenter > Firewall > Options, with policy_in ACCEPT first")
+    for name, nic in sorted(guest["nics"].items()):
+        if _nics.is_on(nic["text"], "firewall"):
+            continue
+        if guest["power"] == "stopped" or facts["settings"].get("replug"):
+            fields[name + ".firewall"] = ("1", "filter")
+        else:
+            gaps.append("%s has no firewall=1: setting it plugs the NIC anew, a moment without network; "
+                        "allow it with proxmox: {replug: true}, or do it while the guest is off" % name)
+    if _on(guest["options"].get("enable")):
+        return fields, gaps
+    foreign = [rule for rule in guest["rules"] if not _firewall.ours(rule)]
+    settled = [key for key in guest["options"] if key not in ("digest", "enable") and not str(key).startswith("log_level")]
+    mine = service["touched"].get("fields") or {}
+    theirs = [key for key in settled if "firewall." + key not in mine]
+    if foreign or theirs:
+        gaps.append("the tenant has %s with the guest's firewall switched off; switching it on would put them in force"
+                    % ("rules of its own" if foreign else "options of its own (%s)" % ", ".join(sorted(theirs))))
+        return fields, gaps
+    # All in one call: the switch alone would cut everything inbound.
+    fields["firewall.enable"] = ("1", "filter")
+    for key in ("policy_in", "policy_out"):
+        if guest["options"].get(key) is None:
+            fields["firewall." + key] = ("ACCEPT", "filter")
+    return fields, gaps
+
+
+def _sticky(service, switch, need):
+    """Fields of the firewall that stay as we set them, since what they are for is still wanted."""
+    if not need:
+        return set()
+    return {field for field in service["touched"].get("fields") or {} if field.startswith("firewall.") or field.endswith(".firewall")
+            } - set(switch)
+
+
+def plan(service, guest, facts, shared):
+    """Steps from the present state of a guest to the wanted one.
+
+    :param service: entry of `_desired.for_cluster`
+    :param guest: observed, or None
+    :param facts: of the cluster: `firewall_on`, `settings`
+    :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
+    """
+    touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {})}
+    if guest is None:
+        return GuestPlan(False, [], None, touched if touched["fields"] else None, [], [], [])
+    errors = identity(service, guest)
+    if errors:
+        return GuestPlan(True, [], None, touched if touched["fields"] else None, [], errors, [])
+    touched["guest"].update(vmid=guest["vmid"], uuid=guest["uuid"], name=guest["name"])
+    gaps, notes = [], []
+    rules = _firewall.guest_rules(service, shared)
+    sets = _firewall.spoof_sets(service, guest)
+    switch, in_the_way = _switch(service, guest, facts, bool(rules or sets))
+    gaps += in_the_way
+    kept = _sticky(service, switch, bool(rules or sets))
+    steps = _set_steps(service, guest, sets, gaps) + _rule_steps(service, guest, rules)
+    steps += _field_steps(service, guest, _wanted(service, guest, switch), kept, touched["fields"])
+    if guest["lock"] and any(step["verb"] in ("set", "power") for step in steps):
+        errors.append(_error(service, "guest_locked", "guest %s is locked (%s) by another task of the cluster." % (
+            guest["vmid"], guest["lock"]), "Wait until it has ended, then run hosting.aup.reconcile.", retryable=True))
+        steps = [step for step in steps if step["verb"] not in ("set", "power")]
+    filtered = [kind for kind in _FILTERED if kind in limits_of(service) or (service["hold"] and service["hold"]["kind"] == kind)]
+    if filtered and in_the_way:
+        errors.append(_error(service, "firewall_off", "%s is not in force: %s." % (", ".join(filtered), "; ".join(in_the_way)),
+                             "Remove the obstacle, then run hosting.aup.reconcile.", part="filter"))
+    if any(step["verb"] == "rules" for step in steps) and rules and guest["power"] != "stopped":
+        notes.append("connections that are open already outlive new rules on this backend")
+    enforced = bool(service["hold"] or limits_of(service))
+    prior = capture(guest) if enforced and not service["baseline"] else None
+    for kind, why in NOT_HERE.items():
+        if kind in (service.get("limits") or {}):
+            gaps.append("%s: %s" % (kind, why))
+    return GuestPlan(True, _ordered(steps), prior, touched, notes, errors, gaps)
+
+
+def _field_steps(service, guest, wanted, kept, touched):
+    """Steps for single fields; `touched` is changed to what must be kept before they are carried out."""
+    present, steps = _fields(guest), []
+    for field, (value, part) in wanted.items():
+        now = present.get(field)
+        if _satisfied(field, now, value):
+            continue
+        former = touched.get(field)
+        back = former["back"] if former and _still(field, now, former["set"]) else now
+        touched[field] = {"set": value, "back": back, "part": part}
+        steps.append(_field_step(service, guest, field, now, value, part))
+    for field in sorted(set(touched) - set(wanted) - kept):
+        former, now = touched[field], present.get(field)
+        part = former.get("part", "hold")
+        if field not in present or not _still(field, now, former["set"]) or str(now) == str(former["back"]):
+            touched.pop(field)  # changed by somebody else, or back already
+            continue
+        steps.append(_field_step(service, guest, field, now, former["back"], part))
+    return steps
+
+
+def _field_step(service, guest, field, before, after, part):
+    verb = "power" if field == "power" else "options" if field.startswith("firewall.") else "set"
+    step = {"engine": "proxmox", "verb": verb, "service": service["id"], "vmid": guest["vmid"], "part": part,
+            "before": {field: before}, "after": {field: after},
+            "why": "%s %s of guest %s: %s instead of %s" % (
+                "give back" if after is None else "set", field, guest["vmid"], after, before)}
+    if verb == "power":
+        step["how"] = _how(service, before, after)
+    return step
+
+
+def _how(service, before, after):
+    """The call that brings a guest from one power state to another."""
+    if after == "running":
+        return "resume" if before == "paused" else "start"
+    if after == "paused":
+        return "suspend"
+    return "stop" if (service["hold"] or {}).get("power") == "destroy" or before == "paused" else "shutdown"
+
+
+def _rule_steps(service, guest, wanted):
+    """One step, if our rules are not the first ones as wanted, or there are more of ours."""
+    seen = [_firewall.bare(rule) for rule in guest["rules"]]
+    mine = [rule for rule in seen if _firewall.ours(rule)]
+    if seen[:len(wanted)] == [_firewall.bare(rule) for rule in wanted] and len(mine) == len(wanted):
+        return []
+    return [{"engine": "proxmox", "verb": "rules", "service": service["id"], "vmid": guest["vmid"], "part": "filter",
+             "before": {"rules": mine}, "after": {"rules": wanted}, "why": "rules of guest %s" % guest["vmid"]}]
+
+
+def _set_steps(service, guest, sets, gaps):
+    """Steps for the sets that bind a NIC to its addresses."""
+    steps = []
+    wanted = sets or {}
+    for name in sorted(set(wanted) | set(guest["sets"])):
+        there = guest["sets"].get(name)
+        if there is not None and not there["ours"]:
+            if name in wanted:
+                gaps.append("%s is a set of the tenant's own; it is left as it is" % name)
+            continue
+        before = sorted(there["entries"]) if there else None
+        after = wanted.get(name)
+        if before != after:
+            steps.append({"engine": "proxmox", "verb": "ipset", "service": service["id"], "vmid": guest["vmid"], "part": "spoof",
+                          "name": name, "before": {name: before}, "after": {name: after},
+                          "why": "addresses of %s of guest %s" % (name.partition("-")[2], guest["vmid"])})
+    return steps
+
+
+# A set is complete before the firewall works, the network is cut before the guest is touched, power comes last.
+_ORDER = {"ipset": 0, "options": 2, "rules": 1, "set": 3, "power": 4}
+
+
+def _ordered(steps):
+    return sorted(steps, key=lambda step: _ORDER[step["verb"]])

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rates and shares in the server's units. Pure. PRIVATE to the collection.
+
+`rate` of a NIC is MiB/s, each direction by itself; `cpulimit` is processors. Small numbers are written out: the server
+refuses an exponent.
+"""
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
+
+_MIB_BITS = Decimal(8 * 1024 * 1024)
+_PLACES = Decimal("1e-10")
+LEAST_PROCESSORS = Decimal("0.01")  # less is below the kernel's smallest quota
+
+
+def plain(number):
+    """A decimal without exponent and without trailing zeros."""
+    text = "{:f}".format(number)
+    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+
+
+def rate_text(rate_bps, nics=1):
+    """`rate` for each of a guest's NICs, so that together they have `rate_bps` bit/s.
+
+    10 Mbit/s on one NIC is 1.1920928955. Rounded down: never more than asked for.
+    """
+    share = Decimal(rate_bps) / nics / _MIB_BITS
+    return plain(share.quantize(_PLACES, rounding=ROUND_DOWN))
+
+
+def number(text):
+    """A number the server shows as text or as number, as Decimal; None for none or what isn't one."""
+    try:
+        return None if text is None else Decimal(str(text))
+    except InvalidOperation:
+        return None
+
+
+def processors_text(percent, processors):
+    """`cpulimit` for a share in per cent of this many processors."""
+    return plain(max(LEAST_PROCESSORS, (Decimal(percent) * processors / 100).quantize(Decimal("0.0001"))))
+
+
+def tighter(wanted, present):
+    """The smaller limit of two texts, where 0, None or nothing is none.
+
+    :returns: one of both texts as it stands
+    """
+    now = number(present)
+    return present if now is not None and 0 < now < number(wanted) else wanted
+
+
+def equal(one, other):
+    """Whether two texts are the same number; None equals only None and 0."""
+    return (number(one) or Decimal(0)) == (number(other) or Decimal(0))
