@@ -51,11 +51,11 @@ def plan(desired, cluster):
         steps += todo.steps
         if todo.prior is not None:
             priors.append({"service": sid, "fields": todo.prior, "digest": digest(todo.prior)})
-        if todo.touched is not None and (todo.touched["fields"] or service["touched"]):
+        if todo.touched is not None and (todo.touched["fields"] or todo.touched["sets"] or service["touched"]):
             touched[sid] = todo.touched
-        if not held and not problems and not todo.errors and not [s for s in todo.steps if s["part"] not in ("filter", "spoof")]:
-            if service["baseline"]:
-                closed.append(sid)
+        settled = not problems and not todo.errors and all(step["part"] in ("filter", "spoof") for step in todo.steps)
+        if service["baseline"] and not held and settled:
+            closed.append(sid)
         if held or service["baseline"] or service["touched"] or todo.steps:
             services.append(_entry(service, todo.here or row is not None))
     shared_steps, leftover = _shared_steps(shared, cluster, steps)

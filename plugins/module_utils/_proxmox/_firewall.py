@@ -43,8 +43,13 @@ def is_ours(name):
 
 def _all_but(networks):
     """Entries of a set that has every address except these networks."""
-    entries = [{"cidr": cidr, "nomatch": 0} for cidr in _EVERYTHING]
-    return entries + [{"cidr": _single(text), "nomatch": 1} for text in sorted(networks)]
+    entries = [{"cidr": cidr, "nomatch": 0} for cidr in _EVERYTHING] + [{"cidr": _single(text), "nomatch": 1} for text in networks]
+    return sorted(entries, key=by_cidr)
+
+
+def by_cidr(entry):
+    """The order in which entries of a set are compared."""
+    return entry["nomatch"], entry["cidr"]
 
 
 def _single(text):

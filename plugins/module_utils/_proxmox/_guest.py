@@ -234,12 +234,14 @@ def plan(service, guest, facts, shared):
     :param facts: of the cluster: `firewall_on`, `settings`
     :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
     """
-    touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {})}
+    touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {}),
+               "sets": list(service["touched"].get("sets") or [])}
+    known = touched["fields"] or touched["sets"]
     if guest is None:
-        return GuestPlan(False, [], None, touched if touched["fields"] else None, [], [], [])
+        return GuestPlan(False, [], None, touched if known else None, [], [], [])
     errors = identity(service, guest)
     if errors:
-        return GuestPlan(True, [], None, touched if touched["fields"] else None, [], errors, [])
+        return GuestPlan(True, [], None, touched if known else None, [], errors, [])
     touched["guest"].update(vmid=guest["vmid"], uuid=guest["uuid"], name=guest["name"])
     gaps, notes = [], []
     rules = _firewall.guest_rules(service, shared)
@@ -247,7 +249,10 @@ def plan(service, guest, facts, shared):
     switch, in_the_way = _switch(service, guest, facts, bool(rules or sets))
     gaps += in_the_way
     kept = _sticky(service, switch, bool(rules or sets))
-    steps = _set_steps(service, guest, sets, gaps) + _rule_steps(service, guest, rules)
+    steps = _set_steps(service, guest, sets, gaps)
+    touched["sets"] = sorted(
+        {name for name in touched["sets"] if name in guest["sets"]} | {step["name"] for step in steps})
+    steps += _rule_steps(service, guest, rules)
     steps += _field_steps(service, guest, _wanted(service, guest, switch), kept, touched["fields"])
     if guest["lock"] and any(step["verb"] in ("set", "power") for step in steps):
         errors.append(_error(service, "guest_locked", "guest %s is locked (%s) by another task of the cluster." % (

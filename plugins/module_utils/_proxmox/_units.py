@@ -16,7 +16,7 @@ LEAST_PROCESSORS = Decimal("0.01")  # less is below the kernel's smallest quota
 
 def plain(number):
     """A decimal without exponent and without trailing zeros."""
-    text = "{:f}".format(number)
+    text = f"{number:f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 

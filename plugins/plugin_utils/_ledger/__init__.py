@@ -60,6 +60,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._journals impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import (
     adopt,
     find_node,
+    keep_touched,
     record_baselines,
     forget_node,
     set_node_release,
@@ -171,6 +172,7 @@ __all__ = [
     "head",
     "held_by_hand",
     "history",
+    "keep_touched",
     "known_services",
     "ladder_history",
     "lift",

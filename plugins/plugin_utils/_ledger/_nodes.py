@@ -120,6 +120,7 @@ def forget_node(tx, node):
         .where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None))
         .values(closed_at=tx.now)
     )
+    tx.execute(t.touched.delete().where(t.touched.c.node == node))
     for document in find_enforcements(tx, t.enforcement.c.status == "ending"):
         if not nodes_not_seen_gone(tx, document):
             finish(tx, document)
@@ -176,6 +177,31 @@ def record_baselines(tx, node, baselines):
     return [baseline for baseline in open_baselines(tx, node) if baseline["service"] in wanted]
 
 
+def keep_touched(tx, node, documents):
+    """Keep what is set on guests of a node that has no place of ours, before it is set. No event: baselines are the record.
+
+    :param documents: `{service: document}`; one that says nothing any more (no `fields`, no `sets`) is forgotten
+    """
+    for service in sorted(documents):
+        document = documents[service]
+        mine = (t.touched.c.node == node) & (t.touched.c.service == values.identifier(service, "service"))
+        known = tx.execute(sa.select(t.touched.c.document).where(mine)).scalar()
+        text = values.to_text(document) if document.get("fields") or document.get("sets") else None
+        if text == known:
+            continue
+        tx.execute(t.touched.delete().where(mine))
+        if text is not None:
+            tx.execute(t.touched.insert().values(node=node, service=service, document=text, changed_at=tx.now))
+
+
+@reader
+def touched_on(tx, node):
+    """`{service: document}` that `keep_touched` was given for a node."""
+    rows = tx.execute(sa.select(t.touched.c.service, t.touched.c.document).where(t.touched.c.node == node))
+    return {service: values.from_text(text) for service, text in rows}
+
+
+@verb
 def close_baselines(tx, node, services):
     """Close the open baselines of services that are as they were again. Returns those services."""
     present = {baseline["service"]: baseline for baseline in open_baselines(tx, node)}

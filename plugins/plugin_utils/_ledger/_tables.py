@@ -246,6 +246,13 @@ def _build():
             column("number", big),
             column("by_hand", text),
         ),
+        touched=table(
+            "touched",
+            column("node", text, pk=True),
+            column("service", text, pk=True),
+            column("document", text),
+            column("changed_at", big),
+        ),
         billing_export=table(
             "billing_export",
             column("id", text, pk=True),

@@ -1,0 +1,250 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries out the steps of a plan over the API. PRIVATE to the collection.
+
+Per guest one step after the other; guests side by side, at most two writes at a time on a node. A step that fails ends
+its guest's part of giving back, since the order matters there; the others go on. What a plan left undone is seen by the
+plan after it.
+"""
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _nics
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError
+
+WORKERS = 16
+SHUTDOWN_SECONDS = 90
+_TRIES = 3
+
+
+def _item(service, error, part):
+    return {"service": service, "part": part, "code": error.code, "message": error.message, "remedy": error.remedy,
+            "retryable": error.retryable}
+
+
+class Apply:
+    """One application of a plan.
+
+    :param rows: `rows() -> {vmid: row}`: where guests are now
+    """
+
+    def __init__(self, client, rows):
+        self.client, self._rows = client, rows
+        self._failures = []
+        self._guard = threading.Lock()
+
+    def run(self, steps, guests):
+        """Carry the steps out; returns what failed, service by service.
+
+        :param guests: observed, by number
+        """
+        shared = [step for step in steps if step["part"] == "shared"]
+        if not self._each(shared):
+            return self._failures
+        by_guest = {}
+        for step in steps:
+            if step["part"] not in ("shared", "leftover"):
+                by_guest.setdefault(step["vmid"], []).append(step)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda vmid: self._guest(by_guest[vmid], guests[vmid]), sorted(by_guest)))
+        if not self._failures:
+            self._each([step for step in steps if step["part"] == "leftover"])
+        return self._failures
+
+    def _fail(self, service, error, part):
+        with self._guard:
+            self._failures.append(_item(service, error, part))
+
+    # -- what all guests share ------------------------------------------------------------------------------------
+
+    def _each(self, steps):
+        for step in steps:
+            try:
+                self._one_shared(step)
+            except AupError as exc:
+                self._fail(None, exc, step["part"])
+                return False
+        return True
+
+    def _one_shared(self, step):
+        name = step["name"]
+        before, after = step["before"][name], step["after"][name]
+        write = self.client.write
+        if step["verb"] == "cluster_set":
+            place = ("cluster", "firewall", "ipset")
+            if after is None:
+                write(None, "DELETE", *place, name, force=1)
+                return
+            if before is None:
+                write(None, "POST", *place, name=name, comment=_firewall.MARK)
+            # What stays open is let out of the set before all the rest is in it.
+            for entry in [e for e in reversed(after) if e not in (before or [])]:
+                write(None, "POST", *place, name, cidr=entry["cidr"], nomatch=entry["nomatch"] or None)
+            for entry in [e for e in before or [] if e not in after]:
+                write(None, "DELETE", *place, name, entry["cidr"])
+            return
+        place = ("cluster", "firewall", "groups")
+        if before is None and after is not None:
+            write(None, "POST", *place, group=name, comment=_firewall.MARK)
+        # A new rule goes to the top; the former ones are taken from the end, below the new.
+        for rule in reversed(after or []):
+            write(None, "POST", *place, name, **_sent(rule))
+        for number in range(len(before or []) - 1, -1, -1):
+            write(None, "DELETE", *place, name, len(after or []) + number)
+        if after is None:
+            write(None, "DELETE", *place, name)
+
+    # -- one guest ------------------------------------------------------------------------------------------------
+
+    def _guest(self, steps, guest):
+        giving_back = not any(step["verb"] == "power" and step["after"]["power"] != "running" for step in steps)
+        queue = _merged(steps)
+        while queue:
+            step = queue.pop(0)
+            try:
+                self._followed(step, guest)
+            except AupError as exc:
+                self._fail(step["service"], exc, step["part"])
+                if giving_back or exc.code in ("guest_locked", "guest_busy", "node_down", "unreachable"):
+                    return
+
+    def _followed(self, step, guest):
+        """A step; a guest that has moved meanwhile is followed once."""
+        try:
+            self._step(step, guest)
+        except ApiError as exc:
+            if exc.code != "guest_moved":
+                raise
+            row = self._rows().get(guest["vmid"])
+            if row is None or row["node"] == guest["node"]:
+                raise
+            guest["node"], guest["digest"] = row["node"], None
+            self._step(step, guest)
+
+    def _step(self, step, guest):
+        {"set": self._config, "options": self._options, "rules": self._rules, "ipset": self._ipset,
+         "power": self._power}[step["verb"]](step, guest)
+
+    def _place(self, guest):
+        return "nodes", guest["node"], guest["kind"], guest["vmid"]
+
+    def _config(self, step, guest):
+        """All fields of the configuration in one call, NICs with one key patched."""
+        values, delete = {}, []
+        for field, value in step["after"].items():
+            name, dot, key = field.partition(".")
+            if dot:
+                text = values.get(name, guest["nics"][name]["text"])
+                values[name] = _nics.with_value(text, key, value)
+            elif field == "tag":
+                tags = [tag for tag in _guest.tags_of(guest["config"].get("tags")) if tag != _guest.TAG]
+                tags += [value] if value else []
+                if tags:
+                    values["tags"] = ";".join(tags)
+                else:
+                    delete.append("tags")
+            elif value is None:
+                delete.append(field)  # on a container 0 would fail where no limit is meant
+            else:
+                values[field] = value
+        self.client.write(guest["node"], "PUT", *self._place(guest), "config", digest=guest["digest"],
+                          delete=",".join(delete) or None, **values)
+        guest["digest"] = None  # known no more; the last write of a guest's configuration in this pass
+
+    def _options(self, step, guest):
+        values, delete = {}, []
+        for field, value in step["after"].items():
+            key = field.partition(".")[2]
+            if value is None:
+                delete.append(key)
+            else:
+                values[key] = value
+        self.client.write(guest["node"], "PUT", *self._place(guest), "firewall", "options", delete=",".join(delete) or None, **values)
+
+    def _rules(self, step, guest):
+        """Put ours first, then take away what else is marked ours, each with the list's digest."""
+        place = (*self._place(guest), "firewall", "rules")
+        wanted = step["after"]["rules"]
+        for attempt in range(_TRIES):
+            try:
+                listed = self.client.get(*place)
+                known = [_firewall.bare(rule) for rule in listed]
+                if known[:len(wanted)] != [_firewall.bare(rule) for rule in wanted]:
+                    for rule in reversed(wanted):
+                        self.client.write(guest["node"], "POST", *place, **_sent(rule))
+                    listed = self.client.get(*place)
+                for number in range(len(listed) - 1, len(wanted) - 1, -1):
+                    if _firewall.ours(listed[number]):
+                        self.client.write(guest["node"], "DELETE", *place, number, digest=listed[number].get("digest"))
+                        listed = self.client.get(*place)
+                return
+            except ApiError as exc:
+                if exc.code != "changed_meanwhile" or attempt == _TRIES - 1:
+                    raise
+
+    def _ipset(self, step, guest):
+        """A set is filled under another name and renamed: an empty one would cut its NIC off."""
+        place, name = (*self._place(guest), "firewall", "ipset"), step["name"]
+        before, after = step["before"][name], step["after"][name]
+        write = self.client.write
+        node = guest["node"]
+        if after is None:
+            write(node, "DELETE", *place, name, force=1)
+        elif before is None:
+            aside = "aup-" + name
+            try:
+                write(node, "DELETE", *place, aside, force=1)  # of a run that was killed
+            except ApiError as exc:
+                if exc.code != "absent":
+                    raise
+            write(node, "POST", *place, name=aside, comment=_firewall.MARK)
+            for cidr in after:
+                write(node, "POST", *place, aside, cidr=cidr)
+            write(node, "POST", *place, name=name, rename=aside)
+        else:
+            for cidr in [one for one in after if one not in before]:
+                write(node, "POST", *place, name, cidr=cidr)
+            for cidr in [one for one in before if one not in after]:
+                write(node, "DELETE", *place, name, cidr)
+
+    def _power(self, step, guest):
+        verb, node = step["how"], guest["node"]
+        parameters = {"timeout": SHUTDOWN_SECONDS, "forceStop": 1} if verb == "shutdown" else {}
+        place = self._place(guest)
+        upid = self.client.write(node, "POST", *place, "status", verb, **parameters)
+        self.client.wait(node, upid)
+        self._await_power(place, step["after"]["power"])
+
+    def _await_power(self, place, wanted, patience=60):
+        """Where high availability manages the guest, the task only asks for it."""
+        limit = time.monotonic() + patience
+        while time.monotonic() < limit:
+            status = self.client.get(*place, "status", "current")
+            now = "paused" if status.get("qmpstatus") == "paused" else status["status"]
+            if now == wanted or not (status.get("ha") or {}).get("managed"):
+                return
+            time.sleep(0.2)
+
+
+def _sent(rule):
+    """A rule as parameters, its comment without control characters: a line break in it would be a line of the rule file."""
+    values = {key: value for key, value in rule.items() if value is not None}
+    values["comment"] = "".join(c for c in str(values.get("comment", "")) if c.isprintable())[:128]
+    return values
+
+
+def _merged(steps):
+    """Fields of one kind as one step: the configuration is written once, and so are the firewall's options."""
+    merged = []
+    for step in steps:
+        last = merged[-1] if merged else None
+        if last and step["verb"] == last["verb"] and step["verb"] in ("set", "options"):
+            last["before"].update(step["before"])
+            last["after"].update(step["after"])
+            continue
+        merged.append(dict(step, before=dict(step["before"]), after=dict(step["after"])))
+    return merged
