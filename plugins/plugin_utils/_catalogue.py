@@ -32,7 +32,7 @@ LISTED = 20
 
 _TOP = frozenset(("format", "generated_at", "prefixes", "images", "nodes", "pools", "services", "services_from"))
 _NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
-                   "router", "creation", "vars"))
+                   "router", "creation", "proxmox", "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
                       "plan", "addons", "uses", "policy", "liable", "order", "contact"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
@@ -455,6 +455,13 @@ def _node(reader):
                 node["creation"] = creation(inner)
         else:
             reader.refuse("creation", "is for nodes with backend: kvm")
+    if backend == "proxmox":
+        inner = reader.inside("proxmox", reader.raw.get("proxmox") or {})
+        if inner is not None:
+            inner.known(("replug",))
+            node["proxmox"] = {"replug": inner.may("replug", fields.boolean, False)}
+    elif reader.raw.get("proxmox") is not None:
+        reader.refuse("proxmox", "is for nodes with backend: proxmox")
     if backend == "kvm" and not (reader.raw.get("bridges") or reader.raw.get("routed_interfaces")):
         reader.refuse("bridges", "a KVM node needs its tenant bridges, or routed_interfaces, or both")
     return node
@@ -588,7 +595,8 @@ def _services(source, nodes):
         if failed or len(problems) > before:
             continue
         services[name] = service
-        claims.guest(name, service["nodes"], service["guest"]["name"], service["guest"]["uuid"])
+        claims.guest(name, service["nodes"], service["guest"]["name"], service["guest"]["uuid"],
+                     service["guest"].get("vmid"))
         _claim(claims, name, nics)
     return services, claims
 
@@ -651,8 +659,11 @@ def _guest(reader):
     inner = reader.inside("guest", raw)
     if inner is None:
         return {"name": None, "uuid": None}
-    inner.known(("name", "uuid"))
-    return {"name": inner.need("name", fields.guest_name), "uuid": inner.may("uuid", fields.uuid)}
+    inner.known(("name", "uuid", "vmid"))
+    guest = {"name": inner.need("name", fields.guest_name), "uuid": inner.may("uuid", fields.uuid)}
+    if inner.raw.get("vmid") is not None:
+        guest["vmid"] = inner.may("vmid", fields.vmid)
+    return guest
 
 
 def _nic(reader):

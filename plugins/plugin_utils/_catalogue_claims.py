@@ -26,12 +26,12 @@ class Claims:
         self._uuids = {}
         self._guests = {}
 
-    def guest(self, service, nodes, name, uuid):
-        """`service` is the guest `name` on each of `nodes`."""
+    def guest(self, service, nodes, name, uuid, vmid=None):
+        """`service` is the guest `name` on each of `nodes`; where guests have numbers, names may be shared."""
         if uuid:
             self._uuids.setdefault(uuid, []).append(service)
         for node in nodes:
-            self._guests.setdefault((node, name), []).append(service)
+            self._guests.setdefault((node, name if vmid is None else f"number {vmid}"), []).append(service)
 
     def nic(self, service, mac):
         """`service` has a NIC with `mac`."""

@@ -202,6 +202,20 @@ def guest_name(value):
     return text
 
 
+def boolean(value):
+    """true or false."""
+    if not isinstance(value, bool):
+        raise Refused(f"true or false is expected, found {described(value)}")
+    return value
+
+
+def vmid(value):
+    """A guest's number in a Proxmox VE cluster."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 100 <= value <= 999999999:
+        raise Refused(f"a number from 100 to 999999999 is expected, found {described(value)}")
+    return value
+
+
 def uuid(value):
     """A UUID in lower case with dashes."""
     text = _text(value, "a UUID").lower()

@@ -18,7 +18,7 @@ SHARED_FIELDS = ("address", "protocol", "ports")
 NIC_FIELDS = ("mac", "addresses", "prefixes", "shared", "floating")
 # What a field's expression may be: one expression, a group of named ones, or a list with `each`.
 _GROUPS = {
-    "guest": ("name", "uuid"), "liable": ("name", "contact"),
+    "guest": ("name", "uuid", "vmid"), "liable": ("name", "contact"),
     "order": ("create", "vcpus", "memory_bytes", "disk", "nics", "rate_bit_per_second", "cloud_init"),
     "order.disk": ("size_bytes", "image", "storage"), "order.cloud_init": ("hostname", "ssh_keys", "user_data"),
 }

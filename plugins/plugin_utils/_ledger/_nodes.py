@@ -177,6 +177,7 @@ def record_baselines(tx, node, baselines):
     return [baseline for baseline in open_baselines(tx, node) if baseline["service"] in wanted]
 
 
+@verb
 def keep_touched(tx, node, documents):
     """Keep what is set on guests of a node that has no place of ours, before it is set. No event: baselines are the record.
 

@@ -7,47 +7,19 @@ the router is brought to that. Whoever acts last has read the newest, so two con
 """
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import os
-import time
-
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, LedgerError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, LedgerError
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._routers import reasons, resolve_router, retired_router
 from ansible_collections.hosting.aup.plugins.plugin_utils._converge import DONE, describe_node
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
+from ansible_collections.hosting.aup.plugins.plugin_utils._one_writer import one_writer
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._carry_out import CarryOut
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import PLATFORMS
 
 RETRIES = 3
 _UNREACHED = frozenset(("unreachable", "session_limit", "auth", "host_key_unknown", "host_key_changed", "known_hosts",
-                        "missing_library", "router_locked"))
-
-
-@contextlib.contextmanager
-def one_writer(folder, router, seconds=60):
-    """Hold the lock of a router on this controller.
-
-    :raises NodeError: `router_locked`, when another run holds it that long
-    """
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, "router-%s.lock" % hashlib.sha256(router.encode("utf-8")).hexdigest()[:24])
-    end = time.monotonic() + seconds
-    with open(path, "a", encoding="utf-8") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise NodeError("another run of this controller has worked on router %s for %d s." % (router, seconds),
-                                    code="router_locked", target=router, retryable=True,
-                                    remedy="Wait for it, then run again.") from None
-                time.sleep(0.1)
-        yield
+                        "missing_library", "node_locked"))
 
 
 class RouterConverge:

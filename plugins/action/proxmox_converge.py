@@ -1,0 +1,84 @@
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import time
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Wanted
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import Client, Target
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
+
+ARGUMENTS = {
+    "ledger_url": {"type": "str", "required": True},
+    "run_id": {"type": "str", "required": True},
+    "release": {"type": "int"},
+    "pending": {"type": "list", "elements": "dict", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "services": {"type": "list", "elements": "str"},
+    "api_host": {"type": "str"},
+    "api_port": {"type": "int", "default": 8006},
+    "api_user": {"type": "str", "required": True},
+    "api_token_id": {"type": "str", "required": True},
+    "api_token_secret": {"type": "str", "required": True, "no_log": True},
+    "ca_file": {"type": "path"},
+    "fingerprint": {"type": "str"},
+    "timeout": {"type": "int", "default": 60},
+    "stop_after_failure": {"type": "bool", "default": False},
+    "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
+}
+
+
+def _diff(steps):
+    """Fields before and after, for `--diff`."""
+    sides = {"before": "", "after": ""}
+    for step in steps:
+        where = "%s: " % step["service"] if step["service"] else "cluster: "
+        for side in sides:
+            sides[side] += "".join("%s%s %s: %s\n" % (where, step["verb"], key, value) for key, value in sorted(step[side].items()))
+    return sides
+
+
+class ActionModule(ActionBase):
+    """Brings one Proxmox VE cluster to its desired state; see the module of the same name for its options."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+    TRANSFERS_FILES = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        _validated, args = self.validate_argument_spec(ARGUMENTS)
+        node = task_vars["inventory_hostname"]
+        check = bool(self._task.check_mode)
+        wanted = Wanted(node=node, run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
+                        absent=args["state"] == "absent", stop_after_failure=args["stop_after_failure"])
+        try:
+            client = Client(Target(
+                host=args["api_host"] or str(task_vars.get("ansible_host") or node), port=args["api_port"], user=args["api_user"],
+                token_name=args["api_token_id"], token_value=args["api_token_secret"], ca_file=args["ca_file"],
+                fingerprint=args["fingerprint"], timeout=args["timeout"]))
+            with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
+                done = ClusterConverge(
+                    ledger, ProxmoxCluster(client, args["services"]), current_actor(os.environ, task_vars),
+                    lambda: int(time.time()), check,
+                    os.path.join(str(constants.config.get_config_value("ANSIBLE_HOME")), "hosting_aup")).run(wanted)
+        except AupError as exc:
+            return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),
+                        errors=[{"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+        done.pop("touched", None)
+        result.update(done, node=node, diff=_diff(done["steps"]))
+        if done["errors"]:
+            result["msg"] = "; ".join(
+                "%s%s" % (e["service"] + ": " if e["service"] else "", e["message"]) for e in done["errors"])
+            result["failed"] = args["on_failure"] == "fail"
+        return result

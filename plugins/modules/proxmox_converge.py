@@ -1,0 +1,178 @@
+#!/usr/bin/python
+# Copyright (c) 2026 hosting.aup contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: proxmox_converge
+short_description: Bring a Proxmox VE cluster to its desired state
+version_added: 1.0.0
+description:
+  - Resolves policy, services and ledger into what each guest of the cluster is to have, virtual machines and
+    containers, reads the guests concerned over the API, and changes only what differs. Then it reads them again and
+    records the result; what is not seen is failed.
+  - Finds each guest's node afresh in each run. A guest that moves meanwhile is followed once.
+  - What is set is kept in the ledger before it is set. A field goes back only while it holds what was set; where a
+    tenant or the panel changed it meanwhile, their value stays or comes back.
+  - Tenants' own firewall rules and options are never touched. The firewall of a guest is switched on only where its
+    tenant has none of either, with both policies C(ACCEPT) in the same call. The switch of the whole cluster and that
+    of a NIC are reported as gaps with what to do.
+  - Connections that are open already outlive new rules on this backend.
+author:
+  - hosting.aup contributors (@hosting-aup)
+requirements:
+  - On the controller, proxmoxer 2, requests, SQLAlchemy 2 and Alembic
+  - Proxmox VE 8.4 or later, and an API token
+extends_documentation_fragment:
+  - hosting.aup._attributes
+  - hosting.aup._attributes.action
+  - hosting.aup._ledger
+attributes:
+  check_mode:
+    support: full
+    details: Only reads the cluster. The plan hash of check mode is that of the real run.
+  diff_mode:
+    support: full
+    details: Shows each field before and after.
+options:
+  run_id:
+    description: The run this belongs to, as M(hosting.aup.ledger_enforcement) and the like return it.
+    type: str
+    required: true
+  release:
+    description: The release to bring the cluster to. Without it, the release it has.
+    type: int
+  pending:
+    description: In check mode, what the ledger would have been told before; as the ledger modules return it.
+    type: list
+    elements: dict
+    default: []
+  state:
+    description: V(absent) takes all of ours off the cluster.
+    type: str
+    choices: [present, absent]
+    default: present
+  services:
+    description:
+      - Look at the guests of these services only, which takes a handful of calls however large the cluster is.
+      - Without it, all guests are looked at.
+    type: list
+    elements: str
+  api_host:
+    description: Where the API answers. Without it, the host's address in the inventory.
+    type: str
+  api_port:
+    description: The port of the API.
+    type: int
+    default: 8006
+  api_user:
+    description: The user the token belongs to, with realm, as V(svc@pve).
+    type: str
+    required: true
+  api_token_id:
+    description: The name of the token.
+    type: str
+    required: true
+  api_token_secret:
+    description: The secret of the token.
+    type: str
+    required: true
+  ca_file:
+    description: PEM file of the CA that signed the API's certificate. Without it, the CAs of the controller.
+    type: path
+  fingerprint:
+    description: SHA-256 fingerprint of the API's certificate, in place of a CA.
+    type: str
+  timeout:
+    description:
+      - Seconds to wait for an answer. The server itself waits 10 for a guest's lock and 30 for another node.
+    type: int
+    default: 60
+  stop_after_failure:
+    description: Do nothing when another node of the same run has failed.
+    type: bool
+    default: false
+  on_failure:
+    description:
+      - V(fail) fails the task.
+      - V(record) leaves it to M(hosting.aup.run_summary) to fail the run, so that every node gets its turn and its record.
+    type: str
+    choices: [fail, record]
+    default: fail
+seealso:
+  - module: hosting.aup.kvm_converge
+  - module: hosting.aup.run_summary
+"""
+
+EXAMPLES = r"""
+- name: Mark what is due
+  hosting.aup.ledger_enforcement:
+    ledger_url: sqlite:////var/lib/aup/ledger.db
+    state: due
+  register: opened
+  delegate_to: localhost
+  run_once: true
+
+- name: Put a cluster back to what the ledger says
+  hosting.aup.proxmox_converge:
+    ledger_url: sqlite:////var/lib/aup/ledger.db
+    run_id: "{{ opened.run_id }}"
+    pending: "{{ opened.pending }}"
+    api_user: svc@pve
+    api_token_id: aup
+    api_token_secret: "{{ vaulted_token_secret }}"
+    ca_file: /etc/aup/pve-ca.pem
+"""
+
+RETURN = r"""
+outcome:
+  description: What came of it.
+  returned: always
+  type: str
+  sample: changed
+steps:
+  description: What was done, or in check mode would be done, in order.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - verb: set
+      service: vps-1002
+      vmid: 1002
+      before: {onboot: "1"}
+      after: {onboot: "0"}
+services:
+  description: What is true of each service that is held or limited, or is being given back.
+  returned: success
+  type: list
+  elements: dict
+gaps:
+  description: What can't be held on this cluster as it is, each with the remedy.
+  returned: success
+  type: list
+  elements: dict
+notes:
+  description: What to know, as sentences.
+  returned: success
+  type: list
+  elements: str
+plan_hash:
+  description: Names this plan; that of check mode and of the real run are the same.
+  returned: success
+  type: str
+errors:
+  description: What failed, service by service.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - service: vps-1002
+      code: guest_locked
+      message: "guest 1002 is locked (backup) by another task of the cluster."
+      remedy: Wait until it has ended, then run hosting.aup.reconcile.
+error:
+  description: Why nothing could be done at all.
+  returned: failure
+  type: dict
+"""

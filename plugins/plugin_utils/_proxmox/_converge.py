@@ -1,0 +1,89 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of converging one cluster: as any node, with what we set kept in the ledger. PRIVATE.
+
+A cluster keeps no fence of ours. Instead, after acting, the ledger is read again: if it wants something else by then, the
+cluster is brought to that. Whoever acts last has read the newest.
+"""
+from __future__ import annotations
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox._desired import for_cluster
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import RETRIES, Converge, describe_node
+from ansible_collections.hosting.aup.plugins.plugin_utils._one_writer import one_writer
+
+_UNREACHED = frozenset(("unreachable", "auth", "certificate", "node_locked", "missing_privilege"))
+
+
+class ClusterConverge(Converge):
+    """One cluster, once.
+
+    :param cluster: `_cluster.ProxmoxCluster`
+    :param locks: folder for this controller's locks
+    """
+
+    def __init__(self, ledger, cluster, actor, clock, check, locks):
+        super().__init__(ledger, cluster.call, None, actor, clock, check)
+        self.locks = locks
+
+    def _resolve(self, wanted, born=()):
+        snapshot, desired, _orders = super()._resolve(wanted, born)
+        node = None
+        if not wanted.absent:
+            node = describe_node(wanted.node, snapshot["catalogue"])
+            if node["backend"] != "proxmox":
+                raise CatalogueError("node %s is no Proxmox VE cluster." % wanted.node, target=wanted.node,
+                                     remedy="Give it backend: proxmox in the catalogue.")
+        return snapshot, for_cluster(desired, snapshot, node), {}
+
+    def run(self, wanted):
+        """Converge, alone on this controller; see `Converge.run`."""
+        try:
+            with one_writer(self.locks, wanted.node):
+                result = super().run(wanted)
+        except AupError as exc:
+            result = self._nothing("unreachable", [{"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+            result["retryable"] = exc.retryable
+            if not self.check:
+                self._record(wanted, None, result)
+            return result
+        if result["outcome"] == "failed" and result["errors"] and result["errors"][0]["code"] in _UNREACHED and not result["services"]:
+            result["outcome"] = "unreachable"
+        return result
+
+    def _converge(self, wanted):
+        steps, changed = [], False
+        for _attempt in range(RETRIES):
+            snapshot, result = super()._converge(wanted)
+            steps, changed = steps + result["steps"], changed or result["changed"]
+            if self.check:
+                break
+            self._keep(wanted, result)
+            _snapshot, now, _orders = self._resolve(wanted)
+            if _wants(now) == _wants(self._last):
+                break
+        result.update(steps=steps, changed=changed)
+        if result["outcome"] == "unchanged" and changed:
+            result["outcome"] = "changed"
+        return snapshot, result
+
+    def _planned(self, wanted):
+        planned = super()._planned(wanted)
+        self._last = planned[1]
+        return planned
+
+    def _before_apply(self, wanted, plan, born):
+        super()._before_apply(wanted, plan, born)
+        self._keep(wanted, plan)
+
+    def _keep(self, wanted, result):
+        """What is set on the guests, before it is set; and what is left of it after."""
+        if result.get("touched"):
+            with self._transaction(rolled_back=False) as tx:
+                tx.keep_touched(wanted.node, result["touched"])
+
+
+def _wants(desired):
+    """The part of a desired state that the cluster shows."""
+    return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits")}
+             for entry in desired["services"]], desired["smtp"], desired["rescue"], desired["proxmox"])
