@@ -103,8 +103,8 @@ class Provider:
             return getattr(tx, reader)(*args)
 
     def client(self, **changes: Any) -> Client:
-        target = dict(host=self.server.host, port=self.server.port, user="svc@pve", token_name="aup", token_value=SECRET,
-                      ca_file=str(self.server.ca_file), timeout=self.timeout)
+        target = {"host": self.server.host, "port": self.server.port, "user": "svc@pve", "token_name": "aup", "token_value": SECRET,
+                      "ca_file": str(self.server.ca_file), "timeout": self.timeout}
         return Client(Target(**{**target, **changes}))
 
     def converge(self, run_id: str, check: bool = False, only=None, client: Client | None = None, **wanted: Any) -> dict[str, Any]:
