@@ -110,7 +110,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: What came of it.
+  description:
+    - What came of it. V(incomplete) means that the node is as its release says, and that guests ordered there could not be made.
+    - Such a node holds back neither its release nor other nodes, and still fails the task or run.
   returned: always
   type: str
   sample: changed

@@ -14,7 +14,7 @@ import struct
 from contextlib import contextmanager
 from xml.etree import ElementTree
 
-from ansible_collections.hosting.aup.plugins.module_utils import _domain_xml
+from ansible_collections.hosting.aup.plugins.module_utils import _definitions
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
 try:
@@ -197,7 +197,7 @@ def _pool(host, place):
     except libvirt.libvirtError as exc:
         if exc.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
             raise
-        pool = host.connection.storagePoolCreateXML(_domain_xml.pool(name, place["path"]), 0)
+        pool = host.connection.storagePoolCreateXML(_definitions.pool(name, place["path"]), 0)
     try:
         yield pool
     finally:
@@ -207,7 +207,7 @@ def _pool(host, place):
 def make_disk(host, place, order, name):
     """Make the overlay over the order's image. libvirt refuses where a file of this name is."""
     with _speaking(host, order, "make disk %s" % name), _pool(host, place) as pool:
-        pool.createXML(_domain_xml.overlay(name, order["disk"]["size_bytes"], order["image"]), 0)
+        pool.createXML(_definitions.overlay(name, order["disk"]["size_bytes"], order["image"]), 0)
 
 
 def write_seed(host, place, order, name, data):
@@ -220,7 +220,7 @@ def write_seed(host, place, order, name, data):
         except libvirt.libvirtError as exc:
             if exc.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
                 raise
-            volume = pool.createXML(_domain_xml.raw(name, len(data)), 0)
+            volume = pool.createXML(_definitions.raw(name, len(data)), 0)
         stream = host.connection.newStream(0)
         try:
             volume.upload(stream, 0, len(data), 0)
@@ -252,7 +252,7 @@ def define(host, order, disk, seed):
                 raise NodeError("service %s: a guest with its %s is there meanwhile (%s, %s)."
                                 % (order["service"], by, found.name(), found.UUIDString()), code="name_taken",
                                 target=order["service"], retryable=True, remedy="Run again; it plans anew.")
-        host.connection.defineXMLFlags(_domain_xml.domain(order, disk, seed), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        host.connection.defineXMLFlags(_definitions.domain(order, disk, seed), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
 
 def _find(host, how, what):

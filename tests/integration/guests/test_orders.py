@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.hosting.aup.plugins.module_utils import _create, _domain_xml, _seed
+from ansible_collections.hosting.aup.plugins.module_utils import _create, _definitions, _seed
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _libvirt_create
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "unit" / "orders"))
@@ -181,7 +181,7 @@ def test_a_seed_left_half_written_is_written_again(house, pool):
 def test_a_pool_of_ours_that_a_killed_run_left_is_used_and_taken_away(house):
     wanted = house.order()
     name = "hosting-aup-" + hashlib.sha256(str(house.disks).encode()).hexdigest()[:10]
-    house.host.connection.storagePoolCreateXML(_domain_xml.pool(name, str(house.disks)), 0)
+    house.host.connection.storagePoolCreateXML(_definitions.pool(name, str(house.disks)), 0)
     assert house.provision(wanted)[1] == [] and house.domain(wanted).isActive()
     assert house.host.connection.listAllStoragePools(0) == []
 

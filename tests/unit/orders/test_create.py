@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from ansible_collections.hosting.aup.plugins.module_utils import _create, _domain_xml, _network
+from ansible_collections.hosting.aup.plugins.module_utils import _create, _definitions, _network
 from ansible_collections.hosting.aup.plugins.module_utils._ports import Owners, filter_model
 from order_model import GIB, MAC, UUID, Died, Host, Run, order
 
@@ -198,7 +198,7 @@ def test_the_rate_binds_what_was_made_here_and_no_adopted_guest():
 @settings(deadline=None, max_examples=60)
 def test_no_value_becomes_markup(name):
     from xml.etree import ElementTree
-    text = _domain_xml.domain(order(guest={"name": name, "uuid": UUID, "given": True}), "/pool/a&b<.qcow2", "/pool/s.iso")
+    text = _definitions.domain(order(guest={"name": name, "uuid": UUID, "given": True}), "/pool/a&b<.qcow2", "/pool/s.iso")
     root = ElementTree.fromstring(text)
     assert root.findtext("name") == name and root.find("bandwidth") is None and not list(root.iter("bandwidth"))
     assert [d.get("file") for d in root.iterfind("./devices/disk/source")] == ["/pool/a&b<.qcow2", "/pool/s.iso"]
