@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, PolicyError
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import NODES, LedgerAction
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import release_files, retire
@@ -14,14 +14,27 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_
 
 
 def policies_named(default, catalogue, search):
-    """(the default Policy, {key: Policy} of it and all that services name).
+    """(the default Policy, {key: Policy} of it, its other versions and all that services name).
 
-    :raises PolicyError: one can't be read, or is wrong
+    :param default: a policy's name or file, or a list: versions of one or more policies, the first's is the default
+    :raises PolicyError: one can't be read, or is wrong; two are the same version, or begin on the same day
     """
-    chosen = load_policy(default, search=search)
-    policies = {chosen.key: chosen}
+    named = [default] if isinstance(default, str) else default
+    if not isinstance(named, list) or not named or not all(isinstance(one, str) and one for one in named):
+        raise InputError("aup_policy is neither a policy's name or file nor a list of them.", target="aup_policy", remedy="Set aup_policy.")
+    loaded = [load_policy(str(one), search=search) for one in named]
+    chosen, policies, begun = loaded[0], {}, {}
+    for path, policy in zip(named, loaded):
+        if policy.key in policies:
+            raise PolicyError("%s is %s, and so is a file before it." % (path, policy.key), target="aup_policy",
+                              remedy="Give each version a version of its own.")
+        other = begun.setdefault((policy.name, policy.effective), policy)
+        if other is not policy:
+            raise PolicyError("%s and %s both come into force on %s." % (other.key, policy.key, policy.effective), target="aup_policy",
+                              remedy="Set effective of the later one to its own day.")
+        policies[policy.key] = policy
     names = {service["policy"] for service in catalogue["services"].values() if service.get("policy")}
-    for name in sorted(names - {chosen.name, chosen.key}):
+    for name in sorted(names - {policy.name for policy in loaded} - set(policies)):
         policy = load_policy(name.partition("@")[0], search=search)
         policies[policy.key] = policy
     return chosen, policies
@@ -32,11 +45,12 @@ class ActionModule(LedgerAction):
 
     ARGUMENTS: ClassVar[dict] = {
         **NODES,
-        "policy": {"type": "str"},
+        "policy": {"type": "raw"},
         "catalogue": {"type": "str"},
         "mapping": {"type": "raw"},
         "accept_shrink": {"type": "bool", "default": False},
         "accept_older": {"type": "bool", "default": False},
+        "accept_unannounced": {"type": "bool", "default": False},
         "retire": {"type": "str"},
     }
     CREATES = True
@@ -62,7 +76,7 @@ class ActionModule(LedgerAction):
         return self._write(
             ledger,
             task_vars,
-            lambda tx: release_files(tx, self._default, self._policies, self._catalogue, *accepted, known),
+            lambda tx: release_files(tx, self._default, self._policies, self._catalogue, *accepted, known, args["accept_unannounced"]),
         )
 
 

@@ -14,6 +14,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._controls import TERMS
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_hold, fold_limits, in_force, over
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.module_utils._versions import changes, version_at
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import THEN, timeline
 
 FORMAT = 1
@@ -26,24 +27,32 @@ Resolution.__doc__ = """What `resolve` returns.
 `{control: {"mode", "clause", "reason"}}` and stays on the controller.
 """
 
-def policy_of(policies, release, name):
-    """The policy a service is under: its own by name or key, else the release's default.
+def versions_of(policies, release, name):
+    """The versions of the policy a service is under: its own by name or key, else the release's default.
 
     :param policies: `{key: Policy}` of the release
-    :param name: what the service names, or None
+    :param name: what the service names, or None; by its key a version is the only one
     :raises PolicyError: if the release holds no such policy
     """
-    if name is None:
-        return policies[release["default_policy"]]
-    if name in policies:
-        return policies[name]
-    found = [key for key in policies if policies[key].name == name]
-    if len(found) != 1:
+    if name is not None and name in policies:
+        return [policies[name]]
+    wanted = policies[release["default_policy"]].name if name is None else name
+    found = [policies[key] for key in sorted(policies) if policies[key].name == wanted]
+    if not found:
         raise PolicyError(
             "policy %r is not in release %s, which holds %s." % (name, release["id"], ", ".join(sorted(policies))),
             target=name, remedy="Name one of these in the service, or provision with that policy.",
         )
-    return policies[found[0]]
+    return found
+
+
+def policy_of(policies, release, service, now):
+    """The policy that binds a service at a time, in the version in force for its customer.
+
+    :param service: of the catalogue: its `policy` and, of a customer who left, `terminated_on`
+    :raises PolicyError: if the release holds no such policy
+    """
+    return version_at(versions_of(policies, release, service.get("policy")), now, service.get("terminated_on"))
 
 
 def grace_end(setting, adopted_at):
@@ -176,6 +185,20 @@ def _departed(service_id, held, baseline):
             "nodes": [baseline["node"]], "location": None, "account_type": None, "policy": None}
 
 
+def _settings_at(versions, service):
+    """`f(time) -> {control: ControlSetting}` of a service, by the version that binds it then."""
+    known = {}
+
+    def settings(time):
+        policy = version_at(versions, time, service.get("terminated_on"))
+        if id(policy) not in known:
+            known[id(policy)] = {control: policy.control(control, service["location"], service["account_type"])
+                                 for control in CONTROLS}
+        return known[id(policy)]
+
+    return settings
+
+
 def resolve(policies, snapshot, node, now):
     """The desired state of one node.
 
@@ -191,10 +214,12 @@ def resolve(policies, snapshot, node, now):
     if not node.get("location"):
         raise CatalogueError("node %s has no location." % name, target=name,
                              remedy="Set `location` of the node in the catalogue, or `aup_location` in the inventory.")
-    default = policies[release["default_policy"]]
+    defaults = versions_of(policies, release, None)
+    default = version_at(defaults, now)
     node_adopted_at = (snapshot.get("node") or {}).get("adopted_at")
     unknown = _unknown_port(default, node["location"], None, now)
     graces = [grace_end(default.unknown_port(control, node["location"]), node_adopted_at) for control in CONTROLS]
+    graces += changes(defaults)
     smarthosts = _united(p.networks("smarthosts") for p in policies.values())
 
     exemptions = {(e["service"], e["control"]): e for e in snapshot["exemptions"]}
@@ -241,13 +266,13 @@ def resolve(policies, snapshot, node, now):
         for kind in ([hold["kind"]] if hold else []) + sorted(limits):
             reasons[sid][kind] = _reason([e for e in mine if e["kind"] == kind and in_force(e, now)])
 
-    def decider(service, settings):
+    def decider(service, settings_at):
         sid = service["id"]
         adopted_at = adoptions.get(sid)
 
         def decisions(time):
             found = {}
-            for control, setting in settings.items():
+            for control, setting in settings_at(time).items():
                 one = decide(setting, exemptions.get((sid, control)), adopted_at, time)
                 found[control] = TERMS[control].judge(service, one) if control in TERMS else one
             return found
@@ -256,12 +281,13 @@ def resolve(policies, snapshot, node, now):
 
     for sid, service in catalogue["services"].items():
         if name in service["nodes"]:
-            policy = policy_of(policies, release, service.get("policy"))
-            settings = {control: policy.control(control, service["location"], service["account_type"])
-                        for control in CONTROLS}
+            versions = versions_of(policies, release, service.get("policy"))
+            settings_at = _settings_at(versions, service)
+            turns = changes(versions, service.get("terminated_on"))
             ends = [exemptions[sid, control]["ends_at"] for control in CONTROLS if (sid, control) in exemptions]
-            add(service, decider(service, settings),
-                [*ends, *(grace_end(setting, adoptions.get(sid)) for setting in settings.values())])
+            add(service, decider(service, settings_at),
+                [*ends, *turns, *(grace_end(setting, adoptions.get(sid)) for time in [now, *turns]
+                                  for setting in settings_at(time).values())])
 
     strangers = {sid for sid in coming if any(name in e["snapshot"]["nodes"] for e in coming[sid])} | set(baselines)
     alone = Decision(unknown["mode"], {"ports": unknown["ports"]}, None,
@@ -271,9 +297,10 @@ def resolve(policies, snapshot, node, now):
 
     entries.sort(key=lambda entry: entry["id"])
     strange, then = timeline(graces, now, lambda time: {
-        "smtp": {"unknown": unknown, "unknown_adopted": _unknown_port(default, node["location"], node_adopted_at, time),
+        "smtp": {"unknown": _unknown_port(version_at(defaults, time), node["location"], None, time),
+                 "unknown_adopted": _unknown_port(version_at(defaults, time), node["location"], node_adopted_at, time),
                  "smarthosts": smarthosts},
-        "unknown_controls": _unknown_controls(default, node["location"], node_adopted_at, time)})
+        "unknown_controls": _unknown_controls(version_at(defaults, time), node["location"], node_adopted_at, time)})
     desired = {
         "format": FORMAT,
         "node": name,

@@ -28,8 +28,12 @@ attributes:
     details: The rows before and after.
 options:
   policy:
-    description: Name of a shipped policy, or path of a file. Services may name others.
-    type: str
+    description:
+      - Name of a shipped policy, or path of a file. Services may name others.
+      - A list holds several versions of it, or other policies; the first's name is the default. Each version binds from its
+        C(effective) on, and a customer who terminated over a change (C(terminated_on) in the catalogue) keeps the one before
+        for the time that it promises (C(amendments.grace)).
+    type: raw
   catalogue:
     description: Path of the catalogue. A relative one is looked for beside the inventory, then where Ansible was started.
     type: str
@@ -42,6 +46,10 @@ options:
     default: false
   accept_older:
     description: Accept a catalogue that was generated before the released one.
+    type: bool
+    default: false
+  accept_unannounced:
+    description: Accept a new version that comes into force sooner than the one before promised to tell of material changes.
     type: bool
     default: false
   known_nodes:

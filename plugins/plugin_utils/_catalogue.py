@@ -34,12 +34,12 @@ _TOP = frozenset(("format", "generated_at", "prefixes", "images", "nodes", "pool
 _NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
                    "router", "creation", "proxmox", "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
-                      "plan", "addons", "uses", "policy", "liable", "order", "contact"))
+                      "plan", "addons", "uses", "policy", "liable", "order", "contact", "terminated_on"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
 _SHARED_KEYS = frozenset(("address", "protocol", "ports"))
 _LATEST = 253402300799  # the last second of the year 9999
 # The CSV columns that are a field of the service as they stand.
-_CSV_PLAIN = ("id", "customer", "account_type", "location", "node", "pool", "policy")
+_CSV_PLAIN = ("id", "customer", "account_type", "location", "node", "pool", "policy", "terminated_on")
 _CSV_NICS = ("mac", "addresses", "prefixes", "shared", "floating")
 CSV_COLUMNS = (*_CSV_PLAIN, "guest", "guest_uuid", *_CSV_NICS, "plan", "addons", "uses",
                "liable_name", "liable_contact", "contact")
@@ -637,6 +637,8 @@ def _service(reader, places):
         "policy": reader.may("policy", fields.token),
         "liable": None,
     }
+    if raw.get("terminated_on") is not None:
+        service["terminated_on"] = reader.need("terminated_on", fields.day)
     if raw.get("contact") is not None:
         service["contact"] = reader.need("contact", fields.free_text)
     if raw.get("liable") is not None:

@@ -9,6 +9,7 @@ refused is shown by its `repr`, so that it can't write to the terminal. A parser
 from __future__ import annotations
 
 import re
+from datetime import date
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 BACKENDS = ("kvm", "proxmox", "router")
@@ -381,6 +382,18 @@ def free_text(value):
     text = _text(value, "text")
     if not text.strip() or len(text) > 256 or not text.isprintable():
         raise Refused(f"{shown(value)} is not one line of 1 to 256 printable characters")
+    return text
+
+
+def day(value):
+    """A day of the calendar as text (`2026-12-01`)."""
+    text = _text(value, "a date")
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        date.fromisoformat(text)
+    except ValueError:
+        raise Refused(f"{shown(value)} is not a date like 2026-12-01") from None
     return text
 
 

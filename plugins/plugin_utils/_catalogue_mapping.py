@@ -24,7 +24,7 @@ _GROUPS = {
 }
 _LISTS = {"nics": NIC_FIELDS, "nics.shared": SHARED_FIELDS, "order.nics": ("mac", "bridge", "subnets", "gateways")}
 FIELDS = ("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics", "plan",
-          "addons", "uses", "policy", "liable", "order", "contact")
+          "addons", "uses", "policy", "liable", "order", "contact", "terminated_on")
 _TOP = ("format", "services", "fields", "prefixes", "images", "nodes", "pools", "generated_at")
 
 

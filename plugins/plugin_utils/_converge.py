@@ -213,7 +213,7 @@ class Converge:
         ordered = {}
         if wanted.release_id is not None:
             ordered = orders(snapshot, resolution.desired, node,
-                             lambda service: policy_of(policies, snapshot["release"], service.get("policy")))
+                             lambda service: policy_of(policies, snapshot["release"], service, self.clock()))
         return snapshot, resolution.desired, ordered
 
     def _planned(self, wanted, taken, notes):

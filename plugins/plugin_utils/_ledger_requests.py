@@ -24,9 +24,10 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import PERMITS
-from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of, versions_of
 from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_ROUTERS, routers_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
+from ansible_collections.hosting.aup.plugins.module_utils._versions import announced_seconds, effective_at, version_at
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import (
     check_not_older,
     check_shrink,
@@ -54,6 +55,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     nodes,
     open_case,
     open_enforcement,
+    policy_released,
     proposals,
     propose,
     release_contents,
@@ -66,7 +68,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import R
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._deadlines import pass_deadlines
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_measure, queue_for_report
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._diff import diff_lines, difference
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
+
+
+MOST_CHANGES = 30  # lines about a new version in one summary
 
 
 class Problems:
@@ -173,12 +179,20 @@ class Released:
             ),
         )
 
-    def policy(self, service, release_id):
-        """The Policy that a service is under."""
+    def policy(self, service, release_id, case_id=None):
+        """The Policy that binds a service now; in an open case, the version that it was opened under.
+
+        :param case_id: of the case, or None; one that is not there yet changes nothing
+        """
         release, documents, _catalogue = self._releases[release_id]
-        return policy_of(
-            {key: self._policy(documents[key]) for key in documents}, release, service.get("policy")
+        policy = policy_of(
+            {key: self._policy(documents[key]) for key in documents}, release, service, self.tx.now
         )
+        case = find_case(self.tx, str(case_id)) if case_id else None
+        if case is None or case["policy_key"] in (None, policy.key) or case["policy_key"].partition("@")[0] != policy.name:
+            return policy
+        document = documents.get(case["policy_key"]) or policy_released(self.tx, case["policy_key"])
+        return policy if document is None else self._policy(document)
 
     def _policy(self, document):
         key = "%s@%s" % (document["name"], document["version"])
@@ -257,7 +271,7 @@ def hold(
     for name in names:
         found = problems.run(released.service, name)
         if found and kind in KINDS and isinstance(violation, str) and violation:
-            plan = plan_measure(problems, released, kind, found, violation, seconds, break_glass, given)
+            plan = plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, case=case)
             plans += [plan] if plan else []
             check_known(found[0]["nodes"] + released.routers(*found, kind), known_nodes, problems, name)
     reason_to_exceed = None
@@ -275,13 +289,13 @@ def hold(
     return _write_hold(tx, kind, violation, case, note, break_glass, reason_to_exceed, released, plans, verb or kind)
 
 
-def plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, step=None):
+def plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, step=None, case=None):
     """What holding one service means by its policy; None when something is wrong, which is then noted.
 
     :param step: (LadderStep, Measure) of the ladder, when it is known which one is meant
     """
     service, release_id = found
-    policy = problems.run(released.policy, service, release_id)
+    policy = problems.run(released.policy, service, release_id, case)
     terms = policy and problems.run(policy.enforcement, kind)
     subject = service["location"], service["account_type"], service["addons"]
     named = terms and problems.run(policy.violation, violation, *subject)
@@ -813,20 +827,21 @@ def check_services(catalogue, policies, release):
     problems = []
     for name, service in sorted(catalogue["services"].items()):
         try:
-            policy = policy_of(policies, release, service.get("policy"))
+            versions = versions_of(policies, release, service.get("policy"))
         except PolicyError as exc:
             problems.append("service %s: %s" % (name, exc.message))
             continue
-        if service["location"] not in policy.locations:
-            problems.append(
-                "service %s: location %r is not declared by policy %s (%s)."
-                % (name, service["location"], policy.key, ", ".join(sorted(policy.locations)))
-            )
-        if service["account_type"] not in policy.account_types:
-            problems.append(
-                "service %s: account type %r is not declared by policy %s (%s)."
-                % (name, service["account_type"], policy.key, ", ".join(sorted(policy.account_types)))
-            )
+        for policy in versions:
+            if service["location"] not in policy.locations:
+                problems.append(
+                    "service %s: location %r is not declared by policy %s (%s)."
+                    % (name, service["location"], policy.key, ", ".join(sorted(policy.locations)))
+                )
+            if service["account_type"] not in policy.account_types:
+                problems.append(
+                    "service %s: account type %r is not declared by policy %s (%s)."
+                    % (name, service["account_type"], policy.key, ", ".join(sorted(policy.account_types)))
+                )
     if problems:
         more = "" if len(problems) <= 20 else "\nand %d more" % (len(problems) - 20)
         raise CatalogueError(
@@ -855,8 +870,47 @@ def retire(tx, node, known_nodes=None):
     return {"run_id": run_id, "nodes": [node], "changed": True, "what": what, "warnings": []}
 
 
+def check_amendments(tx, present, policies, accept_unannounced, problems):
+    """Note versions that come into force sooner than was promised, or later than the last one that was named.
+
+    :param present: the newest release, or None
+    :returns: what each new version changes, as lines for people
+    """
+    if present is None:
+        return []
+    lines = []
+    _release, documents, _catalogue = release_contents(tx, present["id"])
+    known = {key: Policy.from_released(document) for key, document in documents.items()}
+    for key, new in sorted(policies.items()):
+        before = [policy for policy in known.values() if policy.name == new.name]
+        if not before or key in known:
+            continue
+        old = version_at(before, tx.now)
+        found = difference(old, new)
+        changed = diff_lines(found)
+        lines += ["%s, in force from %s:" % (changed[0], new.effective), *("  %s" % line for line in changed[1:MOST_CHANGES])]
+        lines += ["  and %d more: hosting.aup.policy_diff" % (len(changed) - MOST_CHANGES)] if len(changed) > MOST_CHANGES else []
+        others = [policy for policy in policies.values() if policy.name == new.name]
+        if effective_at(new) > tx.now and all(effective_at(policy) > tx.now for policy in others):
+            problems.add(
+                "policy %s is in force only from %s, and no version that is in force until then is named." % (key, new.effective),
+                "aup_policy", "Name %s as well: aup_policy is a list then." % old.key)
+        told = announced_seconds(old)
+        if told and not accept_unannounced and effective_at(new) < tx.now + told and _material(found):
+            problems.add(
+                "policy %s comes into force on %s, and %s promises to tell of material changes %d days ahead."
+                % (key, new.effective, old.key, told // 86400),
+                "aup_policy", "Set effective to %s or later; or, where nobody is worse off, -e aup_accept_unannounced=true."
+                % iso(tx.now + told + 86399)[:10])
+    return lines
+
+
+def _material(found):
+    return any(found[part] for part in ("controls", "violations", "fees", "exemptions"))
+
+
 def release_files(
-    tx, default, policies, catalogue, accept_shrink=False, accept_older=False, known_nodes=None
+    tx, default, policies, catalogue, accept_shrink=False, accept_older=False, known_nodes=None, accept_unannounced=False
 ):
     """Release policies and catalogue, after all checks against what was released before.
 
@@ -874,6 +928,7 @@ def release_files(
         problems.run(check_not_older, before, catalogue)
     wanted = {"id": "to be made", "default_policy": default.key}
     problems.run(check_services, catalogue, policies, wanted)
+    changes = check_amendments(tx, present, policies, accept_unannounced, problems)
     problems.stop()
     run_id = start_run(tx, "provision", {"policies": sorted(policies), "default": default.key})
     documents = {key: policy.document for key, policy in policies.items()}
@@ -894,7 +949,7 @@ def release_files(
             release["nodes"],
             "" if release["created"] else " (as before)",
         )
-    ]
+    ] + changes
     return {
         "run_id": run_id,
         "release_id": release["id"],
@@ -931,7 +986,7 @@ def report_case(tx, case=None, service=None, violation=None, note=None):
     found = problems.run(released.service, service) if service else None
     if not service:
         problems.add("service is missing.", "service", "Name the service the case is about.")
-    policy = found and problems.run(released.policy, *found)
+    policy = found and problems.run(released.policy, *found, case)
     if not violation:
         problems.add("violation is missing.", "violation", "Name one that the policy lists.")
     subject = (found[0]["location"], found[0]["account_type"], found[0]["addons"]) if found else ()

@@ -119,7 +119,7 @@ class _Step:
         self.service, release_id = found
         self.name, self.plan, self.kind, self.decision = self.service["id"], None, None, None
         self.case_id = case or open_case_of(tx, self.name, violation)
-        self.policy = problems.run(released.policy, self.service, release_id)
+        self.policy = problems.run(released.policy, self.service, release_id, self.case_id)
         if self.policy is None:
             return
         subject = Subject(self.service["location"], self.service["account_type"], self.service["addons"])
@@ -133,7 +133,8 @@ class _Step:
                 noting.add(trouble, "service", "Name another alternative of the step, if it has one.")
                 return None
             return requests.plan_measure(noting, released, measure.enforcement, found, violation, None, None,
-                                         read_options(measure.enforcement, given, noting), step=(step, measure))
+                                         read_options(measure.enforcement, given, noting), step=(step, measure),
+                                         case=self.case_id)
 
         def can(measure):
             noting = requests.Problems()
@@ -282,7 +283,7 @@ def carry_out(tx, proposal, note=None, break_glass=None, known_nodes=None):
     # Guardrails are asked again: much may have changed since.
     plan = found and requests.plan_measure(
         problems, released, document["kind"], found, document["violation"], None, break_glass,
-        (document["terms"] or {}).get("options") or {})
+        (document["terms"] or {}).get("options") or {}, case=document["case_id"])
     if found:
         concerned = found[0]["nodes"] + released.routers(*found, document["kind"])
         requests.check_known(concerned, known_nodes, problems, document["service"])

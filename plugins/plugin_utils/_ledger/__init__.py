@@ -92,6 +92,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases impo
     create_release,
     current_release,
     find_release,
+    policy_released,
     release_contents,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import (
@@ -189,6 +190,7 @@ __all__ = [
     "open_case_of",
     "open_enforcement",
     "open_ledger",
+    "policy_released",
     "proposals",
     "propose",
     "queue_notice",

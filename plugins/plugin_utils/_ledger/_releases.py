@@ -106,6 +106,17 @@ def release_contents(tx, release_id):
     return release, documents, content(tx, release["catalogue_digest"])
 
 
+@reader
+def policy_released(tx, key):
+    """The document of a policy's version as it was last released, or None."""
+    rows = tx.execute(sa.select(t.release.c.policies).where(t.release.c.policies.like("%" + values.to_text(key) + "%")).order_by(t.release.c.id.desc()))
+    for row in rows:
+        digest = values.from_text(row.policies).get(key)
+        if digest is not None:
+            return content(tx, digest)
+    return None
+
+
 def _pack(arguments):
     return {"packed": base64.b64encode(zlib.compress(canonical(arguments), 6)).decode("ascii")}
 

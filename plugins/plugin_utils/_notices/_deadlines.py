@@ -42,7 +42,7 @@ def pass_deadlines(tx):
             continue
         told = "no answer to notice %s of case %s until %s" % (notice["id"], case["id"], iso(notice["deadline_at"]))
         try:
-            policy = _policy_of(tx, notice["service"])
+            policy = _policy_of(tx, notice["service"], case["id"])
             taken, most = steps_taken_by_time(tx), policy.guardrails.max_steps_per_hour
             if taken >= most:
                 result["warnings"].append(
@@ -67,11 +67,11 @@ def pass_deadlines(tx):
     return dict(result, nodes=sorted(result["nodes"]))
 
 
-def _policy_of(tx, service):
+def _policy_of(tx, service, case_id):
     from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import Released
 
     released = Released(tx)
-    return released.policy(*released.service(service))
+    return released.policy(*released.service(service), case_id)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._policy import CONTROLS
-from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
+from ansible_collections.hosting.aup.plugins.module_utils._resolve import versions_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import outcome_text, outcomes
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import fee_text, option_text, span
@@ -131,9 +131,10 @@ def _violations(old, new, addons):
 
 
 def released_version(new, release, policies):
-    """The Policy that a new one takes the place of: of its name in the release, or else the release's default."""
-    named = sorted(key for key in policies if policies[key].name == new.name)
-    return policies[named[-1]] if named else policies[release["default_policy"]]
+    """The Policy that a new one takes the place of: the last of its name in the release, or else the release's default."""
+    named = [policy for policy in policies.values() if policy.name == new.name]
+    named = [policy for policy in named if policy.key != new.key] or named
+    return max(named, key=lambda policy: (policy.effective, policy.key)) if named else policies[release["default_policy"]]
 
 
 def concerned_services(found, new, old, release, policies, catalogue):
@@ -156,7 +157,7 @@ def concerned_services(found, new, old, release, policies, catalogue):
         violations.setdefault(place, set()).add(row["violation"])
     result = []
     for name, service in sorted(catalogue["services"].items()):
-        if policy_of(policies, release, service.get("policy")).name != old.name:
+        if versions_of(policies, release, service.get("policy"))[0].name != old.name:
             continue
         place = (service["location"], service["account_type"])
         addons = tuple(sorted(set(found["addons"]) & set(service["addons"])))

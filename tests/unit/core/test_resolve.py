@@ -301,6 +301,7 @@ def test_the_desired_state_survives_the_wire(active):
 def test_smarthosts_of_all_policies_are_one_list_without_overlaps():
     wide, narrow = FixedPolicy(), FixedPolicy()
     wide.networks = lambda name: ["192.0.2.0/24", "2001:db8::/64"]
+    narrow.name = "other"
     narrow.networks = lambda name: ["192.0.2.25/32", "2001:db8::25/128"]
     resolution = resolve({"house@1": wide, "other@1": narrow}, snapshot(), NODE, NOW)
     assert resolution.desired["smtp"]["smarthosts"] == ["192.0.2.0/24", "2001:db8::/64"]
