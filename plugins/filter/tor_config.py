@@ -6,7 +6,7 @@ from __future__ import annotations
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
-from ansible_collections.hosting.aup.plugins.plugin_utils._tor._config import torrc
+from ansible_collections.hosting.aup.plugins.module_utils._tor_config import torrc
 
 DOCUMENTATION = r"""
 name: tor_config

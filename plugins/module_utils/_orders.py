@@ -11,6 +11,8 @@ import hashlib
 import json
 import uuid
 
+from ansible_collections.hosting.aup.plugins.module_utils._tor_config import vendor_part
+
 # Of names made for guests of ours that the catalogue gives no UUID: the same on every run.
 _NAMESPACE = uuid.UUID("8f0f5b0e-5a0c-4f43-9d0b-3c1f2b6f7a31")
 
@@ -33,9 +35,14 @@ def _notice(service, entry, _policy):
                              "content": json.dumps(said, sort_keys=True, indent=1) + "\n"}]}
 
 
+def _tor(service, _entry, _policy):
+    """A declared relay or bridge is born with a torrc that never exits."""
+    return vendor_part(service.get("uses"))
+
+
 # Each is given service, its entry of the desired state and its policy, and returns a part of a cloud-config document
 # (or nothing). Lists of the parts are joined; what the customer's own user data says of a key wins (cloud-init's rule).
-PARTS = (_notice,)
+PARTS = (_notice, _tor)
 
 
 def vendor_data(service, entry, policy, parts=PARTS):

@@ -17,7 +17,8 @@ import stem.control
 from tor_network import TOR, free_ports
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._tor._config import torrc, vendor_data
+from ansible_collections.hosting.aup.plugins.module_utils._orders import vendor_data
+from ansible_collections.hosting.aup.plugins.module_utils._tor_config import torrc
 from ansible_collections.hosting.aup.plugins.plugin_utils._tor._torrc import verdict
 
 # torrc, (exits over IPv4, over IPv6). The first rows are the truth table of field-facts E6.
@@ -163,16 +164,14 @@ def test_options_that_are_none_are_refused(options):
         torrc(options)
 
 
-def test_vendor_data_writes_the_same_file():
-    import yaml
-
-    assert vendor_data({}) is None and vendor_data(None) is None and vendor_data({"tor": ""}) is None
-    text = vendor_data({"tor": "bridge"})
-    found = yaml.safe_load(text)
-    assert text.startswith("#cloud-config\n") and found["packages"] == ["tor"]
-    assert found["write_files"][0] == {"path": "/etc/tor/torrc", "permissions": "0644", "content": torrc({"kind": "bridge"})}
-    with pytest.raises(InputError, match="relay or bridge"):
-        vendor_data({"tor": "exit"})
+def test_a_new_guest_that_declares_a_relay_is_born_with_the_same_file():
+    entry = {"smtp": {"mode": "enforce", "ports": [25]}}
+    for kind in ("relay", "bridge"):
+        found = vendor_data({"id": "vps-1", "uses": {"tor": kind}}, entry, None)
+        assert {"path": "/etc/tor/torrc", "permissions": "0644", "content": torrc({"kind": kind})} in found["write_files"]
+        assert found["packages"] == ["tor"] and len(found["write_files"]) == 2
+    for uses in ({}, {"tor": "exit"}, {"mail": "relay"}):
+        assert "packages" not in vendor_data({"id": "vps-1", "uses": uses}, entry, None)
 
 
 def test_the_role_writes_it_once_and_lets_tor_refuse(tmp_path):

@@ -1,13 +1,12 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A relay's or bridge's torrc that never exits, and the same as cloud-init vendor data. Pure. PRIVATE to the collection.
+"""A relay's or bridge's torrc that never exits, and the same in cloud-init's vendor data. Pure. PRIVATE to the collection.
 
 Sources: tor(1) of 0.4.8 and 0.4.9, src/core/or/policies.c for what follows from exit options together.
 """
 
 from __future__ import annotations
 
-import json
 import re
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -104,19 +103,16 @@ def packages(options):
     return ["tor", "obfs4proxy"] if options.get("transport_port") is not None else ["tor"]
 
 
-def vendor_data(declared_use):
-    """cloud-init vendor data for a service's declared use, as text; None when it declares no Tor relay.
+def vendor_part(uses):
+    """What of cloud-init's vendor data follows from a service's declared uses: `{tor: relay}` or `{tor: bridge}`.
 
-    :param declared_use: the service's uses: `{"tor": {options of torrc}}`, or `{"tor": "relay"}` with all defaults
-    :raises InputError: for options that are none
+    :returns: None for any other use. A declared exit gets nothing from us
     """
-    declared = (declared_use or {}).get("tor")
-    if not declared:
+    kind = (uses or {}).get("tor")
+    if kind not in KINDS:
         return None
-    options = {"kind": declared} if isinstance(declared, str) else {} if declared is True else dict(declared)
-    config = {
-        # Before the package comes: apt then keeps the file that is there, as cloud-init asks it to.
-        "write_files": [{"path": "/etc/tor/torrc", "permissions": "0644", "content": torrc(options)}],
-        "packages": packages(options),
+    return {
+        # Written before the package comes: apt then keeps the file that is there, as cloud-init asks it to.
+        "write_files": [{"path": "/etc/tor/torrc", "permissions": "0644", "content": torrc({"kind": kind})}],
+        "packages": packages({}),
     }
-    return "#cloud-config\n" + json.dumps(config, indent=2, sort_keys=True) + "\n"
