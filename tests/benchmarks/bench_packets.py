@@ -6,7 +6,7 @@ them, linear iptables.
 Packets go from one namespace over a bridge to another, GRO off, in alternating rounds; the cost of a packet is
 the time from the first one sent until the last one was counted on the far side. Needs root.
 
-    PYTHONPATH=.build/dev python tests/benchmarks/bench_packets.py [pairs] [packets]
+    PYTHONPATH=.build/dev python tests/benchmarks/bench_packets.py [pairs] [packets] [group]
 """
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import time
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *parts) for parts in ((), ("..", "integration"))]
 
 from control_models import CONTROLS, HERE, controlled
-from frames import ethernet, ipv4, ipv6, tcp_syn
+from frames import ethernet, ipv4, ipv6, tcp
 from netns import Net
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
 
 THERE = "52:54:00:00:00:02"
+PART = 200  # packets of one measurement
 LINEAR = 1000  # iptables with 10,000 rules takes too long for a benchmark; a thousand show the slope
 
 
@@ -58,28 +59,34 @@ def received(there):
 
 
 def burst(sock, frame, packets, there):
-    """Nanoseconds per packet that arrived."""
+    """Nanoseconds per packet in the best of short parts: others' work on this machine hits some of them, not all."""
     before = received(there)
     send = sock.send
-    start = time.perf_counter_ns()
-    for _packet in range(packets):
-        send(frame)
-    took = time.perf_counter_ns() - start
+    best = None
+    for _part in range(packets // PART):
+        start = time.perf_counter_ns()
+        for _packet in range(PART):
+            send(frame)
+        took = time.perf_counter_ns() - start
+        best = took if best is None else min(best, took)
     time.sleep(0.02)
     arrived = received(there) - before
     if arrived < packets * 0.99:
         raise RuntimeError("only %d of %d packets arrived" % (arrived, packets))
-    return took / packets
+    return best / PART
 
 
-def main(pairs=12, packets=20000):
-    """Measure and print."""
+def main(pairs=8, packets=20000, only=""):
+    """Measure and print.
+
+    :param only: a group of controls, or nothing for all groups
+    """
     if os.geteuid() != 0:
         raise SystemExit("needs root, for network namespaces")
-    frames = {
-        "IPv4 web": ethernet(THERE, HERE, 0x0800, ipv4("192.0.2.10", "192.0.2.20", tcp_syn(80, b"x" * 10))),
-        "IPv6 web": ethernet(THERE, HERE, 0x86DD, ipv6("2001:db8::10", "2001:db8::20", tcp_syn(80))),
-        "IPv4 mail": ethernet(THERE, HERE, 0x0800, ipv4("192.0.2.10", "192.0.2.20", tcp_syn(25, b"x" * 10))),
+    frames = {  # of connections that stand: beginning one is what new_connections limits
+        "IPv4 web": ethernet(THERE, HERE, 0x0800, ipv4("192.0.2.10", "192.0.2.20", tcp(40000, 80, b"x" * 10))),
+        "IPv6 web": ethernet(THERE, HERE, 0x86DD, ipv6("2001:db8::10", "2001:db8::20", tcp(40000, 80))),
+        "IPv4 mail": ethernet(THERE, HERE, 0x0800, ipv4("192.0.2.10", "192.0.2.20", tcp(40000, 25, b"x" * 10))),
     }
     with Net() as net:
         host, here, there = net.add("host"), net.add("here"), net.add("there")
@@ -92,6 +99,7 @@ def main(pairs=12, packets=20000):
             space.gro_off(device)
         sock = here.packet_socket("eth0")
         groups = {"smtp_outbound": (), **{"and %s" % name: (name,) for name in CONTROLS}, "all controls": tuple(CONTROLS)}
+        groups = {group: names for group, names in groups.items() if only in ("", group)}
         variants = {"no rules": lambda: None}
         for group, names in groups.items():
             for services, words in ((10, "10"), (10000, "10,000")):
@@ -112,14 +120,13 @@ def main(pairs=12, packets=20000):
                     unavailable[name] = str(exc)
                     continue
                 for kind, frame in frames.items():
-                    burst(sock, frame, 500, there)
-                    costs[name, kind].append(min(burst(sock, frame, packets // 4, there) for _part in range(4)))
+                    costs[name, kind].append(burst(sock, frame, packets, there))
                 if name.startswith("iptables"):
                     for program in ("iptables-legacy", "ip6tables-legacy"):
                         host.check([program, "-F"])
         sock.close()
-    sys.stdout.write("64-byte packets over a bridge, GRO off, ns per packet (sending included), median of %d pairs of %d\n" % (
-        pairs, packets))
+    sys.stdout.write("64-byte packets over a bridge, GRO off, ns per packet (sending included), best part of %d, median of %d pairs\n" % (
+        packets, pairs))
     sys.stdout.write("%-34s" % "" + "".join("%14s" % kind for kind in frames) + "\n")
     for name in variants:
         cells = "".join("%14.0f" % statistics.median(costs[name, kind]) for kind in frames) if name not in unavailable else (
@@ -134,4 +141,4 @@ def main(pairs=12, packets=20000):
 
 
 if __name__ == "__main__":
-    main(*[int(word) for word in sys.argv[1:]])
+    main(*[int(word) if word.isdecimal() else word for word in sys.argv[1:]])

@@ -14,6 +14,10 @@ def _pools():
     return [["100.%d.%d.%d" % (64 + (n >> 16), n >> 8 & 255, n & 255), 3333] for n in range(POOLS)]
 
 
+def _profiled(options):
+    return lambda _number: {"mode": "enforce", "profile": "0" * 12}, lambda: {"profiles": {"0" * 12: options}}
+
+
 # name: (what a port is told, by its number; what the node is told)
 CONTROLS = {
     "anti_spoofing": (
@@ -24,6 +28,10 @@ CONTROLS = {
         lambda _number: {"mode": "enforce", "activities": ["farming", "mining", "nodes"]},
         lambda: {"at": 0, "pools": _pools(), "new_pools": [],
                  "ports": {"nodes": {"tcp": [8333, 30303]}, "farming": {"tcp": [8444, 8447]}}}),
+    "reflection": _profiled({"ports": [17, 19, 111, 161, 1900, 11211], "limited_ports": [53, 123, 389], "limited_bytes": 1250000}),
+    "bittorrent": (lambda _number: {"mode": "enforce"}, dict),
+    "irc_server": _profiled({"ports": [194, 6667, 6697], "listeners_refused": False, "clients_allowed": True}),
+    "new_connections": _profiled({"per_minute": 600, "destinations_per_minute": 600, "mail_per_minute": 60}),
 }
 
 

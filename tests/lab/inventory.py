@@ -87,8 +87,8 @@ def catalogue(nodes: list[Node]) -> dict[str, Any]:
 
 
 def policy() -> dict[str, Any]:
-    """The usual house rules with this provider's networks. Port 25 is closed at once, also for guests that are
-    there already: a week of observing, which the rules would have, is longer than a demo."""
+    """The usual house rules with this provider's networks. Port 25 is closed and sources are bound at once, also for
+    guests that are there already: a week of observing, which the rules would have, is longer than a demo."""
     return {
         "schema": 1,
         "name": "lab",
@@ -97,7 +97,7 @@ def policy() -> dict[str, Any]:
         "provider": {"name": "Lab Hosting"},
         "extends": "default",
         "locations": ["lab"],
-        "controls": {"smtp_outbound": {"adoption": {"mode": "enforce"}}},
+        "controls": {name: {"adoption": {"mode": "enforce"}} for name in ("smtp_outbound", "anti_spoofing")},
         "networks": {"smarthosts": list(plan.SMARTHOST), "rescue": list(plan.RESCUE_PREFIXES)},
         "guardrails": {"protected": list(plan.GATEWAYS)},
     }
