@@ -37,6 +37,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._standing import (
     standing,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import instants, passed
+from ansible_collections.hosting.aup.plugins.module_utils._usage import SYSFS, take_samples
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
 BOOTS = 8  # guests that a node which ends things by itself boots in one pass
@@ -877,6 +878,14 @@ class KvmNode:
         held = self.state.by_hand()
         for service in [sid for sid, terms in held.items() if moment is not None and terms["until_at"] and terms["until_at"] <= moment]:
             self._release(held, service, {"reason": "its time was over", "actor": None, "at": held[service]["until_at"]})
+
+    def usage(self):
+        """What the ports of its guests have carried, for `kvm_usage`; changes nothing.
+
+        :raises NodeError: libvirt does not answer, so nobody knows whose a port is
+        """
+        samples, gaps = take_samples(_libvirt.guests(self._libvirt()), self._boot_id or read_boot_id(), self._root + SYSFS)
+        return {"taken_at": int(time.time()), "samples": samples, "gaps": gaps}
 
     def info(self):
         """What this node holds and has counted, for `kvm_info`; changes nothing."""

@@ -43,6 +43,8 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     FAULTS,
     FEE_DUE,
     FEE_UNITS,
+    TRANSFER_DIRECTIONS,
+    TRANSFER_MODES,
     MODES,
     NETWORKS,
     NOTICE_TIMINGS,
@@ -340,6 +342,15 @@ POLICY = Map(
         ),
         {},
     ),
+    transfer=optional(
+        Map(
+            violation=required(_NAME),
+            mode=required(Choice(*TRANSFER_MODES)),
+            direction=optional(Choice(*TRANSFER_DIRECTIONS), "both"),
+            notices=optional(ListOf(Percentage(), single=True, unordered=True), ["80%", "100%"]),
+            clause=required(_CLAUSE),
+        )
+    ),
     guardrails=optional(
         Map(
             protected=optional(ListOf(Prefix(), single=True, unordered=True), []),
@@ -508,6 +519,8 @@ class _Relations:
             self._check_fee(("fees", name), fee)
         for name, notice in self._part("notices"):
             self._check_notice(("notices", name), notice)
+        if isinstance(self._document.get("transfer"), dict):
+            self._check_transfer(self._document["transfer"])
 
     def _part(self, name):
         return [
@@ -820,6 +833,21 @@ class _Relations:
             self._problems.add(
                 path + ("maximum",), "at least the amount (%s)" % fee["amount"], fee["maximum"]
             )
+
+    def _check_transfer(self, transfer):
+        """A mode that caps needs a cap on the violation's ladder, one that bills a fee by the unit of transfer."""
+        self._check_clause(("transfer",), transfer)
+        name, mode = transfer.get("violation"), transfer.get("mode")
+        self._check_declared(("transfer", "violation"), name, "violations", "a violation")
+        violation = (self._document.get("violations") or {}).get(name)
+        if not isinstance(violation, dict):
+            return
+        ladder = [step for step in violation.get("ladder") or [] if isinstance(step, dict)]
+        if mode in ("cap", "cap_until_paid") and not any(step.get("enforcement") == "bandwidth_cap" for step in ladder):
+            self._problems.add(("transfer", "mode"), "a bandwidth_cap on the ladder of %s for mode %s" % (name, mode), "none there")
+        fees = [(self._document.get("fees") or {}).get(fee) for fee in violation.get("fees") or []]
+        if mode in ("bill", "cap_until_paid") and not any(isinstance(fee, dict) and fee.get("per") in ("TB", "TiB") for fee in fees):
+            self._problems.add(("transfer", "mode"), "a fee per TB or TiB of %s for mode %s" % (name, mode), "none there")
 
     def _check_notice(self, path, notice):
         self._check_clause(path, notice)

@@ -283,6 +283,11 @@ class Policy:
         """A fee as a dict: amount, currency, per, clause … :raises PolicyError: no such fee"""
         return self._named("fee", "fees", name)
 
+    def transfer(self):
+        """How transfer above the allowance is dealt with: violation, mode, direction, notices (percent), clause; or None."""
+        terms = self.document.get("transfer")
+        return None if terms is None else dict(terms, notices=sorted(int(one.rstrip("%")) for one in terms["notices"]))
+
     def notice(self, name):
         """A notice as a dict: timing, wait, subject, text … :raises PolicyError: no such notice"""
         return self._named("notice", "notices", name)

@@ -41,6 +41,9 @@ NOTICE_UNKNOWN = ("ask", "resend")
 POWER = ("pause", "shutdown", "destroy")
 FEE_UNITS = ("once", "hour", "TB", "TiB")
 FEE_DUE = ("case", "suspension")
+# What transfer above the allowance leads to, and which bytes count.
+TRANSFER_MODES = ("bill", "cap", "cap_until_paid")
+TRANSFER_DIRECTIONS = ("both", "outbound")
 # What may hold a clause. The first four are code, so they name their tests.
 CARRIERS = ("control", "violation", "audit", "obligation", "human", "gap")
 CARRIED_BY_CODE = ("control", "violation", "audit", "obligation")

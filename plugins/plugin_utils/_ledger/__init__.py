@@ -126,6 +126,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction i
     open_ledger,
     reader,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._usage import (
+    began_metering,
+    record_usage,
+    usage_windows,
+)
 
 # The event log itself is below transactions, so its two readers are declared here.
 reader(head)
@@ -139,6 +144,7 @@ __all__ = [
     "adopt",
     "answer_case",
     "bear",
+    "began_metering",
     "bump_epoch",
     "cancel_notice",
     "case_file",
@@ -202,6 +208,7 @@ __all__ = [
     "record_input",
     "record_result",
     "record_step",
+    "record_usage",
     "release_contents",
     "release_notice",
     "replay",
@@ -217,6 +224,7 @@ __all__ = [
     "stop_notices",
     "take_journal",
     "unreviewed",
+    "usage_windows",
     "verify",
     "waive_charge",
     "withdraw",

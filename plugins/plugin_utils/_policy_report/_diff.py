@@ -9,7 +9,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy import CONTROL
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import versions_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import outcome_text, outcomes
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import fee_text, option_text, span
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import fee_text, option_text, span, transfer_text
 
 
 def difference(old, new):
@@ -34,7 +34,7 @@ def difference(old, new):
         "controls": _controls(old, new),
         "violations": _violations(old, new, addons),
         "addons": addons,
-        "fees": _by_name(_fees(old), _fees(new), "fee"),
+        "fees": _by_name(_fees(old), _fees(new), "fee") + _by_name(_transfer(old), _transfer(new), "fee"),
         "exemptions": _by_name(old.document["exemptions"], new.document["exemptions"], "control"),
         "guardrails": _by_name(old.document["guardrails"], new.document["guardrails"], "guardrail"),
         "owed": owed(old),
@@ -63,6 +63,11 @@ def _sets(before, after):
 
 def _fees(policy):
     return {name: fee_text(fee) for name, fee in policy.document["fees"].items()}
+
+
+def _transfer(policy):
+    terms = policy.transfer()
+    return {} if terms is None else {"transfer above the allowance": transfer_text(terms)}
 
 
 def _places(old, new):

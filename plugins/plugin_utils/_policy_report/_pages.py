@@ -18,6 +18,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._covera
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import grouped, where_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import (
     fee_text,
+    transfer_text,
     notice_text,
     option_text,
     span,
@@ -93,6 +94,7 @@ def page(policy, served, source):
         *_outcomes(policy, served),
         *_controls(policy, served),
         *_fees(policy),
+        *_transfer(policy),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -214,6 +216,13 @@ def _fees(policy):
         return []
     lines = ["## Fees", "", _row("Fee", "Amount"), _row("---", "---")]
     return [*lines, *(_row(name, _cell(fee_text(fee))) for name, fee in sorted(fees.items())), ""]
+
+
+def _transfer(policy):
+    terms = policy.transfer()
+    if terms is None:
+        return []
+    return ["## Transfer", "", "Counted over windows of 30 days from the service's own day: %s [%s]." % (transfer_text(terms), terms["clause"]), ""]
 
 
 def index_page(policies, served):

@@ -92,6 +92,20 @@ def fee_text(fee):
     return "%s %s%s [%s]" % (amount, unit, when, fee["clause"])
 
 
+_TRANSFER = {
+    "bill": "what is above the allowance is billed when the window ends",
+    "cap": "above the allowance the service is capped until the window ends",
+    "cap_until_paid": "above the allowance the service is capped until the window ends or more is bought",
+}
+
+
+def transfer_text(terms):
+    """What transfer above the allowance leads to, in words."""
+    counted = "bytes both ways" if terms["direction"] == "both" else "bytes the service sends"
+    told = " and ".join("%d %%" % one for one in terms["notices"])
+    return "%s; %s (violation %s)%s" % (counted, _TRANSFER[terms["mode"]], terms["violation"], "; told at %s" % told if told else "")
+
+
 def notice_text(notice):
     """When the customer is told."""
     if notice is None:

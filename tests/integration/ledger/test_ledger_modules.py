@@ -216,3 +216,14 @@ def test_charges_for_billing(play, tmp_path):
     assert json.loads((tmp_path / "case-T-1-customer-c-1.json").read_text()) == done["document"]
     (refused,) = play(export, extra={"case": "{{ 7 * 7 }}"})
     assert refused["failed"] and "{{ 7 * 7 }}" in refused["msg"]
+
+
+def test_metering_says_which_node_was_not_read(play, tmp_path):
+    (released,) = play(RELEASE)
+    with L.open_ledger(str(tmp_path / "ledger.db")) as ledger, ledger.transaction() as tx:
+        tx.adopt("kvm1", released["release_id"])
+        tx.set_node_release("kvm1", released["release_id"])
+    metered, listed, unknown = play(("ledger_usage", {"state": "metered", "nodes": ["localhost"]}), ("ledger_usage", {}),
+                                    ("ledger_usage", {"inputs": ["service"]}), extra={"service": "{{ 7 * 7 }}"})
+    assert [problem["target"] for problem in metered["problems"]] == ["localhost"] and metered["nodes"] == [] and not metered["changed"]
+    assert listed["windows"] == [] and unknown["failed"] and "{{ 7 * 7 }}" in unknown["msg"]
