@@ -70,6 +70,12 @@ _EVENTS = {
     "exemption_revoked": "Exemption revoked",
     "exemption_expired": "Exemption ended",
     "details_erased": "Personal details erased",
+    "notice_queued": "Notice to be sent",
+    "notice_held": "Notice held back",
+    "notice_delivered": "Notice delivered",
+    "notice_bounced": "Notice came back",
+    "usage_threshold": "Part of the transfer used",
+    "usage_window_closed": "Window of transfer over",
 }
 _KINDS = {
     "suspend": "Suspension", "quarantine": "Quarantine", "terminate": "Termination", "null_route": "Null route",
@@ -138,7 +144,6 @@ def case_page(document):
         _section("Measures", _measures(document["enforcements"], internal)),
         _section("Notices and deadlines", _notices(document["notices"], internal)),
         _section("Charges", _charges(document["charges"])),
-        _section("Evidence", _evidence(document["evidence"], internal)),
         _section("Exemptions", _exemptions(document["exemptions"], internal)),
         _section("What happened", _timeline(document["timeline"], internal)),
     ]
@@ -215,16 +220,6 @@ def _charges(charges):
         for one in charges
     ]
     return _table(("No.", "Fee", "Clause", "Account", "Quantity", "Sum", "Status", "Charged"), rows, "Nothing was charged.")
-
-
-def _evidence(evidence, internal):
-    rows = []
-    for one in evidence:
-        name = _text(one["name"]) if internal and one.get("name") else _text(one["id"])
-        state = one["state"] if one["state"] != "kept" else ("kept until %s" % one["keep_until"] if one["keep_until"] else "kept")
-        rows.append([_td(name), _td("<code>%s</code>" % _text(one["sha256"])), _td(_text("%d bytes" % one["size"]), "sum"),
-                     _td(_text(one["media_type"])), _td(_text(state)), _td(_time(one["added_at"]), "time")])
-    return _table(("File", "SHA-256", "Size", "Type", "State", "Added"), rows, "No file is attached.")
 
 
 def _exemptions(exemptions, internal):

@@ -18,6 +18,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import case_accounts, charges
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import find_enforcements
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import content
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
@@ -30,15 +31,15 @@ VIEWS = ("internal", "customer")
 _SAID_TO_CUSTOMERS = frozenset((
     "case", "service", "violation", "clause", "fault", "policy", "enforcement", "kind", "starts_at", "ends_at", "until",
     "review_at", "from", "to", "why", "charge", "credit_of", "fee", "amount", "currency", "quantity", "exemption", "control",
-    "notice", "evidence", "sha256", "timing", "deadline_at", "delivered_at",
+    "notice", "percent", "bytes", "allowance", "timing", "deadline_at", "delivered_at",
 ))  # fmt: skip
 # Events that concern the case as a whole, and so each account in it.
 _OF_ALL = frozenset(("case_opened", "case_fault_decided", "case_closed"))
-# Events that stay inside the house.
-_INTERNAL = frozenset((
-    "enforcement_proposed", "enforcement_confirmed", "proposal_withdrawn", "charges_exported", "details_erased", "run_started",
-    "baseline_recorded", "baseline_closed", "evidence_disclosed", "evidence_held", "evidence_released", "case_locked",
-    "case_unlocked", "notice_held",
+# The kinds of events that a customer is told; every other one, of today or later, stays in the house.
+_TOLD = _OF_ALL | frozenset((
+    "enforcement_opened", "enforcement_active", "enforcement_ending", "enforcement_ended", "enforcement_cancelled",
+    "charge_recorded", "charge_waived", "charge_credited", "exemption_added", "exemption_revoked", "exemption_expired",
+    "notice_delivered", "usage_threshold", "usage_window_closed",
 ))  # fmt: skip
 
 
@@ -84,7 +85,6 @@ def case_file(tx, case_id, view="internal", account=None):
         "enforcements": [_enforcement(tx, one, own is None) for one in enforcements],
         "notices": _notices(tx, case_id, own),
         "charges": [_charge(one) for one in charged],
-        "evidence": _evidence(tx, case_id, own is None),
         "exemptions": [_exemption(one, own is None) for one in exemptions],
     }
     document["timeline"] = _timeline(tx, case_id, document, own)
@@ -160,12 +160,16 @@ def _exemption(one, internal):
     return dict(document, reason=one["reason"]) if internal else document
 
 
-def _notices(_tx, _case_id, _own):
-    return []
-
-
-def _evidence(_tx, _case_id, _internal):
-    return []
+def _notices(tx, case_id, own):
+    """Notices of the case; of one that was not delivered a customer's view says nothing, not even that there is one."""
+    found = []
+    for one in notices(tx, case_id=case_id):
+        if own is not None and (one["service"] not in own or one["delivered_at"] is None):
+            continue
+        document = {name: one[name] for name in ("id", "service", "name", "timing", "status", "subject", "body", "deadline")}
+        document.update(delivered_at=iso(one["delivered_at"]), deadline_at=iso(one["deadline_at"]))
+        found.append(dict(document, recipient=one["recipient"]) if own is None else document)
+    return found
 
 
 def _timeline(tx, case_id, document, own):
@@ -176,7 +180,6 @@ def _timeline(tx, case_id, document, own):
         "charge": {c["id"] for c in document["charges"]},
         "exemption": {e["id"] for e in document["exemptions"]},
         "notice": {n["id"] for n in document["notices"]},
-        "evidence": {e["id"] for e in document["evidence"]},
     }
     services = set(document["case"]["services"])
     begins = tx.execute(sa.select(t.case.c.event_number).where(t.case.c.id == case_id)).scalar()
@@ -213,7 +216,7 @@ def _belongs(row, refs, ids, services, begins, document):
 
 
 def _tellable(kind, refs, ids, own):
-    if kind in _INTERNAL:
+    if kind not in _TOLD:
         return False
     if kind in _OF_ALL:
         return True

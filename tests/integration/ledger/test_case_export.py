@@ -55,6 +55,11 @@ def story(ledger, service):
         requests.record_fee(tx, case="T-1", fee="chargeback", amount="75.00", account="c-77", note=HOSTILE)
         tx.export_charges()
         tx.waive_charge("F-1", reason="goodwill")
+        told = tx.queue_notice(case_id="T-1", service="vps-1", name="after_action", timing="with", facts={}, enforcement_id="E-1", answer_seconds=3600)
+        tx.queue_notice(case_id="T-1", service="vps-1", name="to_police_first", timing="held", facts={})
+        claimed = tx.claim_notice(notice_id=told["id"], lease=60, role="customer", recipient="owner@example.net", subject="A measure",
+                                  body="Your service was suspended. " + HOSTILE)
+        tx.notice_delivered(notice_id=told["id"], claim=claimed["claim"])
     with ledger.transaction(actor="bob", now=NOW + 3700) as tx:
         tx.end_due()
         tx.record_result(None, "kvm1", "changed", {}, ended_ids=["E-1", "E-2"], baselines_closed=["vps-1", "vps-9"])
@@ -82,6 +87,8 @@ def test_the_whole_case_from_trigger_to_closing(provisioned, service):
         ("charge", "clean_up", "c-77", "exported"), ("charge", "clean_up", "c-other", "exported"),
         ("charge", "chargeback", "c-77", "exported"), ("credit", "clean_up", "c-77", "open")]
     assert [e["id"] for e in document["exemptions"]] == ["X-1", "X-2"]
+    assert [(n["id"], n["status"], n["delivered_at"], n["deadline_at"], n["recipient"]) for n in document["notices"]] == [
+        ("N-1", "delivered", "2027-01-15T08:01:00Z", "2027-01-15T09:01:00Z", "owner@example.net"), ("N-2", "held", None, None, None)]
     kinds = [one["kind"] for one in document["timeline"]]
     assert kinds[:2] == ["exemption_added", "exemption_added"] and kinds[-1] == "case_closed" and "charges_exported" in kinds
     assert [one["event"] for one in document["timeline"]] == sorted({one["event"] for one in document["timeline"]})
@@ -101,9 +108,11 @@ def test_the_customers_view_has_nothing_of_others_and_nothing_internal(provision
     for account, foreign in (("c-77", ("vps-9", "c-other")), ("c-other", ("vps-1", "c-77"))):
         document = read(provisioned, "customer", account)
         text = json.dumps(document) + case_page(document)
-        for hidden in (*foreign, "internal note", "secret reason", "of another", "alice", "bob", "kvm1", "goodwill", "lawyer says", "cleaned up"):
+        for hidden in (*foreign, "internal note", "secret reason", "of another", "alice", "bob", "kvm1", "goodwill", "lawyer says", "cleaned up",
+                       "to_police_first", "N-2", "owner@example.net"):
             assert hidden not in text, hidden
         assert len(document["enforcements"]) == 1 and document["timeline"][-1]["kind"] == "case_closed"
+        assert [n["id"] for n in document["notices"]] == (["N-1"] if account == "c-77" else [])
         assert {c["account"] for c in document["charges"]} == {account}
     for wrong in ({"account": None}, {"account": "c-1"}, {"view": "all"}, {"view": "internal", "account": "c-77"}):
         with pytest.raises(InputError) as caught:
