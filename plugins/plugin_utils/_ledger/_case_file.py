@@ -18,7 +18,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import case_accounts, charges
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import find_enforcements
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import find_notices
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import content
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
@@ -163,7 +163,7 @@ def _exemption(one, internal):
 def _notices(tx, case_id, own):
     """Notices of the case; of one that was not delivered a customer's view says nothing, not even that there is one."""
     found = []
-    for one in notices(tx, case_id=case_id):
+    for one in find_notices(tx, t.notice.c.case_id == case_id):
         if own is not None and (one["service"] not in own or one["delivered_at"] is None):
             continue
         document = {name: one[name] for name in ("id", "service", "name", "timing", "status", "subject", "body", "deadline")}
