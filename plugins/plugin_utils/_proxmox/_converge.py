@@ -67,8 +67,8 @@ class ClusterConverge(Converge):
             result["outcome"] = "changed"
         return snapshot, result
 
-    def _planned(self, wanted):
-        planned = super()._planned(wanted)
+    def _planned(self, *arguments):
+        planned = super()._planned(*arguments)
         self._last = planned[1]
         return planned
 

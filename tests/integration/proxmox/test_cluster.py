@@ -48,6 +48,9 @@ def test_provision_in_five_steps(house):
         assert [(one["type"], one["action"], one["dport"], one["enable"]) for one in group] == [("out", "REJECT", "25", 1)]
     opened = house.cluster.firewall.cluster.ipsets[group[0]["dest"].rpartition("/")[2]]["entries"]
     assert {e["cidr"] for e in opened if e.get("nomatch")} == {"192.0.2.200", "2001:db8:1::200"}
+    assert set(house.cluster.firewall.guests[100].ipsets) == {"ipfilter-net0", "ipfilter-net1"}
+    assert {e["cidr"] for e in house.cluster.firewall.guests[101].ipsets["ipfilter-net0"]["entries"]} == {
+        "192.0.2.11", "2001:db8:1::101", "fe80::/10"}
 
 
 def test_retire_leaves_the_cluster_as_found(house):
