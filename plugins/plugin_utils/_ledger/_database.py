@@ -252,6 +252,16 @@ def _unreachable(place, text):
     )
 
 
+def _full(place, text):
+    return LedgerError(
+        "there is no room left for the ledger %s (%s)." % (place, text),
+        code="ledger_full",
+        target=place,
+        retryable=True,
+        remedy="Nothing was written: make room on its disk, then run again.",
+    )
+
+
 _SQLITE = {
     sqlite3.SQLITE_BUSY: _locked,
     sqlite3.SQLITE_LOCKED: _locked,
@@ -262,7 +272,7 @@ _SQLITE = {
     sqlite3.SQLITE_CONSTRAINT: _refused,
     sqlite3.SQLITE_CANTOPEN: _unreachable,
     sqlite3.SQLITE_IOERR: _unreachable,
-    sqlite3.SQLITE_FULL: _unreachable,
+    sqlite3.SQLITE_FULL: _full,
 }
 
 
@@ -276,7 +286,7 @@ def _explain_sqlite(error, place, text):
     return explain(place, text)
 
 
-_POSTGRESQL = {"55P03": _locked, "40P01": _locked, "40001": _locked, "25006": _readonly, "42501": _readonly}
+_POSTGRESQL = {"53100": _full, "55P03": _locked, "40P01": _locked, "40001": _locked, "25006": _readonly, "42501": _readonly}
 
 
 def _explain_postgresql(error, place, text):

@@ -333,6 +333,19 @@ def verified_in_force(tx, node, ids):
     return activated
 
 
+def held_since(tx, services, event_number):
+    """Those of these services for which an enforcement was opened after the event of this number."""
+    if not services or event_number is None:
+        return set()
+    return set(tx.execute(
+        sa.select(t.enforcement.c.service).where(
+            t.enforcement.c.service.in_(list(services)),
+            t.enforcement.c.event_number > event_number,
+            t.enforcement.c.status.in_(HOLDING),
+        )
+    ).scalars())
+
+
 def unseen(tx, node, ids, state):
     """Whether one of these is not on record yet as seen in this state on this node."""
     if not ids:

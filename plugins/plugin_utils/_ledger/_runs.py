@@ -8,6 +8,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._canonical import dige
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
+    held_since,
     unseen,
     verified_gone,
     verified_in_force,
@@ -106,7 +107,9 @@ def record_result(
     ended, waiting = verified_gone(
         tx, node, [*ended_ids, *(i for entry in services for i in entry.get("ended_ids") or ())]
     )
-    closed = close_baselines(tx, node, baselines_closed)
+    # Somebody may have opened another enforcement since this run read the ledger: the prior state is that one's now.
+    later = held_since(tx, baselines_closed, (fence or {}).get("generation"))
+    closed = close_baselines(tx, node, sorted(set(baselines_closed) - later))
     number = tx.next_number(t.node_result.c.number)
     rows = [_row(tx, run_id, node, None, outcome, None, summary)]
     rows += [

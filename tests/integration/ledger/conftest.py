@@ -34,6 +34,9 @@ class Server:
             self.identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.directory, user.pw_uid, user.pw_gid)
         self.run("initdb", "-D", self.data, "-A", "trust", "-U", "aup", "--no-sync")
+        self.start()
+
+    def start(self):
         options = "-c listen_addresses= -c fsync=off -k %s" % self.directory
         self.run("pg_ctl", "-D", self.data, "-o", options, "-l", self.directory / "log", "-w", "start")
 

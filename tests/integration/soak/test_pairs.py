@@ -18,7 +18,7 @@ def pairs():
     if lacking:
         pytest.skip("needs " + ", ".join(lacking))
     with Host(2) as host:
-        return host.python("tests.integration.soak.pairs")
+        return host.python("tests.integration.soak.pairs", timeout=500)
 
 
 def test_each_pass_reached_what_it_was_to_reach(pairs):

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
-from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardError, NodeError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardError, LedgerError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Converge, Wanted, ended_on_node, guard_controller, probe
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
@@ -410,3 +410,60 @@ def test_what_the_node_ended_by_itself_is_taken_in_before_anything_is_planned_fo
     assert result["outcome"] == "unchanged" and "ended by the node itself: %s" % held["id"] in result["notes"]
     assert house.statuses == [] and unpack(node.asked[1]["desired"])["services"][0]["hold"] is None
     assert [h["service"] for h in house.read("status")["by_hand"]] == ["vps-1"]
+
+
+class Failing:
+    """A ledger that can't be reached for the transaction with this number, and every one after it."""
+
+    def __init__(self, ledger, number):
+        self.ledger, self.left = ledger, number
+
+    def __getattr__(self, name):
+        whole = getattr(self.ledger, name)
+
+        def call(*args, **named):
+            self.left -= 1
+            if self.left < 0:
+                raise LedgerError("the ledger can't be reached.", code="ledger_unreachable", retryable=True, remedy="Then retry.")
+            return whole(*args, **named)
+        return call if name in ("transaction", "read") else whole
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_ledger_gone_at_each_step_is_said_and_the_next_pass_goes_on(house, number):
+    """Before reading, before the prior state is on record, before the result is: nothing twice, nothing lost."""
+    opened = house.suspend()
+    todo = {"changed": True, "steps": FILTER, "priors": [PRIOR], "plan_hash": "h1"}
+    node, whole = Node(todo, {**todo, "services": [HELD]}), house.ledger
+    house.ledger = Failing(whole, number)
+    with pytest.raises(LedgerError, match="can't be reached"):
+        house.converge(node, opened["run_id"])
+    house.ledger = whole
+    assert node.modes == [[], ["plan"], ["plan", "apply"]][number], "nothing is touched before its prior state is on record"
+    assert house.statuses == ["opened"]
+    # What was done already is found done.
+    answers = [{"services": [HELD]}] if number == 2 else [todo, {**todo, "services": [HELD]}]
+    assert _pass(house, *answers)["outcome"] == ("unchanged" if number == 2 else "changed")
+    assert house.statuses == ["active"] and house.read("verify")["ok"]
+    kinds = [event["kind"] for event in house.read("history", "vps-1")]
+    assert kinds.count("enforcement_opened") == kinds.count("enforcement_active") == 1 and kinds.count("baseline_recorded") == 1
+
+
+def test_a_prior_state_that_another_run_has_taken_up_stays_on_record(house):
+    """Found by the soak: the one that gave back recorded it only after the next enforcement had begun with that prior state."""
+    opened = house.suspend()
+    todo = {"changed": True, "steps": FILTER, "priors": [PRIOR], "plan_hash": "h1"}
+    house.converge(Node(todo, {**todo, "services": [HELD]}), opened["run_id"])
+    lifted = house.write(release_hold, ["vps-1"])
+    free = {**HELD, "hold": None, "enforcement_ids": [], "in_force": False, "released": True}
+
+    def node(**_args):
+        house.suspend("T-2")
+        return {**NOTHING, "services": [free], "closed": ["vps-1"]}
+
+    house.converge(node, lifted["run_id"])
+    assert [b["digest"] for b in house.read("snapshot", "kvm1", None)["baselines"]] == [PRIOR["digest"]]
+    assert house.statuses == ["opened"]
+    last = house.write(release_hold, ["vps-1"])
+    house.converge(Node({"services": [free], "closed": ["vps-1"]}), last["run_id"])
+    assert house.read("snapshot", "kvm1", None)["baselines"] == [] and house.statuses == []
