@@ -69,6 +69,32 @@ def check_enforcement(policy, service_document, provider_prefixes, kind, node_ad
     return [str(network) for network in sorted(set(chosen), key=_order)]
 
 
+def check_not_anothers(service_document, kind, services):
+    """Refuse an enforcement on addresses that another service has as well: it would hit that one too.
+
+    A catalogue in which two services have one address is refused when it is read; this is for what came in otherwise.
+
+    :param services: `{id: service document}` of the catalogue
+    :raises GuardError: names the address and the other service
+    """
+    if kind not in ADDRESS_KINDS:
+        return
+    name = service_document["id"]
+    own = _assignment(service_document)[0]
+    for other, document in services.items():
+        if other == name:
+            continue
+        for theirs in _assignment(document)[0]:
+            for network in own:
+                if _overlap(network, theirs):
+                    raise GuardError(
+                        "%s of service %r overlaps %s of service %r." % (_text(network), name, _text(theirs), other),
+                        target=name,
+                        code="guard_anothers_address",
+                        remedy="Correct the catalogue: an address is one service's. Or act on the guest (suspend, quarantine).",
+                    )
+
+
 def check_count(policy, number_of_services, break_glass=None, lifting=False, kind=None):
     """Refuse a run over more services than `guardrails.max_services_per_run`. Lifting is never capped.
 

@@ -21,6 +21,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
     check_count,
     check_duration,
     check_enforcement,
+    check_not_anothers,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import PERMITS
@@ -316,6 +317,7 @@ def plan_measure(problems, released, kind, found, violation, seconds, break_glas
     addresses = [node["address"] for node in catalogue["nodes"].values() if _is_address(node.get("address"))]
     addresses += [prefix for node in catalogue["nodes"].values() for prefix in (node.get("router") or {}).get("protected", ())]
     problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
+    problems.run(check_not_anothers, service, kind, catalogue["services"])
     sparing = _sparing(named, kind, service)
     if sparing and (not break_glass or kind == "terminate"):
         problems.add(

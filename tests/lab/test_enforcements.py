@@ -181,6 +181,24 @@ def test_terminate_waits_for_a_second_person_and_keeps_the_disks(spine):
     assert spine.light(guest) and spine.node.run(["virsh", "-q", "dumpxml", "--inactive", guest.name]).stdout == before
 
 
+def test_an_attacked_server_by_its_ladder(spine):
+    """Suspended; the attack goes on: null-routed; each said with its reason and what comes next; --check beforehand the same."""
+    guest, other = spine.lab.guest("vps-1002"), spine.lab.guest("vps-1001")
+    inputs = {"service": guest.name, "violation": "attack_target", "case": "T-ladder"}
+    before = spine.everything()
+    checked = spine.play("respond", inputs, check=True).ok().said
+    assert "step 1 of 2 of attack_target" in checked and "next: step 2, null_route or suspend" in checked
+    spine.assert_untouched(before)
+    done = spine.play("respond", inputs).ok()
+    assert "step 1 of 2 of attack_target" in done.said and "suspend in force, verified" in done.said, done.said[-3000:]
+    assert spine.statuses(guest.name, "T-ladder") == ["active"] and spine.dark(guest) and spine.light(other)
+    went_on = spine.play("respond", {**inputs, "persists": True}).ok()
+    assert "null_route in force, verified" in went_on.said and "next: no further step" in went_on.said, went_on.said[-3000:]
+    assert spine.statuses(guest.name, "T-ladder") == ["active", "active"]
+    spine.lift(guest.name, variables={"case": "T-ladder"}).ok()
+    assert spine.statuses(guest.name, "T-ladder") == ["ended", "ended"] and spine.light(guest)
+
+
 @pytest.mark.parametrize("verb, inputs, words", [
     ("port_block", {"ports": "80; drop"}, "is not a whole number from 1 to 65535"),
     ("enforce", {"kind": "suspend", "ports": "25"}, "suspend has no option ports"),

@@ -12,6 +12,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
     check_count,
     check_duration,
     check_enforcement,
+    check_not_anothers,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from hypothesis import given, settings
@@ -240,3 +241,49 @@ def test_a_node_known_by_name_does_not_hinder():
     assert (
         refusal(HOUSE, service(["192.0.2.9"]), PROVIDER, "suspend", nodes).code == "guard_protected_address"
     )
+
+
+def of(name, *prefixes):
+    return dict(service(prefixes=[str(prefix) for prefix in prefixes]), id=name)
+
+
+@settings(deadline=None)
+@given(any_network, st.lists(any_network, max_size=4))
+def test_no_null_route_of_what_another_customer_has(own, others):
+    """Another's address, one inside another's prefix, a prefix over several customers: in either family."""
+    services = {"vps-1": of("vps-1", own), **{"vps-%d" % n: of("vps-%d" % n, other) for n, other in enumerate(others, 2)}}
+    hit = any(other.version == own.version and other.overlaps(own) for other in others)
+    if not hit:
+        check_not_anothers(services["vps-1"], "null_route", services)
+        return
+    with pytest.raises(GuardError) as caught:
+        check_not_anothers(services["vps-1"], "null_route", services)
+    assert caught.value.code == "guard_anothers_address" and caught.value.remedy and "vps-" in caught.value.message
+    check_not_anothers(services["vps-1"], "suspend", services)
+
+
+SINGLED_OUT = {"gateway": "192.0.2.1", "gateway 6": "2001:db8::1", "controller": "192.0.2.200", "controller 6": "2001:db8:c::1",
+               "router loopback": "198.51.100.255", "router loopback 6": "2001:db8:f::1", "everything": "0.0.0.0/0", "everything 6": "::/0",
+               "the provider's own": "192.0.2.0/24", "the provider's own 6": "2001:db8::/32"}
+
+
+@pytest.mark.parametrize("what", sorted(SINGLED_OUT))
+@pytest.mark.parametrize("kind", ["suspend", "quarantine", "null_route", "bandwidth_cap", "port_block", "terminate"])
+def test_no_kind_reaches_what_must_stay_up_and_the_refusal_says_what_to_do(what, kind):
+    nodes = ["192.0.2.200", "2001:db8:c::1", "198.51.100.255", "2001:db8:f::1"]
+    error = refusal(HOUSE, service(prefixes=[SINGLED_OUT[what]]), PROVIDER, kind, nodes)
+    assert error.code in ("guard_protected_address", "guard_foreign_address") and error.remedy and error.target == "vps-1"
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["suspend", "null_route", "terminate", None]), st.sampled_from([None, "", " ", "a worm"]))
+def test_caps_never_hinder_lifting_and_glass_is_only_for_what_can_be_undone(number, kind, reason):
+    assert check_count(HOUSE, number, reason, lifting=True, kind=kind) is None
+    cap = HOUSE.guardrails.max_services_per_run
+    if number <= cap:
+        assert check_count(HOUSE, number, reason, kind=kind) is None
+    elif kind != "terminate" and reason == "a worm":
+        assert check_count(HOUSE, number, reason, kind=kind) == reason
+    else:
+        with pytest.raises(GuardError) as caught:
+            check_count(HOUSE, number, reason, kind=kind)
+        assert "max_services_per_run" in caught.value.message and caught.value.remedy
