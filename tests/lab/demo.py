@@ -8,10 +8,11 @@ import hashlib
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from . import plan
-from .controller import PlaybookRun
+from .controller import PlaybookRun, collections_path
 from .guest import Guest
 from .lab import Lab, Progress, machine_network
 from .process import LabError
@@ -101,6 +102,27 @@ class Demo:
         now = kept.uptime()
         self.must(f"{KEPT} ran through all of it", now.boot_id == neighbour.boot_id and now.seconds > neighbour.seconds)
 
+        self.chapter("the keeper on the host ends a suspension with controller and ledger gone")
+        node = held.node
+        place = node.path("/etc/aup-node")
+        place.write_bytes(program())
+        node.run(["sh", "-c", "setsid /usr/bin/python3 -I /etc/aup-node --clock trusted run </dev/null >/var/log/keeper.log 2>&1 &"])
+        # A minute is the shortest there is: with the controller's clock 40 seconds behind, 20 of it are left.
+        self.playbook("suspend", {"service": HELD, "violation": "attack_target", "duration": "1m", "case": "T-2"}, at="-40s")
+        self.must(f"{HELD} is paused", held.state == "paused")
+        ledger = Path(lab.controller.ledger_url.removeprefix("sqlite:///")).parent
+        gone = ledger.rename(ledger.with_name("gone"))
+        lab.controller.namespace.ip(f"link set to-{node.name} down")
+        print("  the controller's cable is out, the ledger is gone", flush=True)
+        limit = time.monotonic() + 60
+        while held.state == "paused" and time.monotonic() < limit:
+            time.sleep(0.2)
+        self.must(f"{HELD} runs and is reached again", held.state == "running" and lab.internet.ping(held.plan.ipv4))
+        lab.controller.namespace.ip(f"link set to-{node.name} up")
+        gone.rename(ledger)
+        done = self.playbook("reconcile")
+        self.must("the ledger has taken in that the host ended it", "ended by the node itself" in done.stdout)
+
     # -- parts --------------------------------------------------------------------------------------------------
 
     def chapter(self, title: str) -> None:
@@ -129,6 +151,15 @@ class Demo:
                 print(f"  | {line}")
             print(flush=True)
         return done
+
+
+def program() -> bytes:
+    """The keeper's program, packed from the collection that the playbooks run."""
+    collections = collections_path()
+    sys.path.insert(0, str(collections))
+    from ansible_collections.hosting.aup.plugins.plugin_utils._zipapp import build
+
+    return build(collections / "ansible_collections/hosting/aup")
 
 
 def summary(output: str, task: str | None) -> list[str]:
