@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_iso
-from ansible_collections.hosting.aup.plugins.plugin_utils._fees import chosen_amount, cost, hours
+from ansible_collections.hosting.aup.plugins.plugin_utils._fees import chosen_amount, cost, cost_of_hours, hours
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     charges,
     decide_fault,
@@ -93,7 +93,8 @@ def record_fee(tx, case=None, fee=None, amount=None, worked=None, quantity=None,
                       if one["fee"] == name and one["kind"] == "charge" and one["status"] != "waived"
                       and one["reference"] != str(reference)), Decimal(0))
         # An hour begun twice is one hour: what is charged all together is what the fee says for the total.
-        sum_ = cost(terms, before + units) - cost(terms, before)
+        price = cost_of_hours if wanted == "worked" else cost
+        sum_ = price(terms, before + units) - price(terms, before)
     done = record_charge(tx, case_id=str(case), account=account, fee=name, amount=str(sum_), reference=reference,
                          quantity=None if units is None else str(units), note=note)
     what = [charge_line(done)] + (["  it was charged already, nothing new was written"] if done["already"] else [])

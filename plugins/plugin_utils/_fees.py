@@ -41,6 +41,18 @@ def cost(fee, quantity):
     return _EXACT.multiply(amount, quantity).quantize(amount, rounding=ROUND_HALF_UP, context=_EXACT)
 
 
+def cost_of_hours(fee, quantity):
+    """What a sum of `hours` costs. Time is whole minutes, and a third of an hour has no end as a decimal: parts that
+    add up to whole hours are whole hours, not a billionth more.
+    """
+    minutes = int(_EXACT.multiply(quantity, Decimal(60)).to_integral_value())
+    amount = Decimal(fee["amount"])
+    if fee.get("rounding", "started") == "started":
+        return _EXACT.multiply(amount, Decimal(-(-minutes // 60))).quantize(amount, context=_EXACT)
+    exact = _EXACT.divide(_EXACT.multiply(amount, Decimal(minutes)), Decimal(60))
+    return exact.quantize(amount, rounding=ROUND_HALF_UP, context=_EXACT)
+
+
 def transfer_quantity(fee, excess):
     """Bytes as a Decimal of the fee's unit of transfer, exact to 18 decimals."""
     return _EXACT.divide(Decimal(excess), Decimal(BYTES[fee["per"]])).quantize(Decimal(1).scaleb(-18), context=_EXACT)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -60,13 +60,15 @@ def test_transfer_is_what_fractions_say(excess, per, rounding):
     assert Fraction(_fees.cost(fee, _fees.transfer_quantity(fee, excess))) == expected
 
 
-@given(st.lists(st.integers(1, 3000), min_size=1, max_size=6))
-def test_hours_in_parts_cost_what_the_whole_costs(minutes):
-    fee, total, charged = XTOM.fee("delisting_hour"), Decimal(0), Decimal(0)
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=6), st.sampled_from(["started", "pro_rata"]))
+@example([351, 352, 352, 385], "started")
+def test_hours_in_parts_cost_what_the_whole_costs(minutes, rounding):
+    fee, total, charged = dict(XTOM.fee("delisting_hour"), rounding=rounding), Decimal(0), Decimal(0)
     for one in minutes:
         after = total + _fees.hours("%dm" % one)
-        charged, total = charged + _fees.cost(fee, after) - _fees.cost(fee, total), after
-    assert charged == 50 * -(-sum(minutes) // 60)
+        charged, total = charged + _fees.cost_of_hours(fee, after) - _fees.cost_of_hours(fee, total), after
+    exact = Fraction(50 * sum(minutes), 60)
+    assert Fraction(charged) == (50 * -(-sum(minutes) // 60) if rounding == "started" else Fraction(int(exact * 100 + Fraction(1, 2)), 100))
 
 
 @pytest.mark.parametrize("text", ["49.99", "150.01", "75,00", "7.5e1", "-60", "60.005", "", None, 75.0, "NaN", "0x40"])
