@@ -36,7 +36,7 @@ class IrcServer(ProfiledControl):
 
     def rules(self, family, direction, parameters):
         """TCP only."""
-        return ["meta l4proto tcp " + self.by_profile(direction)]
+        return ["meta l4proto tcp " + self.by_profile(direction, parameters)]
 
     def profile_chains(self, family, direction, name, options):
         """Listeners and clients by flags and ports, links by words."""

@@ -104,7 +104,7 @@ class NewConnections(ProfiledControl):
         ]) + chain("new_connections_echo6", [
             "meta pkttype { broadcast, multicast } return",
             "@th,0,8 128 " + new,
-        ]) + chain("new_connections_new", [self.by_profile("from")])
+        ]) + chain("new_connections_new", [self.by_profile("from", parameters)])
 
     def profile_chains(self, family, direction, name, options):
         """Limits: flows, mail, destinations."""

@@ -38,7 +38,7 @@ class Reflection(ProfiledControl):
 
     def rules(self, family, direction, parameters):
         """UDP to single stations: discovery within a network is multicast and broadcast, and no router carries it on."""
-        return ["meta l4proto != udp return", "meta pkttype { broadcast, multicast } return", self.by_profile(direction)]
+        return ["meta l4proto != udp return", "meta pkttype { broadcast, multicast } return", self.by_profile(direction, parameters)]
 
     def profile_chains(self, family, direction, name, options):
         """Refused ports, then limited ones."""
