@@ -48,8 +48,8 @@ class ProfiledControl(Control):
     def by_profile(self, direction, parameters):
         """The rule that leads a packet to its port's profile.
 
-        With one profile on the node it leads there at once: that spares a lookup. It also closes a gap: when tables are
-        replaced, a packet half way through the former rules finds its maps empty, but not its sets.
+        With one profile on the node it leads there at once: that spares a lookup. When tables are replaced, a packet half way
+        through the former rules finds their maps empty, so fewer maps let fewer of them out.
         """
         if len(parameters["profiles"]) == 1:
             return "goto " + self._chain(direction, *parameters["profiles"])
