@@ -11,7 +11,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._tor_config import tor
 DOCUMENTATION = r"""
 name: tor_config
 short_description: The torrc of a Tor relay or bridge that never exits
-version_added: 1.1.0
+version_added: 1.0.0
 author:
   - hosting.aup contributors (@hosting-aup)
 description:

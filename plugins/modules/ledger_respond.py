@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ledger_respond
 short_description: Take the next step of a policy's ladder
-version_added: 1.1.0
+version_added: 1.0.0
 description:
   - Reads the ladder that the service's policy has for a violation, the service's add-ons and the history of the case, and
     writes the next step into the ledger. What is on nodes and routers changes only when M(hosting.aup.kvm_converge) and

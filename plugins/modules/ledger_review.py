@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ledger_review
 short_description: Review what exceeded a guardrail
-version_added: 1.1.0
+version_added: 1.0.0
 description:
   - A run that went over a guardrail with a reason (C(break_glass)) stays in the status until another person has reviewed it.
   - Who exceeded it can't review it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: pool_data
 short_description: Refresh the addresses of mining pools in the ledger
-version_added: 1.1.0
+version_added: 1.0.0
 description:
   - Reads lists of pools, asks the given resolvers for the addresses of their names (both families, with their TTL), takes
     away what belongs to the provider, to its policies' networks, to resolvers and to networks that many share, and

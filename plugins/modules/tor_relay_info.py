@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tor_relay_info
 short_description: Tor relays in the provider's prefixes, and which can exit
-version_added: 1.1.0
+version_added: 1.0.0
 description:
   - Reads a consensus of Tor's directory authorities and, if given, relays' own descriptors, and names the relays whose addresses
     lie in the provider's prefixes. A relay can exit by its flag, by the summary of its policy, or by its own policy for IPv4 or IPv6.

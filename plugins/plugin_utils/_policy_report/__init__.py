@@ -20,11 +20,14 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix
     matrix,
     matrix_lines,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._pages import index_page, page
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._course import course
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._pages import index_page, matrix_page, page
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._side_by_side import outcome, side_by_side
 
 __all__ = [
     "Served",
     "concerned_services",
+    "course",
     "coverage",
     "coverage_lines",
     "diff_lines",
@@ -33,6 +36,9 @@ __all__ = [
     "index_page",
     "matrix",
     "matrix_lines",
+    "matrix_page",
+    "outcome",
     "page",
     "released_version",
+    "side_by_side",
 ]

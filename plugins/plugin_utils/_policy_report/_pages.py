@@ -16,6 +16,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._covera
     coverage,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import grouped, where_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._side_by_side import (
+    controls_side_by_side,
+    side_by_side,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import (
     fee_text,
     transfer_text,
@@ -235,6 +239,7 @@ def index_page(policies, served):
         "# The policies that are shipped",
         "",
         "Each page says for every clause how it is held and how that is tested, and what follows from which violation.",
+        "What the same violation leads to under each of them: [side by side](matrix.md).",
         "",
         "Carried out by this version: the controls %s; the enforcements %s." % (
             _code(served.controls), _code(served.enforcements)
@@ -256,6 +261,67 @@ def index_page(policies, served):
             )
         )
     return "\n".join(lines) + "\n"
+
+
+def matrix_page(policies):
+    """All policies side by side: what follows from the same violation under each.
+
+    :param policies: Policy objects
+    """
+    policies = list(policies)
+    lines = [
+        _HEAD.format(source=""),
+        "# The same violation under each policy",
+        "",
+        "Every violation by policy, location, account type and set of add-ons, as `hosting.aup.respond` decides it: the ladder",
+        "is followed to its end by the code that decides in earnest, and what it answered is what stands here. Equal outcomes",
+        "of a policy are one row.",
+        "",
+        "- A step is proposed and a person confirms it, unless it says *by itself*. Termination is only ever proposed, and",
+        "  another person agrees.",
+        "- Steps come from left to right, each at the next call, or when what it names is so.",
+        "- An empty *Add-ons* means that none changes anything. Fees are owed only where the case finds the fault to be the",
+        "  customer's, and never by a victim.",
+        "- Location, account type and violation are the policy's own words; any other is refused, and none is a default.",
+        "",
+    ]
+    violation = None
+    rows = side_by_side(policies)
+    for row in rows:
+        if row["violation"] != violation:
+            violation = row["violation"]
+            words = dict.fromkeys(one["summary"] for one in rows if one["violation"] == violation and one.get("summary"))
+            lines += [
+                "",
+                "## %s" % violation,
+                "",
+                *(["In the policies' words: %s." % "; ".join(_cell(one) for one in words), ""] if words else []),
+                _row("Policy", "Where", "Add-ons", "Fault", "First", "Then", "Fees", "Told", "Clause"),
+                _row(*["---"] * 9),
+            ]
+        if row["policy"] is None:
+            lines.append(_row(", ".join(row["unruled"]), "", "", "", "*no such rule*", "", "", "", ""))
+            continue
+        what = row["outcome"]
+        if what.allowed:
+            first, then, told = "**allowed**", "", ""
+        else:
+            first, *rest = what.turns or ["no step: a person decides"]
+            first, then, told = _cell(first), "; then ".join(_cell(one) for one in rest), what.notice
+        lines.append(_row("[%s](%s.md)" % (row["policy"], row["policy"]), row["where"], row["addons"], what.fault, first, then,
+                          "; ".join(_cell(fee) for fee in what.fees), told, what.clause))
+    lines += [
+        "",
+        "## Standing controls",
+        "",
+        "A control that isn't listed for a policy is off there. Observed means counted and let pass.",
+        "",
+        _row("Control", "Policy", "Where", "Mode", "Clause"),
+        _row(*["---"] * 5),
+    ]
+    lines += [_row(one["control"], "[%s](%s.md)" % (one["policy"], one["policy"]), one["where"], one["mode"], one["clause"])
+              for one in controls_side_by_side(policies)]
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
 def _code(names):

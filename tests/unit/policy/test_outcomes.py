@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import PolicyError
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy, shipped_names
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report import grouped, matrix
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report import course, grouped, matrix
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import spared_ladder
 
 STRICT = ["falkenstein", "finland", "dusseldorf", "dusseldorf-2"]
@@ -131,6 +131,8 @@ def test_outcome(name, violation, place, addons, clause, fault, steps, fees, not
         assert outcome.clause == "%s.%s" % (name, clause)
         assert outcome.allowed == (fault == "allowed")
         ladder = spared_ladder(outcome, addons.split())
+        # What the deciding code does, call by call, is what the texts say.
+        assert [turn.step for turn in course(policy, violation, location, account_type, addons.split())] == ladder
         if outcome.allowed:
             assert (outcome.fault, outcome.fees, outcome.notice, ladder) == ("none", (), None, [])
             continue
