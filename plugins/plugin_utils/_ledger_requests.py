@@ -73,6 +73,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._diff i
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 
+_GROUPS = {"kvm": "aup_kvm_nodes", "proxmox": "aup_proxmox_clusters"}  # of the inventory; a router may be left out of it
 MOST_CHANGES = 30  # lines about a new version in one summary
 
 
@@ -224,7 +225,7 @@ def check_known(names, known_nodes, problems, service):
     for name in names:
         if name not in known_nodes:
             problems.add(
-                "node %s of service %s is not in the inventory (groups aup_kvm_nodes, aup_routers)." % (name, service),
+                "node %s of service %s is not in the inventory (groups aup_kvm_nodes, aup_proxmox_clusters, aup_routers)." % (name, service),
                 "service",
                 "Add it to the inventory: holding a service on some of its nodes would be half a hold.",
             )
@@ -938,9 +939,9 @@ def release_files(
     names = sorted(catalogue["nodes"])
     outside = [] if known_nodes is None else sorted(set(names) - set(known_nodes))
     warnings = [
-        "node %s of the catalogue is not in the inventory (group aup_kvm_nodes): not provisioned." % name
+        "node %s of the catalogue is not in the inventory (group %s): not provisioned." % (name, _GROUPS[catalogue["nodes"][name]["backend"]])
         for name in outside
-        if catalogue["nodes"][name]["backend"] == "kvm"
+        if catalogue["nodes"][name]["backend"] in _GROUPS
     ]
     what = [
         "release %d: %s, %d services on %d nodes%s"
