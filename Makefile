@@ -12,8 +12,11 @@ help: ## this list
 setup: ## make this machine ready (bare Debian 12, Ubuntu 22.04 or 24.04, as root); again: only what changed
 	@scripts/setup
 
-demo: setup ## the story on real guests: port 25 closed and opened, 48 h suspended, given back; BACKEND=router: on routers
-	@$(if $(filter router,$(BACKEND)),PYTHONPATH=.build/collections:. $(python) -m tests.integration.routers.demo,$(python) -m tests.lab.demo)
+story_of_router := tests.integration.routers.demo
+story_of_proxmox := tests.integration.proxmox.demo
+
+demo: setup ## the story on real guests: port 25 closed and opened, 48 h suspended, given back; BACKEND=router or proxmox: there
+	@$(if $(BACKEND),PYTHONPATH=.build/collections:. $(python) -m $(or $(story_of_$(BACKEND)),$(error BACKEND is router or proxmox)),$(python) -m tests.lab.demo)
 
 test: setup ## unit, property, integration and lab tests, sanity and lint
 	@scripts/test
