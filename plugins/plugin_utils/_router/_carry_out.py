@@ -38,7 +38,7 @@ class CarryOut:
     def __init__(self, connect, before_apply, patience=10.0, check=False):
         self.connect, self.before_apply, self.patience, self.check = connect, before_apply, patience, check
         self.steps, self.errors, self.last_read, self.wrote, self.saved = [], [], None, False, False
-        self.hash = None
+        self.hash, self.notes = None, []
 
     def run(self, desired):
         """Do it. A connection cut half way is taken up again once, from what is then read.
@@ -61,6 +61,7 @@ class CarryOut:
 
     def _once(self, driver, desired):
         observed = driver.observe(desired)
+        self.notes = list(driver.notes)
         planned = self.last_read = plan(desired, observed)
         steps = steps_of(driver, planned)
         if self.hash is None:
@@ -70,10 +71,16 @@ class CarryOut:
             return self._result(desired, planned, steps)
         self.steps += [step for step in steps if step not in self.steps]
         failed = {}
+        if driver.waiting:
+            # A lost connection left a change of ours unconfirmed; the router answers, so it may stay. What of it
+            # is no longer wanted is among the steps.
+            self.wrote = True
+            driver.confirm()
         if steps:
             self.before_apply(steps)
             failed = self._apply(driver, steps)
             planned = self._settled(driver, desired, failed)
+            driver.confirm()  # over the connection that read it back
             planned = self._take_back(driver, desired, planned, steps, failed)
         elif any(not s["announced"] for s in planned["states"]):
             planned = self._settled(driver, desired, failed)
@@ -115,11 +122,13 @@ class CarryOut:
         if not undo:
             return planned
         driver.apply(undo)
+        driver.confirm()
         planned = self.last_read = plan(desired, driver.observe(desired))
         return planned
 
     def _save(self, driver, desired, planned):
-        if desired["settings"]["save"] != "always" or not (self.wrote or settles(desired, planned)):
+        if desired["settings"]["save"] != "always" or not (
+                self.wrote or driver.unsaved or settles(desired, planned)):
             return
         try:
             driver.save()
@@ -132,5 +141,5 @@ class CarryOut:
     def _result(self, desired, planned, steps, failed=None):
         services, errors, ended = outcomes(desired, planned, failed or {})
         return {"steps": self.steps, "services": services, "ended": {} if self.check else ended,
-                "errors": self.errors + (planned["refused"] if self.check else errors), "notes": planned["notes"],
+                "errors": self.errors + (planned["refused"] if self.check else errors), "notes": planned["notes"] + self.notes,
                 "changed": bool(steps) or self.wrote, "saved": self.saved, "plan_hash": self.hash}

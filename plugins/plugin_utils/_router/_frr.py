@@ -276,6 +276,8 @@ class Frr:
     announces = True
     MARK = ("tag", 1, 4294967295, 41666)
     """The option that marks a route as ours: name, least, most, default."""
+    waiting = unsaved = False
+    notes = ()
 
     def __init__(self, target):
         self.target = target
@@ -372,6 +374,9 @@ class Frr:
         except RouterError as exc:
             if exc.code not in ("closed", "timeout"):
                 raise
+
+    def confirm(self):
+        """Nothing to confirm: what was entered stays."""
 
     def save(self):
         """Write the running configuration to where a restart reads it; all of it, others' edits too."""

@@ -92,6 +92,8 @@ class Linux:
     announces = False
     MARK = ("protocol", 5, 255, 66)
     """The option that marks a route as ours: name, least, most, default. Lower numbers are the kernel's."""
+    waiting = unsaved = False
+    notes = ()
 
     def __init__(self, target):
         self.target = target
@@ -178,6 +180,9 @@ class Linux:
                 refused[mine[at][0]] = err.strip().splitlines()[0][:200]
                 mine = mine[at + 1:]
         return refused
+
+    def confirm(self):
+        """Nothing to confirm: what was entered stays."""
 
     def save(self):
         """Nothing to save: the kernel's routes don't outlive it."""

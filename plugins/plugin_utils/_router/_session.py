@@ -21,6 +21,9 @@ _BUSY = re.compile(r"locked by|VTY configuration is locked|device is busy", re.I
 _MOST = 64 * 1024 * 1024  # bytes of one answer
 
 
+PROMPT = r"[\w.-]{0,48}(?:\([^()\r\n]{1,60}\))?[#>] ?"  # netmiko cuts long names; modes stand in brackets
+
+
 class RouterError(NodeError):
     """A router could not be reached, read or changed; `code` tells which."""
 
@@ -96,9 +99,10 @@ class Cli:
     """A router's command line.
 
     :param device_type: netmiko's name of the platform
+    :param prompt: pattern of what follows the name in the prompt
     """
 
-    def __init__(self, target, device_type):
+    def __init__(self, target, device_type, prompt=PROMPT):
         netmiko, paramiko = _libraries(target)
         self.target = target
         arguments = {
@@ -119,7 +123,7 @@ class Cli:
             raise _failed(target, exc) from exc
         self._channel = self._device.remote_conn
         name = re.escape(self._device.base_prompt)
-        self._prompt = re.compile(r"(?:\A|[\r\n])%s(?:\([^()\r\n]{1,60}\))?[#>] ?\Z" % name)
+        self._prompt = re.compile(r"(?:\A|[\r\n])%s%s\Z" % (name, prompt))
 
     def timeout(self, what):
         """The error for an answer that does not come."""
@@ -130,9 +134,10 @@ class Cli:
         return self.target.error("closed", "the connection ended at %r." % what,
                                  "Run again: it is read anew, and only what is missing is done.", retryable=True)
 
-    def ask(self, line):
+    def ask(self, line, question=None):
         """Send one line, already passed by the gate; what the router said to it.
 
+        :param question: compiled pattern of a question that ends the answer as the prompt does
         :raises RouterError: `timeout`, `closed`, or `bad_reply` when it did not repeat the line
         """
         deadline = time.monotonic() + self.target.timeout
@@ -155,8 +160,8 @@ class Cli:
                 if size > _MOST:
                     raise self.target.error("bad_reply", "the answer to %r does not end." % line, "Check the router.")
                 tail = (tail + text)[-300:]
-                found = self._prompt.search(_ANSI.sub("", tail))
-                if found:
+                shown = _ANSI.sub("", tail)
+                if self._prompt.search(shown) or (question and question.search(shown)):
                     break
         except TimeoutError as exc:
             raise self.timeout(line) from exc

@@ -40,6 +40,7 @@ class Provider:
         self.services = SERVICES
         self.late = 0  # seconds that the clock is ahead
         self.platforms = None
+        self.patience = 10.0
 
     def __enter__(self):
         self.ledger = ledger_package.open_ledger(str(self.folder / "ledger.db"), create=True)
@@ -86,7 +87,7 @@ class Provider:
         """What `router_converge` does on the router."""
         target = Target(**{**self.target, "name": "edge"})
         return RouterConverge(self.ledger, target, "alice", self.clock, check, str(self.folder / "locks"), self.platforms,
-                              ).run(Wanted(node="edge", run_id=run_id, pending=list(pending), **named))
+                              self.patience).run(Wanted(node="edge", run_id=run_id, pending=list(pending), **named))
 
     def seen_gone_on_kvm(self, ids):
         """The KVM host's part of an end."""

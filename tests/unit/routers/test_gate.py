@@ -10,9 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate, _linux
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _junos, _linux
 
 GRAMMARS = {"frr": _frr.GRAMMAR, "linux": _linux.GRAMMAR}
+VENDORS = {driver.name: driver for driver in (_eos.Eos, _junos.Junos)}
+# What each platform may be told about one prefix and one mark; nothing else is ever built.
+MEANT = {
+    "eos": ("ip{v} route {p} Null0 tag {m}", "no ip{v} route {p} Null0"),
+    "junos": ("set routing-options {t} route {p} discard", "set routing-options {t} route {p} tag {m}",
+              "delete routing-options {t} route {p}"),
+}
 NASTY = ["\n", "\r", "\x1a", "\x03", "\t", "?", "|", ";", "&", "$(reboot)", "`id`", "\\", "!", "#", "  ", "\x00", "\u0661",
          "\u2028", "%lo", "/0", " no router bgp 1", "exit", "١"]
 prefixes = st.one_of(
@@ -55,6 +62,52 @@ def test_what_is_built_says_what_was_meant_or_nothing(platform, action, prefix, 
                                                  "tag", str(mark)],
             "linux": ["route", words[1], "blackhole", prefix, "proto", str(mark)]}[platform]
         assert words == expected and (platform == "frr" or words[1] in ("add", "del"))
+
+
+def vendor(name):
+    """A driver without a connection."""
+    return VENDORS[name].__new__(VENDORS[name])
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(VENDORS)), st.sampled_from(("add", "remove")), prefixes, numbers, st.booleans())
+@example("junos", "add", "203.0.113.10/32 discard\nset system root-authentication", 41666, False)
+@example("eos", "add", "203.0.113.10/24", 41666, True)
+def test_what_is_built_for_a_vendor_says_what_was_meant_or_nothing(name, action, prefix, mark, there):
+    driver = vendor(name)
+    try:
+        lines = driver._lines(action, prefix, mark, there)
+    except (ValueError, TypeError):
+        return
+    network = ipaddress.ip_network(prefix)
+    assert str(network) == prefix and isinstance(mark, int) and 1 <= mark <= 4294967295
+    meant = {text.format(p=prefix, m=mark, v="v6" if network.version == 6 else "", a=network.network_address,
+                         n=network.netmask, t="static" if network.version == 4 else "rib inet6.0 static")
+             for text in MEANT[name]}
+    for line in lines:
+        assert _gate.pass_line(line, driver.GRAMMAR, driver.TAILS) in meant
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(VENDORS)), st.text(max_size=120), st.sampled_from(("", " | json", " | display set", " | no-more")))
+def test_no_text_passes_that_is_no_line_of_a_vendor(name, text, tail):
+    driver = VENDORS[name]
+    try:
+        line = _gate.pass_line(text + tail, driver.GRAMMAR, driver.TAILS)
+    except InputError as exc:
+        assert exc.code == "gate" and all(0x20 <= ord(char) < 0x7f for char in str(exc))
+        return
+    assert line.isascii() and line.isprintable() and any(pattern.fullmatch(line) for pattern in driver.GRAMMAR)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(VENDORS)), st.integers(0, 90), st.sampled_from([n for n in NASTY if n not in ("/0", "exit")]))
+def test_nothing_can_be_put_into_a_good_line_of_a_vendor(name, at, bad):
+    driver = vendor(name)
+    for line in driver._lines("add", "203.0.113.10/32", 41666, False) + driver._lines("remove", "2001:db8::1/128", 41666, True):
+        _gate.pass_line(line, driver.GRAMMAR, driver.TAILS)
+        with pytest.raises(InputError):
+            _gate.pass_line(line[:at] + bad + line[at:], driver.GRAMMAR, driver.TAILS)
 
 
 @settings(max_examples=600, deadline=None)

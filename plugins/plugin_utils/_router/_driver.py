@@ -1,0 +1,239 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the vendors' platforms have in common: the gate, strict reading, one transaction at a time. PRIVATE.
+
+A change is entered whole or not at all: a refused line takes the candidate back, and what is left without that
+line's prefix is entered once more, so that one refused address does not spare the others. It then waits to be
+confirmed; if the connection is lost before that, the router takes it back by itself.
+"""
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import re
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import PROMPT, Cli, RouterError
+
+_PREFIX = re.compile(r"(?<![0-9A-Fa-f:.])(?:%s|%s)(?![0-9])" % (_gate.PREFIX4, _gate.PREFIX6))
+WORD = r"[A-Za-z0-9_.:-]{1,60}"
+MARK = ("tag", 1, 4294967295, 41666)
+
+
+class NotUnderstood(ValueError):
+    """Output that the parser does not know; the text says where."""
+
+
+def checked_route(prefix, mark, most=4294967295):
+    """The network of a route that is to be built.
+
+    :raises ValueError: no canonical prefix, or a mark out of range
+    """
+    network = ipaddress.ip_network(prefix)
+    if str(network) != prefix or network.prefixlen == 0:
+        raise ValueError("%r is no canonical prefix" % (prefix,))
+    if isinstance(mark, bool) or not isinstance(mark, int) or not 1 <= mark <= most:
+        raise ValueError("%r is no mark" % (mark,))
+    return network
+
+
+def parse_json(text):
+    """A mapping in JSON; anything else is refused, so that a complaint is never taken for "nothing there"."""
+    try:
+        document = json.loads(text)
+    except ValueError as exc:
+        raise NotUnderstood("no JSON: %s" % ascii(text.strip()[:80])) from exc
+    if not isinstance(document, dict):
+        raise NotUnderstood("a mapping is expected")
+    return document
+
+
+def addresses_in(text):
+    """Every address that stands in a text as a word, with its network if it has a length: `[(address, network)]`."""
+    found = []
+    for word in re.split(r"[\s;,\"']+", text):
+        with contextlib.suppress(ValueError):
+            if "." in word or ":" in word:
+                interface = ipaddress.ip_interface(word)
+                found.append((str(interface.ip), str(interface.network) if "/" in word else None))
+    return found
+
+
+def _running_unsaved(text, ours):
+    """(a route of ours differs, something else differs) of a listing of differences to the saved configuration.
+
+    :param ours: compiled pattern of a configuration line of ours
+    """
+    changed = [line[1:].strip() for line in text.splitlines()
+               if line[:1] in ("+", "-") and not line.startswith(("+++", "---")) and line[1:].strip() not in ("", "!")]
+    mine = [line for line in changed if ours.fullmatch(line)]
+    return bool(mine), len(mine) < len(changed)
+
+
+class VendorDriver:
+    """One connection to one router with a command line.
+
+    A platform gives `name`, `DEVICE_TYPE`, `GRAMMAR`, and `_look`, `_lines`, `_mark_of`, `_begin`, `_abandon`,
+    `_commit`, `_confirm`, `save`.
+
+    :ivar waiting: a change of ours waits to be confirmed
+    :ivar unsaved: a restart would forget a route of ours, or bring one back
+    :ivar notes: what the operator should know of this router
+    """
+
+    name = DEVICE_TYPE = None
+    announces = False
+    MARK = MARK
+    GRAMMAR = ()
+    TAILS = ()
+    PROMPT = PROMPT
+
+    def __init__(self, target):
+        self.target = target
+        self.waiting, self.foreign_wait, self.notes, self.unsaved = False, None, [], False
+        self.minutes = max(2, -(-3 * target.timeout // 60))  # until an unconfirmed change is taken back
+        self.cli = self._connect()
+
+    def _connect(self):
+        return Cli(self.target, self.DEVICE_TYPE, self.PROMPT)
+
+    def close(self):
+        """Leave the router."""
+        self.cli.close()
+
+    # -- asking
+
+    def _passed(self, line):
+        return _gate.pass_line(line, self.GRAMMAR, self.TAILS)
+
+    def _ask(self, line, question=None):
+        return self.cli.ask(self._passed(line), question)
+
+    def _read(self, line, parse):
+        """A show command's answer, understood or refused."""
+        text = self._ask(line)
+        try:
+            return parse(text)
+        except NotUnderstood as exc:
+            raise self.target.error(
+                "bad_reply", "its answer to %r was not understood: %s." % (line, exc),
+                "Nothing is concluded from it. Report it with platform and version.") from exc
+
+    def refused(self, what, said, code="config_refused", remedy="Check the user's rights on the router."):
+        """The error for a step that the router does not take."""
+        said = " ".join(said.split())[:160]
+        return self.target.error(code, "%s: %s" % (what, ascii(said)[1:-1] or "it said nothing"), remedy)
+
+    # -- reading
+
+    def observe(self, desired):
+        """What the router has, for `_plan.plan`."""
+        seen = self._look(desired)
+        ours = {desired["settings"]["mark"]}
+        if desired["settings"].get("rtbh"):
+            ours.add(desired["settings"]["rtbh"]["tag"])
+        routes = [{"prefix": s["prefix"], "blackhole": s["blackhole"], "mark": s["mark"], "exact": s["exact"],
+                   "ours": s["exact"] and s["mark"] in ours, "line": s["line"]} for s in seen["statics"]]
+        taken = [{"prefix": address, "what": "the router's own address %s" % address} for address, _net in seen["own"]]
+        taken += [{"prefix": hop, "what": "the next hop %s of %s" % (hop, s["prefix"])}
+                  for s in seen["statics"] for hop in s["hops"]]
+        taken += [{"prefix": peer, "what": "the BGP peer %s" % peer} for peer in seen["peers"]]
+        occupied = {network: "a connected route for it" for _address, network in seen["own"] if network}
+        occupied.update(seen.get("occupied", {}))
+        return {"routes": routes, "rib": seen["rib"], "occupied": occupied, "taken": taken, "rtbh": seen.get("rtbh")}
+
+    def compare_saved(self, differences, desired):
+        """Note what of the configuration a restart would forget."""
+        marks = [desired["settings"]["mark"], *([desired["settings"]["rtbh"]["tag"]] if desired["settings"].get("rtbh") else [])]
+        ours = re.compile(r"(?:ip|ipv6) route [0-9A-Fa-f.:/ ]+ Null0 tag (?:%s)" % "|".join("%d" % mark for mark in marks))
+        self.unsaved, others = _running_unsaved(differences, ours)
+        if others:
+            self.notes.append("%s: running and startup configuration differ already; saving (save: always) keeps those edits "
+                              "too." % self.target.name)
+
+    # -- building
+
+    def commands(self, change):
+        """Lines of one change."""
+        return self._lines(change["action"], change["prefix"], change["mark"], bool(change["before"]))
+
+    def undo(self, change):
+        """Lines that put back what was before a change."""
+        if change["action"] == "remove":
+            return self._lines("add", change["prefix"], change["mark"], False)
+        if change["before"]:
+            return self._lines("add", change["prefix"], self._mark_of(change["before"][0]), True)
+        return self._lines("remove", change["prefix"], change["mark"], True)
+
+    # -- changing
+
+    def apply(self, lines):
+        """Enter lines as one change that waits to be confirmed; `{index of a line: complaint}` of those refused.
+
+        :raises RouterError: `busy` when somebody's change waits to be confirmed, as ours would confirm it
+        """
+        for line in lines:
+            self._passed(line)
+        if self.foreign_wait:
+            raise self.target.error("busy", "a change of somebody else waits to be confirmed there (%s)." % self.foreign_wait,
+                                    "Confirm it or let it lapse, then run again.", retryable=True)
+        about = [_PREFIX.search(self.plain(line)).group(0) for line in lines]
+        todo, refused = list(range(len(lines))), {}
+        for _attempt in (1, 2):
+            self._begin()
+            try:
+                new = self._enter([(index, lines[index]) for index in todo])
+                if not new:
+                    said = self._commit()
+                    if said is None:
+                        return refused
+                    new = dict.fromkeys(todo, "the router does not take it: %s" % ascii(" ".join(said.split())[:160])[1:-1])
+            except RouterError:
+                with contextlib.suppress(RouterError):
+                    self._abandon()
+                raise
+            self._abandon()
+            refused.update(new)
+            bad = {about[index] for index in new}
+            todo = [index for index in todo if about[index] not in bad]
+            if not todo:
+                return refused
+        refused.update(dict.fromkeys(todo, "it was entered beside lines that the router refused, and taken back"))
+        return refused
+
+    @staticmethod
+    def plain(line):
+        """A line with its prefix in the usual form."""
+        return line
+
+    def _enter(self, lines):
+        """{index: complaint}; a line that is taken is answered with nothing."""
+        refused = {}
+        for index, line in lines:
+            said = self._complaint(self._ask(line))
+            if said:
+                refused[index] = said[:200]
+        return refused
+
+    def _complaint(self, said):
+        return ascii(" ".join(said.split()))[1:-1]
+
+    def confirm(self):
+        """Make the waiting change stay.
+
+        :raises RouterError: it did not come to that; the message says that the router takes the change back
+        """
+        if not self.waiting:
+            return
+        try:
+            self._confirm()
+        except RouterError as exc:
+            raise self.target.error(
+                exc.code, "the change was entered and read back, but not confirmed (%s). The router takes it back by itself "
+                "within %d min." % (exc.message, self.minutes), "Run again: what is then missing is entered again.",
+                retryable=exc.retryable) from exc
+        self.waiting = False
+
+    def save(self):
+        """Nothing to save: the platform keeps what was committed."""

@@ -1,0 +1,159 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Junos: shared candidate, exclusive lock, `commit confirmed`; a commit is what a restart reads."""
+from __future__ import annotations
+
+import copy
+import ipaddress
+import json
+import re
+
+from tests.integration.routers.devices.base import OWN, PEERS, Device, statics
+
+_PATH = r"routing-options (?:rib inet6\.0 )?static route (\S+)"
+
+
+def _data(value):
+    return [{"data": value}]
+
+
+class Session:
+    def __init__(self, device):
+        self.device, self.candidate = device, None
+
+    def prompt(self):
+        return "\r\n[edit]\r\naup@mx1# " if self.candidate is not None else "\r\n{master}\r\naup@mx1> "
+
+    def left(self):
+        if self.candidate is not None:
+            self.candidate, self.device.exclusive = None, False
+
+    def line(self, text):
+        if text.startswith("set cli"):
+            words = text.split()
+            return {"screen-width": "Screen width set to 511\n", "screen-length": "Screen length set to 0\n"}.get(
+                words[2], "Disabling complete-on-space\n")
+        return self._operational(text) if self.candidate is None else self._configuration(text)
+
+    def _operational(self, text):
+        device = self.device
+        if text == "configure exclusive":
+            if device.locked_by:
+                return ("error: configuration database locked by:\n  %s terminal p0 (pid 4711) on since 2026-11-21 15:00:00 UTC\n"
+                        "      exclusive [edit]\n" % device.locked_by)
+            if device.modified:
+                return "error: configuration database modified\n"
+            self.candidate, device.exclusive = copy.deepcopy(device.running), True
+            return "warning: uncommitted changes will be discarded on exit\nEntering configuration mode\n"
+        if text == "show system commit":
+            return device.history()
+        if text == "show configuration routing-options | display set":
+            return device.shown()
+        if text == "show configuration interfaces | display set":
+            return ("set interfaces ge-0/0/0 unit 0 description \"to up1\"\nset interfaces ge-0/0/0 unit 0 family inet address %s\n"
+                    "set interfaces ge-0/0/0 unit 0 family inet6 address %s\n" % (OWN[4], OWN[6]))
+        if text == "show configuration protocols bgp | display set":
+            return "".join("set protocols bgp group up%d neighbor %s\n" % pair for pair in enumerate(PEERS, 1))
+        if text == "show route protocol static | display json":
+            return device.rib()
+        return "           ^\nunknown command.\n"
+
+    def _configuration(self, text):
+        device = self.device
+        match = re.fullmatch(r"(set|delete) %s(?: (discard|tag ([0-9]+)))?" % _PATH, text)
+        if match:
+            verb, prefix, what, tag = match.groups()
+            prefix = str(ipaddress.ip_network(prefix))
+            if verb == "delete":
+                return "" if self.candidate.pop(prefix, None) else "warning: statement not found\n"
+            (target, old), = self.candidate.get(prefix) or [("none", None)]
+            self.candidate[prefix] = [("drop", old) if what == "discard" else (target, int(tag))]
+            return ""
+        if text == "rollback 0":
+            self.candidate = copy.deepcopy(device.running)
+            return "load complete\n"
+        if text == "exit configuration-mode":
+            self.left()
+            return "Exiting configuration mode\n"
+        if text == "commit check":
+            return "configuration check succeeds\n"
+        match = re.fullmatch(r"commit confirmed ([0-9]+) comment (\S+)", text)
+        if match:
+            device.arm(match.group(2), copy.deepcopy(self.candidate))
+            device.commits.insert(0, ("commit confirmed, rollback in %smins" % match.group(1), match.group(2)))
+            return ("commit confirmed will be automatically rolled back in %s minutes unless confirmed\ncommit complete\n\n"
+                    "# commit confirmed will be rolled back in %s minutes\n" % (match.group(1), match.group(1)))
+        if text == "commit":
+            device.running, device.pending = copy.deepcopy(self.candidate), None
+            device.startup = copy.deepcopy(device.running)
+            device.commits.insert(0, ("", ""))
+            return "commit complete\n"
+        return "                ^\nsyntax error, expecting <command>.\n"
+
+
+class Junos(Device):
+    platform = "junos"
+    Session = Session
+    READS = ("show ",)
+    SETUP = re.compile(r"set cli .*")
+    ADDED = [
+        "configure exclusive",
+        "set routing-options static route 203.0.113.10/32 discard",
+        "set routing-options static route 203.0.113.10/32 tag 41666",
+        "set routing-options rib inet6.0 static route 2001:db8:100::10/128 discard",
+        "set routing-options rib inet6.0 static route 2001:db8:100::10/128 tag 41666",
+        "commit check", "commit confirmed 2 comment hosting-aup", "exit configuration-mode",
+        "configure exclusive", "commit", "exit configuration-mode",
+    ]
+    REMOVED = [
+        "configure exclusive", "delete routing-options static route 203.0.113.10/32",
+        "delete routing-options rib inet6.0 static route 2001:db8:100::10/128",
+        "commit check", "commit confirmed 2 comment hosting-aup", "exit configuration-mode",
+        "configure exclusive", "commit", "exit configuration-mode",
+    ]
+    COMPLAINT = "                          ^\nsyntax error, expecting <command>.\n"
+    ONE_LINE = r"set routing-options static route 203\.0\.113\.10/32 discard"
+    COMMITS = "commit confirmed .*"
+    CONFIRMS = "commit"
+    FOREIGN = "somebody"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.exclusive = self.modified = False
+        self.commits = [("", "")]
+
+    def history(self):
+        """`show system commit`."""
+        text = ""
+        for number, (said, comment) in enumerate(self.commits):
+            text += "%d   2026-11-21 15:%02d:07 UTC by aup via cli%s\n" % (number, 59 - number, " " + said if said else "")
+            text += "    %s\n" % comment if comment else ""
+            text += "    rollback pending\n" if number == 0 and self.pending else ""
+        return text
+
+    def arm_foreign(self):
+        """Another operator's commit waits."""
+        self.arm("jdoe", copy.deepcopy(self.running))
+        self.commits.insert(0, ("commit confirmed, rollback in 10mins", "CHG-7"))
+
+    def shown(self):
+        """`show configuration routing-options | display set`."""
+        text = "set routing-options router-id 192.0.2.1\n"
+        for version in (6, 4):
+            for network, target, tag in statics(self.running, version):
+                path = "set routing-options %sstatic route %s " % ("rib inet6.0 " if version == 6 else "", network)
+                text += path + ("discard" if target == "drop" else "next-hop %s" % target) + "\n"
+                text += path + "tag %d\n" % tag if tag else ""
+        return text
+
+    def rib(self):
+        """`show route protocol static | display json`."""
+        tables = []
+        for version, name in ((4, "inet.0"), (6, "inet6.0")):
+            routes = [{"rt-destination": _data(str(network)), "rt-entry": [{
+                "active-tag": _data("*"), "current-active": [{"data": [None]}], "protocol-name": _data("Static"),
+                "preference": _data("5"), "age": [{"data": "00:00:03", "attributes": {"junos:seconds": "3"}}],
+                **({"nh-type": _data("Discard")} if target == "drop" else {"nh": [{"to": _data(target)}]})}]}
+                for network, target, _tag in statics(self.running, version) if not (self.dead_rib and target == "drop")]
+            tables.append({"attributes": {"xmlns": "http://xml.juniper.net/x"}, "table-name": _data(name), "rt": routes})
+        return json.dumps({"route-information": [{"route-table": tables}]}, indent=4) + "\n"

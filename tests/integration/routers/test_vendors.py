@@ -1,0 +1,194 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Null routes on the vendors' platforms: the same promises on each, over SSH and netmiko, on devices made of paper."""
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+
+from tests.integration.routers.devices.eos import Eos
+from tests.integration.routers.devices.junos import Junos
+from tests.integration.routers.provider import Provider
+
+DEVICES = {device.platform: device for device in (Eos, Junos)}
+HOSTS = {"203.0.113.10/32": [("drop", 41666)], "2001:db8:100::10/128": [("drop", 41666)]}
+TAG = 41666
+
+
+@pytest.fixture(params=sorted(DEVICES))
+def device(request, tmp_path):
+    with DEVICES[request.param](tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def provider(device, tmp_path):
+    with Provider(tmp_path, target_of(device), router_of(device)) as made:
+        made.provision()
+        device.lines.clear()
+        yield made
+
+
+def target_of(device, **changed):
+    return {"host": "127.0.0.1", "port": device.port, "user": "aup", "password": "secret-of-the-test",
+            "known_hosts": str(device.known_hosts), "timeout": 30, **changed}
+
+
+def router_of(device, **changed):
+    return {"platform": device.platform, "mark": TAG, "max_null_routes": 10, "save": "always", "protected": [], "rtbh": None,
+            **changed}
+
+
+def codes(result):
+    return sorted({error["code"] for error in result["errors"]})
+
+
+def golden(lines):
+    return [re.sub(r"aup-[0-9a-f]{8}", "aup-X", line) for line in lines]
+
+
+def test_in_and_out_again_and_nothing_in_between(device, provider):
+    device.put("203.0.113.77/32", "drop", TAG)  # our mark, and on no record
+    stray = copy.deepcopy(device.running)
+    _planned, pending = provider.null_route(check=True)
+    check = provider.converge(check=True, pending=pending)
+    assert len(check["steps"]) == 2 and not device.written() and device.running == stray
+    opened = provider.null_route()
+    device.lines.clear()
+    done = provider.converge(run_id=opened["run_id"])
+    assert (done["outcome"], done["state"], done["errors"]) == ("changed", "applied", []), done
+    assert done["plan_hash"] == check["plan_hash"] and golden(device.written()) == device.ADDED
+    assert device.running == {**stray, **HOSTS} == device.startup and not device.pending
+    assert provider.status(opened["enforcements"][0]["id"]) == "active"
+    assert any("203.0.113.77/32" in note and "on no record" in note for note in done["notes"])
+    device.lines.clear()
+    again = provider.converge()
+    assert again["outcome"] == "unchanged" and not again["steps"] and not device.written() and device.lines
+    provider.lift()
+    device.lines.clear()
+    gone = provider.converge()
+    assert gone["outcome"] == "changed" and not gone["errors"] and golden(device.written()) == device.REMOVED
+    assert device.running == stray == device.startup
+
+
+@pytest.mark.parametrize(("prefix", "target", "tag", "code"), [
+    ("203.0.113.10/32", "192.0.2.9", None, "route_collision"), ("2001:db8:100::10/128", "2001:db8:1::9", None, "route_collision"),
+    ("203.0.113.10/32", "drop", 7, "route_collision"), ("203.0.113.99/32", "203.0.113.10", None, "router_address"),
+])
+def test_what_is_in_the_way_is_left_alone(device, provider, prefix, target, tag, code):
+    device.put(prefix, target, tag)
+    provider.null_route()
+    done = provider.converge()
+    assert codes(done) == [code] and device.running[prefix] == [(target, tag)]
+    other = "2001:db8:100::10/128" if "." in prefix else "203.0.113.10/32"
+    assert device.running[other] == HOSTS[other], "one refused address does not spare the other"
+
+
+def test_a_refused_line_in_the_middle_takes_its_address_back_and_no_other(device, provider):
+    device.complaints = {device.ONE_LINE: device.COMPLAINT}
+    provider.null_route()
+    done = provider.converge()
+    assert codes(done) == ["not_applied"] and device.running == {"2001:db8:100::10/128": [("drop", TAG)]}
+    device.complaints = {}
+    assert provider.converge()["state"] == "applied" and device.running == HOSTS
+
+
+def test_what_is_entered_and_does_not_act_is_taken_back(device, provider):
+    device.dead_rib = True
+    provider.null_route()
+    provider.patience = 0.3
+    done = provider.converge()
+    assert codes(done) == ["not_applied"] and device.running == {} and not device.pending
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_cut_at_each_step(device, provider, when):
+    provider.null_route()
+    provider.converge(check=True)
+    steps = [re.escape(line).replace("aup\\-X", "aup-[0-9a-f]{8}") for line in dict.fromkeys(device.ADDED)]
+    for step in steps:
+        device.running, device.startup, device.pending = {}, {}, None
+        device.cut, device.cuts = (step, when), 2  # the second connection meets it too
+        first = provider.converge()
+        if device.cuts == 0:
+            assert first["state"] == "unknown" and first["may_have_acted"], (step, first)
+        device.cuts = 0
+        device.expire()
+        second = provider.converge()
+        assert second["state"] == "applied" and device.running == HOSTS == device.startup and not device.pending, (step, second)
+        assert not device.left_over(), step
+
+
+def test_a_lost_confirmation(device, provider):
+    provider.null_route()
+    device.cut, device.cuts = (device.CONFIRMS, "before"), 2
+    done = provider.converge()
+    assert done["state"] == "unknown" and "takes it back by itself within 2 min" in done["errors"][0]["message"]
+    device.expire()
+    assert device.running == {}
+    # Lost once only, it is confirmed over the next connection, and nothing is entered twice.
+    device.cuts = 1
+    device.lines.clear()
+    done = provider.converge()
+    assert done["state"] == "applied" and device.running == HOSTS == device.startup and not device.pending
+    assert sum(bool(re.fullmatch(device.COMMITS, line)) for line in device.lines) == 1
+
+
+def test_a_change_of_others_that_waits_is_not_confirmed_by_us(device, provider):
+    device.arm_foreign()
+    provider.null_route()
+    done = provider.converge()
+    assert codes(done) == ["busy"] and device.pending and device.running == {} and not device.written()
+
+
+def test_locked_by_another(device, provider):
+    device.locked_by = "jdoe"
+    provider.null_route()
+    done = provider.converge()
+    assert codes(done) == ["busy"] and done["retryable"] and device.running == {}
+    device.locked_by = None
+    assert provider.converge()["state"] == "applied"
+
+
+def test_who_may_not_come_in(device, provider, tmp_path):
+    provider.null_route()
+    for changed, code in (({"password": "wrong"}, "auth"), ({"known_hosts": str(tmp_path / "none")}, "known_hosts")):
+        provider.target = target_of(device, **changed)
+        assert codes(provider.converge()) == [code]
+    unknown, other = tmp_path / "unknown", tmp_path / "other"
+    unknown.write_text("")
+    with DEVICES[device.platform](tmp_path) as another:
+        other.write_text(another.known_hosts.read_text().replace(str(another.port), str(device.port)))
+    for path, code in ((unknown, "host_key_unknown"), (other, "host_key_changed")):
+        provider.target = target_of(device, known_hosts=str(path))
+        assert codes(provider.converge()) == [code]
+    provider.target = target_of(device)
+    device.behaviour = "no_channel"
+    assert codes(provider.converge()) == ["session_limit"] and not device.lines
+
+
+def test_an_answer_that_is_not_understood_is_no_absence(device, provider):
+    provider.null_route()
+    provider.converge()
+    provider.lift()
+    before = copy.deepcopy(device.running)
+    reads = [line for line in dict.fromkeys(device.lines) if line.startswith(device.READS)]
+    assert reads
+    for line in reads:
+        device.lines.clear()
+        device.complaints = {re.escape(line): "% Authorization denied for command\n"}
+        done = provider.converge()
+        assert codes(done) == ["bad_reply"] and not device.written() and device.running == before, line
+
+
+def test_edits_of_others_are_told_of_before_they_are_saved(device, provider):
+    if device.platform == "junos":
+        assert device.startup == device.running, "what is committed is saved"
+        return
+    device.running["198.51.100.0/24"] = [("192.0.2.9", None)]
+    provider.null_route()
+    provider.router["save"] = "never"
+    done = provider.converge()
+    assert any("differ already" in note for note in done["notes"])
