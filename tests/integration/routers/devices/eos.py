@@ -49,7 +49,7 @@ class Session:
         if text == "write memory":
             device.startup = copy.deepcopy(device.running)
             return "Copy completed successfully.\n"
-        return "% Invalid input (at token 0: '{}')\n".format(text.split()[0])
+        return f"% Invalid input (at token 0: '{text.split()[0]}')\n"
 
     def _session(self, name, verb):
         device = self.device
@@ -88,7 +88,7 @@ class Session:
             device.arm(self.name, self.candidate)
             device.sessions[self.name], self.candidate = "pendingCommitTimer", None
             return ""
-        return "% Invalid input (at token 0: '{}')\n".format(text.split()[0])
+        return f"% Invalid input (at token 0: '{text.split()[0]}')\n"
 
 
 class Eos(Device):
