@@ -27,6 +27,7 @@ Resolution.__doc__ = """What `resolve` returns.
 `{control: {"mode", "clause", "reason"}}` and stays on the controller.
 """
 
+
 def versions_of(policies, release, name):
     """The versions of the policy a service is under: its own by name or key, else the release's default.
 

@@ -185,7 +185,8 @@ def _measures(enforcements, internal):
         if one["options"]:
             what += '<br><span class="quiet">%s</span>' % _text(_flat(one["options"]))
         if internal and one["nodes"]:
-            what += '<br><span class="quiet">%s</span>' % _text("; ".join("%s: %s, %s" % (n["node"], n["state"].replace("_", " "), n["seen_at"]) for n in one["nodes"]))
+            where = "; ".join("%s: %s, %s" % (n["node"], n["state"].replace("_", " "), n["seen_at"]) for n in one["nodes"])
+            what += '<br><span class="quiet">%s</span>' % _text(where)
         when = ["decided %s" % _time(one["opened_at"])]
         when += ["in force since %s" % _time(one["verified_at"])] if one["verified_at"] else ["not seen in force"]
         when += ["gone since %s" % _time(one["ended_at"])] if one["ended_at"] else []

@@ -139,8 +139,9 @@ def data_notes(snapshot, desired, now):
     """A sentence for each dated input that nobody refreshed in time, or that a control lacks."""
     lacking = ["control mining is in use without data: run hosting.aup.refresh_pools"] if (
         "mining" in desired.get("controls", ()) and "pools" not in snapshot["inputs"]) else []
-    return lacking + ["data %s is of %s and stale since %s: refresh it" % (name, iso(found["at"]), iso(found["stale_at"]))
-            for name, found in sorted(snapshot["inputs"].items()) if found["stale_at"] <= now]
+    stale = ["data %s is of %s and stale since %s: refresh it" % (name, iso(found["at"]), iso(found["stale_at"]))
+             for name, found in sorted(snapshot["inputs"].items()) if found["stale_at"] <= now]
+    return lacking + stale
 
 
 def probe(probes, timeout=5):

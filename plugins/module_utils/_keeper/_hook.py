@@ -131,4 +131,3 @@ def run_hook(files, run, moment, operation, suboperation, text):
     if rc:
         return None, "the ports of guest %s are not bound yet: %s" % (guest["name"], (err.strip().splitlines() or ["nft failed"])[0])
     return None, None
-

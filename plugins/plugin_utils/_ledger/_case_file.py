@@ -250,5 +250,3 @@ def _intact(row):
 
 def _readable(name, value):
     return iso(value) if name.endswith("_at") and isinstance(value, int) else value
-
-

@@ -78,9 +78,10 @@ def _check(node, samples):
         whole = all(isinstance(one[name], int) and not isinstance(one[name], bool) and 0 <= one[name] <= pure.LARGEST
                     for name in ("received", "sent"))
         if not whole or counter in seen:
+            wrong = "counter %s is there twice" % counter if whole else "%r and %r are not numbers of bytes" % (
+                one["received"], one["sent"])
             raise InputError(
-                "node %s, NIC %s of %s: %s." % (node, one["mac"], one["service"], "counter %s is there twice" % counter if whole
-                                                 else "%r and %r are not numbers of bytes" % (one["received"], one["sent"])),
+                "node %s, NIC %s of %s: %s." % (node, one["mac"], one["service"], wrong),
                 target=node, remedy="Read the node again with hosting.aup.kvm_usage; nothing of it was counted.")
         seen.add(counter)
 

@@ -33,7 +33,8 @@ class Receipts:
             try:
                 os.makedirs(directory, mode=0o700, exist_ok=True)
             except OSError as exc:
-                raise InputError("receipts can't be kept in %s: %s." % (directory, exc), target="receipts", remedy="Name a directory that can be written.") from exc
+                raise InputError("receipts can't be kept in %s: %s." % (directory, exc), target="receipts",
+                                 remedy="Name a directory that can be written.") from exc
 
     def _path(self, claim):
         return os.path.join(self._directory, "%s.json" % claim)

@@ -200,10 +200,9 @@ def send(smtp, limit, sender, recipient, data, before_last_line):
             if not 200 <= code <= 299 and not 400 <= code <= 599:
                 raise Lost("an answer that is none (%s)" % _reply(code, text), True)
             return _expect((250 if code < 400 else code, text), 250)
-    except (smtplib.SMTPServerDisconnected, OSError) as exc:
-        raise Lost(_said(exc), sent) from exc
-    except smtplib.SMTPException as exc:
-        # A reply that is none (too long, no code): nothing is known beyond how far we were.
+    except OSError as exc:
+        # smtplib's own errors are OSErrors. A reply that is none (too long, no code) is one, too: nothing is known
+        # beyond how far we were.
         raise Lost(_said(exc), sent) from exc
 
 

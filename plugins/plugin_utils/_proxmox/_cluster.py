@@ -166,4 +166,3 @@ class ProxmoxCluster:
             changed=True, steps=plan.steps, unverified=after.steps, notes=plan.notes,
             errors=failures + [error for error in after.errors if error["service"] not in failed])
         return result
-

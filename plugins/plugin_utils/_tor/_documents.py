@@ -241,5 +241,3 @@ def documents_available():
     except ImportError as exc:
         raise InputError("reading Tor's documents needs the Python packages stem and cryptography (%s)." % exc.name,
                          target=str(exc.name), remedy="Install them for the Python that runs Ansible.") from None
-
-

@@ -33,7 +33,8 @@ def test_counts_stay_over_unrelated_updates(counted):
     counted.port("tapC")["hold"] = "dark"
     change = counted.apply()
     assert change.kind == "elements" and change.removed_counters == {}
-    assert counted.counters() == before
+    # A neighbour discovery of the host's own may be on its way through the port that is dark now.
+    assert before.items() <= counted.counters().items()
 
 
 def test_counts_stay_over_a_rebuild(counted):

@@ -31,6 +31,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._p
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._ruleset import (
     COUNTERS,
     FAMILIES,
+    GUARD,
     MARK,
     SETS,
     TABLE,
@@ -41,6 +42,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._r
 __all__ = [
     "COUNTERS",
     "FAMILIES",
+    "GUARD",
     "MARK",
     "SETS",
     "TABLE",

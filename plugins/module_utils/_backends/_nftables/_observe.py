@@ -19,18 +19,20 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables im
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._ruleset import (
     CONTROL_OF_SET,
     FAMILIES,
+    GUARD,
     SETS,
     TABLE,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
-Observed = namedtuple("Observed", "text shape elements counters complete samples", defaults=({},))
+Observed = namedtuple("Observed", "text shape elements counters complete samples guards", defaults=({}, ()))
 Observed.__doc__ = """Our tables as they are.
 
 `text`: `{family: listing without elements}` of those present; `shape`: both without counts;
 `elements`: `{(family, set): {element: (packets, bytes) or None}}`; `counters`: `{(family, name): (packets, bytes)}`;
 `complete`: families whose text has its elements in it, because there are some we couldn't spell;
-`samples`: `{(family, set): {element: (packets, bytes, seconds left)}}` of the sets that keep evidence.
+`samples`: `{(family, set): {element: (packets, bytes, seconds left)}}` of the sets that keep evidence;
+`guards`: families in which a run that was killed left its guard.
 """
 
 _COUNT = re.compile(r"packets ([0-9]+) bytes ([0-9]+)")
@@ -139,15 +141,14 @@ def _shape(texts):
 
 
 def _list_without_elements(run, family):
-    """nft's plain listing of a table of ours without the elements of its sets, or None without the table.
+    """nft's plain listing of a table of ours without the elements of its sets, or None; and whether there is a guard.
 
     Of all ways to ask, only `-t list ruleset` doesn't make nft 1.0 fetch every element first.
     """
     listing = run_nft(run, ["nft", "-n", "-t", "list", "ruleset", family], doing="listing the %s rules" % family)
     begin = ("\n" + listing).find("\ntable %s %s {\n" % (family, TABLE))
-    if begin < 0:
-        return None
-    return listing[begin:listing.index("\n}\n", begin) + 3]
+    guard = "\ntable %s %s {\n" % (family, GUARD) in "\n" + listing
+    return listing[begin:listing.index("\n}\n", begin) + 3] if begin >= 0 else None, guard
 
 
 def observe(run):
@@ -155,9 +156,11 @@ def observe(run):
 
     :raises NodeError: when nft can't list
     """
-    texts, elements, counted, complete, samples = {}, {}, {}, set(), {}
+    texts, elements, counted, complete, samples, guards = {}, {}, {}, set(), {}, []
     for family in FAMILIES:
-        text = _list_without_elements(run, family)
+        text, guard = _list_without_elements(run, family)
+        if guard:
+            guards.append(family)
         if text is None:
             continue
         doing = "listing table %s %s" % (family, TABLE)
@@ -173,7 +176,7 @@ def observe(run):
     shape = _shape(texts)
     for family in complete:
         texts[family] = run_nft(run, ["nft", "-n", "list", "table", family, TABLE], doing="listing for a snapshot")
-    return Observed(texts, shape, elements, counted, frozenset(complete), samples)
+    return Observed(texts, shape, elements, counted, frozenset(complete), samples, tuple(guards))
 
 
 def present(observed):

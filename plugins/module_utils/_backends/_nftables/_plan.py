@@ -5,11 +5,17 @@
 When only elements differ, only they are changed and nobody's counter is touched. When the shape differs
 (settings, another version of ours, someone's hand), both tables are made anew in the same transaction
 and elements that stay take their counts with them.
+
+A packet on its way meanwhile can slip through: the kernel asks the new chain, which has no rules yet, before
+the old one, and the old one after the switch, when its rules and elements are gone (seen: one or two packets in
+100 replacements under a flood). So a guard, the same rules in tables of another name and asked last, stands
+from before the switch until after it.
 """
 from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections import namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables import _controls, _names
@@ -22,16 +28,18 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._o
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._ruleset import (
     COUNTERS,
     FAMILIES,
+    GUARD,
     SETS,
     TABLE,
 )
 
-Change = namedtuple("Change", "kind script summary before after removed_counters digest")
+Change = namedtuple("Change", "kind script summary before after removed_counters digest guard", defaults=("",))
 Change.__doc__ = """One transaction.
 
 `kind`: none, elements, rebuild or remove; `script`: for `nft -f -`; `summary`: a short list of sentences;
 `before`, `after`: what differs, bounded; `removed_counters`: last counts of elements that go, as `counters`
-gives them; `digest`: equal for equal changes, counts left out (the diffs are bounded and can't serve for that).
+gives them; `digest`: equal for equal changes, counts left out (the diffs are bounded and can't serve for that);
+`guard`: script of the guard, where there are rules to be replaced.
 """
 
 _SHOWN = 50         # subjects, and lines of rules, shown in a diff
@@ -107,9 +115,20 @@ def _statement(verb, key, elements):
     return "%s element %s %s %s { %s }\n" % (verb, key[0], TABLE, key[1], ",".join(elements))
 
 
-def _drop_tables():
+def _drop_tables(name=TABLE):
     # `add` first, so that the deletion can't fail on a table that isn't there.
-    return "".join(f"add table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in FAMILIES)
+    return "".join(f"add table {family} {name}\ndelete table {family} {name}\n" for family in FAMILIES)
+
+
+_TABLE_NAME = re.compile(r"^((?:table|add element) (?:%s)) %s\b" % ("|".join(FAMILIES), TABLE), re.MULTILINE)
+_PRIORITY = re.compile(r" priority (-?[0-9]+);")
+
+
+def _guard_script(ruleset):
+    """The rules once more under the guard's name, each chain asked right after its like. Nothing is counted from there."""
+    script = ruleset.shape + "".join(_statement("add", key, sorted(keys)) for key, keys in ruleset.elements.items() if keys)
+    script = _PRIORITY.sub(lambda found: " priority %d;" % (int(found.group(1)) + 1), script)
+    return _drop_tables(GUARD) + _TABLE_NAME.sub(r"\1 " + GUARD, script)
 
 
 def _rebuild_script(ruleset, observed):
@@ -142,6 +161,9 @@ def _samples_again(observed, wanted):
     return [_statement("add", key, ["%s counter packets %d bytes %d timeout %ds expires %ds" % (
         element, packets, size, _controls.SAMPLE_SECONDS, max(1, left)) for element, (packets, size, left) in found.items()])
         for key, found in observed.samples.items() if found and wanted(*key)]
+
+
+_LEFT = "rules that a run which was killed left as its guard go"
 
 
 def _digest(*parts):
@@ -182,6 +204,9 @@ def plan(ruleset, observed, reference):
             removed[key] = observed.elements[key].keys()
     same_shape = observed.shape == reference["shape"]
     if same_shape and spelled and not removed and not added:
+        if observed.guards:
+            return Change("elements", _drop_tables(GUARD), [_LEFT], {"guard": list(observed.guards)}, {"guard": []}, {},
+                          _digest("elements", GUARD))
         return Change("none", "", [], {}, {}, {}, _digest("none"))
 
     last = fold(
@@ -195,7 +220,8 @@ def plan(ruleset, observed, reference):
     before, after = {"elements": before}, {"elements": after}
     if same_shape and spelled:
         script = "".join([_statement("delete", key, sorted(keys)) for key, keys in sorted(removed.items())]
-                         + [_statement("add", key, sorted(keys)) for key, keys in sorted(added.items())])
+                         + [_statement("add", key, sorted(keys)) for key, keys in sorted(added.items())]
+                         + ([_drop_tables(GUARD)] if observed.guards else []))
         return Change("elements", script, summary, before, after, last, _digest("elements", script))
 
     if not observed.text:
@@ -208,21 +234,23 @@ def plan(ruleset, observed, reference):
         summary.insert(0, "someone else's elements are in our sets; the tables are made anew")
     return Change(
         "rebuild", _rebuild_script(ruleset, observed), summary, before, after, last,
-        _digest("rebuild", ruleset.shape, _digest_of_elements(ruleset.elements)))
+        _digest("rebuild", ruleset.shape, _digest_of_elements(ruleset.elements)),
+        _guard_script(ruleset) if observed.text or observed.guards else "")
 
 
 def plan_teardown(observed):
     """The change that takes our tables off the node. Pure."""
-    if not observed.text:
+    if not observed.text and not observed.guards:
         return Change("none", "", [], {}, {}, {}, _digest("none"))
     tables = ["table %s %s" % (family, TABLE) for family in FAMILIES if family in observed.text]
+    tables += ["table %s %s" % (family, GUARD) for family in observed.guards]
     return Change("remove", teardown_script(), ["%s goes" % table for table in tables],
                   {"tables": tables}, {"tables": []}, counters(observed), _digest("remove"))
 
 
 def teardown_script():
     """Script that takes our tables off, there or not."""
-    return _drop_tables()
+    return _drop_tables() + _drop_tables(GUARD)
 
 
 # nft leaves out of a listing what the next match implies, and when it reads the line again implies less
@@ -278,5 +306,14 @@ def apply(run, change):
 
     :raises NodeError: with nft's words; nothing was changed
     """
-    if change.kind != "none":
-        run_nft(run, ["nft", "-f", "-"], change.script, doing="loading the rules")
+    if change.kind == "none":
+        return
+    load = ["nft", "-f", "-"]
+    if not change.guard:
+        run_nft(run, load, change.script, doing="loading the rules")
+        return
+    run_nft(run, load, change.guard, doing="loading the rules")
+    try:
+        run_nft(run, load, change.script, doing="loading the rules")
+    finally:
+        run_nft(run, load, _drop_tables(GUARD), doing="taking the guard off")

@@ -19,6 +19,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._s
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 
 TABLE = "hosting_aup"
+GUARD = TABLE + "_guard"  # stands in while our tables are made anew; see `_plan`
 FAMILIES = ("bridge", "inet")
 
 # One bit of the packet mark carries "came from a port that may not speak for its MAC" from the bridge's

@@ -169,5 +169,3 @@ class AntiSpoofing(Control):
         gateways = [ipaddress.IPv6Address(text) for text in parameters["gateways"]]
         return {"anti_spoofing_gateways": {_names.address(one) for one in gateways},
                 "anti_spoofing_routers": {"0x%x" % int(one) for one in gateways}}
-
-
