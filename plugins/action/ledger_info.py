@@ -8,8 +8,10 @@ from typing import ClassVar
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
+from ansible_collections.hosting.aup.plugins.plugin_utils._evidence_requests import verify as verify_evidence
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     active,
+    evidence_problems,
     find_exemptions,
     head,
     history,
@@ -42,6 +44,8 @@ class ActionModule(LedgerAction):
     def _do(self, ledger, args, task_vars):
         what = args["what"]
         with ledger.read(now=int(time.time())) as tx:
+            if what == "verify":
+                return dict(self._verify(ledger, tx, args), changed=False)
             return dict(getattr(self, "_" + what)(tx, args), changed=False)
 
     @staticmethod
@@ -84,8 +88,10 @@ class ActionModule(LedgerAction):
         return {"head": head(tx)}
 
     @staticmethod
-    def _verify(tx, args):
+    def _verify(ledger, tx, args):
         verified = verify(tx, args["head"])
+        # Files beside a ledger in a database server are in a directory that ledger_evidence is told.
+        verified["evidence"] = verify_evidence(ledger, tx)["problems"] if ledger.file else evidence_problems(tx)
         result = {"verified": verified}
         if not verified["ok"]:
             result.update(
@@ -93,6 +99,8 @@ class ActionModule(LedgerAction):
                 msg="The ledger's event log is not intact: %s Compare it with a backup before writing again."
                 % " ".join(problem["message"] for problem in verified["problems"][:5]),
             )
+        elif verified["evidence"]:
+            result.update(failed=True, msg="The log is intact, evidence is not: %s" % " ".join(one["message"] for one in verified["evidence"][:5]))
         return result
 
 

@@ -74,6 +74,14 @@ _EVENTS = {
     "notice_held": "Notice held back",
     "notice_delivered": "Notice delivered",
     "notice_bounced": "Notice came back",
+    "evidence_added": "Evidence added",
+    "evidence_removed": "File of evidence removed, its digest stays",
+    "evidence_restored": "File of evidence put in place again",
+    "evidence_disclosed": "Evidence disclosed",
+    "legal_hold_placed": "Legal hold placed",
+    "legal_hold_released": "Legal hold released",
+    "no_notice_placed": "Notices locked",
+    "no_notice_released": "Notices no longer locked",
     "usage_threshold": "Part of the transfer used",
     "usage_window_closed": "Window of transfer over",
 }
@@ -143,6 +151,8 @@ def case_page(document):
         _section("The case", _facts(case, document["clauses"])),
         _section("Measures", _measures(document["enforcements"], internal)),
         _section("Notices and deadlines", _notices(document["notices"], internal)),
+        _section("Evidence", _evidence(document["evidence"], internal)),
+        *([_section("Holds, locks and disclosures", _register(document))] if internal else []),
         _section("Charges", _charges(document["charges"])),
         _section("Exemptions", _exemptions(document["exemptions"], internal)),
         _section("What happened", _timeline(document["timeline"], internal)),
@@ -209,6 +219,34 @@ def _notices(notices, internal):
         rows.append([_td(what), _td('<span class="tag">%s</span>' % _text(one["status"])), _td(_time(one["delivered_at"]), "time"),
                      _td(" ".join(x for x in (_time(one["deadline_at"]), _text(one["deadline"] or "")) if x))])
     return _table(("Notice", "Status", "Delivered", "Deadline for an answer"), rows, "No notice.")
+
+
+_KEPT = {"kept": "kept", "hash_only": "hash alone", "removed": "removed"}
+
+
+def _evidence(evidence, internal):
+    rows = []
+    for one in evidence:
+        what = "<code>%s</code>" % _text(one["sha256"])
+        if internal:
+            name = "name erased" if one["erased"] else one["name"] or "no name"
+            what = "<b>%s</b> (%s)<br>%s" % (_text(name), _text(one["id"]), what)
+        cells = [_td(what, "said"), _td(_text(one["media_type"])), _td(_time(one["added_at"]), "time")]
+        if internal:
+            cells += [_td(_text(one["size"]), "sum"), _td('<span class="tag">%s</span><br>%s' % (_text(_KEPT[one["status"]]), _text(one["class"]))),
+                      _td(_text(one["added_by"] or ""))]
+        rows.append(cells)
+    head = ("File (SHA-256)", "Media type", "Added", *(("Bytes", "Kept", "By") if internal else ()))
+    return _table(head, rows, "No file is attached.")
+
+
+def _register(document):
+    rows = [[_td(_text({"legal_hold": "Legal hold", "no_notice": "Notices locked"}[one["kind"]])), _td(_time(one["placed_at"]), "time"),
+             _td(_text(one["actor"] or "")), _td(_text(one["reason"] or "erased"), "said")] for one in document["flags"]]
+    rows += [[_td(_text("Disclosed (%s)" % one["reference"])), _td(_time(one["disclosed_at"]), "time"), _td(_text(one["actor"] or "")),
+              _td(_text("to %s, %s: %s" % (one["recipient"] or "erased", one["basis"] or "erased", ", ".join(one["digests"]))), "said")]
+             for one in document["disclosures"]]
+    return _table(("What", "When", "By", "Why"), rows, "None.")
 
 
 def _charges(charges):

@@ -351,6 +351,24 @@ POLICY = Map(
             clause=required(_CLAUSE),
         )
     ),
+    evidence=optional(
+        Map(
+            largest_mib=optional(Integer(1, 1 << 20, "a whole number of MiB from 1 to 1048576"), 256),
+            classes=optional(
+                Named(
+                    Map(
+                        hash_only=optional(Boolean(), False),
+                        retention=optional(Duration()),
+                        violations=optional(ListOf(_NAME, single=True, unordered=True), []),
+                        clause=optional(_CLAUSE),
+                    ),
+                    "class of evidence",
+                    pattern=NAME,
+                ),
+                {},
+            ),
+        )
+    ),
     guardrails=optional(
         Map(
             protected=optional(ListOf(Prefix(), single=True, unordered=True), []),
@@ -521,6 +539,8 @@ class _Relations:
             self._check_notice(("notices", name), notice)
         if isinstance(self._document.get("transfer"), dict):
             self._check_transfer(self._document["transfer"])
+        if isinstance(self._document.get("evidence"), dict):
+            self._check_evidence(self._document["evidence"].get("classes") or {})
 
     def _part(self, name):
         return [
@@ -848,6 +868,19 @@ class _Relations:
         fees = [(self._document.get("fees") or {}).get(fee) for fee in violation.get("fees") or []]
         if mode in ("bill", "cap_until_paid") and not any(isinstance(fee, dict) and fee.get("per") in ("TB", "TiB") for fee in fees):
             self._problems.add(("transfer", "mode"), "a fee per TB or TiB of %s for mode %s" % (name, mode), "none there")
+
+    def _check_evidence(self, classes):
+        """A violation is of one class of evidence; what keeps no file has nothing to keep for a time."""
+        of = {}
+        for name, one in sorted(classes.items()):
+            path = ("evidence", "classes", name)
+            self._check_clause(path, one)
+            if one.get("hash_only") and "retention" in one:
+                self._problems.say(path + ("retention",), "no retention with hash_only: no file is kept", describe(one["retention"]))
+            for number, violation in enumerate(one.get("violations") or []):
+                self._check_declared(path + ("violations", number), violation, "violations", "a violation")
+                if of.setdefault(violation, name) != name:
+                    self._problems.say(path + ("violations", number), "a violation of one class", "%s, which is of class %s" % (violation, of[violation]))
 
     def _check_notice(self, path, notice):
         self._check_clause(path, notice)

@@ -288,6 +288,10 @@ class Policy:
         terms = self.document.get("transfer")
         return None if terms is None else dict(terms, notices=sorted(int(one.rstrip("%")) for one in terms["notices"]))
 
+    def evidence(self):
+        """How evidence is kept: largest_mib, and classes with hash_only, retention, violations, clause."""
+        return self.document.get("evidence") or {"largest_mib": 256, "classes": {}}
+
     def notice(self, name):
         """A notice as a dict: timing, wait, subject, text … :raises PolicyError: no such notice"""
         return self._named("notice", "notices", name)

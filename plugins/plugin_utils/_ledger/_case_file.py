@@ -10,16 +10,16 @@ anyone else.
 
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _events
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import case_accounts, charges
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import find_enforcements
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._evidence import disclosures, find_evidence, released_policy, standing_flags
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import find_notices
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import content
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader
@@ -50,6 +50,7 @@ def case_file(tx, case_id, view="internal", account=None):
     :param view: `internal` or `customer`
     :param account: whose view; only needed where the case concerns several accounts
     :raises InputError: no such case, view or account
+    :raises ConflictError: a customer's view of a case whose notices are locked
     """
     if view not in VIEWS:
         raise InputError("view %r is not known." % (view,), target="view", remedy="Use internal or customer.")
@@ -59,6 +60,9 @@ def case_file(tx, case_id, view="internal", account=None):
     accounts = case_accounts(tx, case_id)
     own = None
     if view == "customer":
+        if standing_flags(tx, case_id, "no_notice"):
+            raise ConflictError("the notices of case %s are locked: its customer is not to know of it." % case_id, target="view",
+                                remedy="Release the lock first: hosting.aup.evidence -e state=notices_released.")
         account = _whose(case_id, accounts, account)
         own = set(accounts[account])
     elif account is not None:
@@ -68,7 +72,7 @@ def case_file(tx, case_id, view="internal", account=None):
                       | ({case["service"]} if case["service"] and (own is None or case["service"] in own) else set()))
     charged = charges(tx, case_id=case_id, account=account)
     exemptions = [e for e in find_exemptions(tx, t.exemption.c.service.in_(services)) if _overlaps(e, case)]
-    policy = _policy(tx, case["policy_key"])
+    policy = released_policy(tx, case["policy_key"])
     clauses = policy.get("clauses", {})
     document = {
         "format": FORMAT,
@@ -84,9 +88,13 @@ def case_file(tx, case_id, view="internal", account=None):
         },
         "enforcements": [_enforcement(tx, one, own is None) for one in enforcements],
         "notices": _notices(tx, case_id, own),
+        "evidence": _evidence(tx, case_id, own, len(accounts)),
         "charges": [_charge(one) for one in charged],
         "exemptions": [_exemption(one, own is None) for one in exemptions],
     }
+    if own is None:
+        document["flags"] = [dict(one, placed_at=iso(one["placed_at"])) for one in standing_flags(tx, case_id)]
+        document["disclosures"] = [dict(one, disclosed_at=iso(one["disclosed_at"])) for one in disclosures(tx, case_id)]
     document["timeline"] = _timeline(tx, case_id, document, own)
     named = {case["clause"], *(e["clause"] for e in enforcements), *(c["clause"] for c in charged), *(e["clause"] for e in exemptions)}
     document["clauses"] = [{"clause": one, "summary": clauses[one]["summary"]} for one in sorted(named - {None}) if one in clauses]
@@ -109,15 +117,6 @@ def _overlaps(exemption, case):
     """Whether an exemption was in force at any time while the case was open."""
     ends = [at for at in (exemption["closed_at"], exemption["ends_at"]) if at is not None]
     return (not ends or min(ends) >= case["opened_at"]) and (case["closed_at"] is None or exemption["starts_at"] <= case["closed_at"])
-
-
-def _policy(tx, key):
-    """The policy document of a key, by the newest release that has it; {} when none does."""
-    for row in tx.execute(sa.select(t.release.c.policies).order_by(t.release.c.id.desc())):
-        found = values.from_text(row.policies).get(key)
-        if found is not None:
-            return content(tx, found)
-    return {}
 
 
 def _enforcement(tx, one, internal):
@@ -170,6 +169,21 @@ def _notices(tx, case_id, own):
         document.update(delivered_at=iso(one["delivered_at"]), deadline_at=iso(one["deadline_at"]))
         found.append(dict(document, recipient=one["recipient"]) if own is None else document)
     return found
+
+
+def told_evidence(found, own, accounts):
+    """Of evidence what its customer may be told of: what is about their own services, and no prohibited content."""
+    return [one for one in found if one["status"] != "hash_only"
+            and (one["service"] in own if one["service"] is not None else accounts == 1)]
+
+
+def _evidence(tx, case_id, own, accounts):
+    found = find_evidence(tx, t.evidence.c.case_id == case_id)
+    if own is not None:
+        return [{"sha256": one["sha256"], "media_type": one["media_type"], "added_at": iso(one["added_at"])}
+                for one in told_evidence(found, own, accounts)]
+    names = ("id", "service", "name", "sha256", "size", "media_type", "class", "status", "added_by", "erased")
+    return [{**{name: one[name] for name in names}, "added_at": iso(one["added_at"]), "removed_at": iso(one["removed_at"])} for one in found]
 
 
 def _timeline(tx, case_id, document, own):

@@ -65,7 +65,17 @@ def notices(tx, status=None, case_id=None):
     conditions = [t.notice.c.status.in_(OPEN + FOR_A_PERSON if status is None else status)]
     if case_id is not None:
         conditions.append(t.notice.c.case_id == case_id)
-    return find_notices(tx, *conditions)
+    locked = set(tx.execute(_locked_cases()).scalars())
+    return [dict(document, locked=document["case_id"] in locked) for document in find_notices(tx, *conditions)]
+
+
+def _locked_cases():
+    """Cases whose customers must not be told that anybody looks at them, until a person releases the lock."""
+    return sa.select(t.case_flag.c.case_id).where(t.case_flag.c.kind == "no_notice", t.case_flag.c.released_at.is_(None))
+
+
+def _locked(tx, case_id):
+    return case_id is not None and case_id in set(tx.execute(_locked_cases()).scalars())
 
 
 @reader
@@ -156,8 +166,8 @@ def ready_notices(tx):
 
 @reader
 def due_notices(tx):
-    """Notices that may be sent now, oldest first."""
-    return find_notices(tx, t.notice.c.status == "queued", t.notice.c.next_at <= tx.now)
+    """Notices that may be sent now, oldest first; none of a case whose notices are locked."""
+    return find_notices(tx, t.notice.c.status == "queued", t.notice.c.next_at <= tx.now, t.notice.c.case_id.not_in(_locked_cases()))
 
 
 @reader
@@ -179,7 +189,7 @@ def claim_notice(tx, *, notice_id, lease, role, recipient, subject, body):
     :returns: the notice with its `claim`, or None when somebody else was faster
     """
     document = _one(tx, notice_id)
-    if document["status"] != "queued" or document["next_at"] > tx.now:
+    if document["status"] != "queued" or document["next_at"] > tx.now or _locked(tx, document["case_id"]):
         return None
     claim = secrets.token_hex(8)
     if document["body"] is not None:
@@ -195,8 +205,11 @@ def claim_notice(tx, *, notice_id, lease, role, recipient, subject, body):
 def record_dot(tx, *, notice_id, claim, lease):
     """Record that the next line makes the server take the mail.
 
-    :raises ConflictError: the lease is over and the notice no longer ours: don't send it
+    :raises ConflictError: the lease is over and the notice no longer ours, or its case was locked meanwhile: don't send it
     """
+    if _locked(tx, _one(tx, notice_id)["case_id"]):
+        raise ConflictError("the notices of case %s are locked." % _one(tx, notice_id)["case_id"], target=notice_id,
+                            remedy="Nothing was sent. Who locked them releases the lock: ledger_evidence state=notices_released.")
     done = tx.execute(
         t.notice.update()
         .where(t.notice.c.id == notice_id, t.notice.c.claim == claim, t.notice.c.status == "sending", t.notice.c.lease_at > tx.now)
@@ -310,6 +323,9 @@ def release_notice(tx, notice_id, reason=None):
             "notice %s is %s and waits for nobody's decision." % (document["id"], document["status"]),
             target=document["id"], remedy="ledger_notice state=list says what it waits for.",
         )
+    if _locked(tx, document["case_id"]):
+        raise ConflictError("the notices of case %s are locked." % document["case_id"], target=document["id"],
+                            remedy="Release the lock first: hosting.aup.evidence -e state=notices_released.")
     again = document["status"] != "held"
     return _set(
         tx, document, "notice_sent_again" if again else "notice_released", {"from": document["status"]}, {"reason": reason},
@@ -461,6 +477,8 @@ def notice_line(document):
     parts = ["%s %s: %s of %s, case %s" % (document["status"], document["id"], document["name"], document["service"], document["case_id"])]
     if document["status"] == "queued" and document["attempts"]:
         parts.append("tried %d times, again at %s" % (document["attempts"], iso(document["next_at"])))
+    if document.get("locked") and document["status"] in OPEN:
+        parts.append("not sent: the case's notices are locked")
     if document["deadline"]:
         parts.append("answer due %s (%s)" % (iso(document["deadline_at"]), document["deadline"]))
     if document["error"]:

@@ -144,6 +144,11 @@ class Ledger:
         """True when it stands in for a ledger that does not exist yet (check mode)."""
         return self._url.database == _database.MEMORY
 
+    @property
+    def file(self):
+        """The path of a ledger in a file, or None."""
+        return self._url.database if self._url.drivername == "sqlite" and not self.in_memory else None
+
     def close(self):
         """Let go of the database."""
         self._engine.dispose()

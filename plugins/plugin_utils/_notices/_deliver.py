@@ -18,6 +18,9 @@ from contextlib import suppress
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, ConflictError, InputError, LedgerError
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._case_file import told_evidence
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import case_accounts
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices import _message, _smtp
 
 MARGIN = 60  # seconds by which a lease outlasts the longest mail, for clocks that differ
@@ -157,7 +160,7 @@ class Outbox:
         try:
             role, name, address = _message.recipient(self._services.get(notice["service"]))
             with self._ledger.read(now=int(self._clock())) as tx:
-                evidence = evidence_lines(tx, notice["case_id"])
+                evidence = evidence_lines(tx, notice["case_id"], notice["service"])
             subject, body = _message.compose(
                 notice["facts"], role, name, notice["facts"].get("contact") or self._sender, evidence, notice["answer_seconds"]
             )
@@ -239,7 +242,9 @@ class Outbox:
         self._session = None
 
 
-def evidence_lines(tx, case_id):
-    """What a case rests on, for its customer: nothing that people wrote for each other."""
-    case = L.find_case(tx, case_id)
-    return ["our record of case %s, opened %s" % (case_id, iso(case["opened_at"]))]
+def evidence_lines(tx, case_id, service):
+    """What a case rests on, for the customer of a service: no file's name, nothing of prohibited content or of others."""
+    case, found = L.find_case(tx, case_id), L.find_evidence(tx, t.evidence.c.case_id == case_id)
+    return ["our record of case %s, opened %s" % (case_id, iso(case["opened_at"]))] + [
+        "a file (%s) of %s, SHA-256 %s" % (one["media_type"], iso(one["added_at"]), one["sha256"])
+        for one in told_evidence(found, {service}, len(case_accounts(tx, case_id)))]

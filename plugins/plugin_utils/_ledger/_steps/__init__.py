@@ -14,6 +14,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0008_node_journal
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0009_touched
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0010_usage
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0011_evidence
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
@@ -27,4 +28,5 @@ STEPS = (
     (8, _s0008_node_journal.upgrade),
     (9, _s0009_touched.upgrade),
     (10, _s0010_usage.upgrade),
+    (11, _s0011_evidence.upgrade),
 )
