@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from .cluster import Cluster, Guest
+from .firewall import digest_of
 from .server import EVERYTHING, Api, Running, Token
 
 RECORDED = Path(__file__).parent / "observed.jsonl"
@@ -204,8 +205,7 @@ class Replay:
         path = self._translated(line["path"])
         digest = (line.get("params") or {}).get("digest")
         if digest and line.get("note") == "right digest" and digest not in self.known:
-            file = self.server.api.cluster.firewall.of_guest(100, "qemu")
-            self.known[digest] = file.digest()
+            self.known[digest] = digest_of(self.server.api.cluster.firewall.of_guest(100, "qemu").rules)
         url = f"https://{self.server.host}:{self.server.port}/api2/json{path}"
         headers = dict(line.get("headers_sent", {}))
         if not headers and line["who"] != "-":

@@ -42,6 +42,19 @@ def _clean(cidr: str) -> str:
     return str(network.network_address) if network.prefixlen == 32 else str(network)
 
 
+def digest_of(content: dict[str, Any] | list[dict[str, Any]]) -> str:
+    """The digest an answer carries: over that list or those options alone, not over the file (recorded: 714 and 716)."""
+    from .cluster import sha1
+    rows = content if isinstance(content, list) else [content]
+    return sha1("".join(f"{key}:{value}\n" for row in rows for key, value in sorted(row.items()) if value is not None))
+
+
+def check(content: dict[str, Any] | list[dict[str, Any]], digest: str | None) -> None:
+    """Refuse a change whose sender has seen something else."""
+    if digest is not None and digest != digest_of(content):
+        raise _refused(500, "detected modified configuration - file changed by other user? Try again.")
+
+
 @dataclass
 class File:
     """One `.fw` file."""
@@ -55,7 +68,7 @@ class File:
     broken: str | None = None
 
     def render(self) -> str:
-        """The text whose digest every answer carries; an empty file has none."""
+        """All of it as text, to be compared; an empty file has none."""
         lines = [f"{k}: {v}" for k, v in sorted(self.options.items())]
         lines += [f"alias {a['name']} {a['cidr']} {a.get('comment', '')}" for _, a in sorted(self.aliases.items())]
         for name, one in sorted(self.ipsets.items()):
@@ -65,18 +78,16 @@ class File:
             lines += [f"[group {name}] {one.get('comment', '')}", *(repr(sorted(rule.items())) for rule in one["rules"])]
         return "\n".join(lines)
 
-    def digest(self) -> str:
-        from .cluster import sha1
-        return sha1(self.render())
+    def names(self) -> list[dict[str, Any]]:
+        """Its sets, as they are listed."""
+        return [dict({"name": name}, **({"comment": one["comment"]} if one.get("comment") else {}))
+                for name, one in sorted(self.ipsets.items())]
 
     def writable(self) -> None:
         """A file with a line the server can't parse can't be written by it any more."""
         if self.broken:
             raise _refused(500, f"unknown rule type '{self.broken}' at Firewall.pm line 3731.")
 
-    def check(self, digest: str | None) -> None:
-        if digest is not None and digest != self.digest():
-            raise _refused(500, "detected modified configuration - file changed by other user? Try again.")
 
 
 class Firewall:
@@ -97,11 +108,11 @@ class Firewall:
     # -- options --------------------------------------------------------------------------------------------------
 
     def options(self, file: File) -> dict[str, Any]:
-        return dict(file.options, digest=file.digest())
+        return dict(file.options, digest=digest_of(file.options))
 
     def set_options(self, file: File, parameters: dict[str, Any], known: set[str]) -> None:
         file.writable()
-        file.check(parameters.pop("digest", None))
+        check(file.options, parameters.pop("digest", None))
         for key in schema.split_list(parameters.pop("delete", "") or ""):
             if key not in known:
                 raise _parameter("delete", f"no such option '{key}'")
@@ -112,7 +123,7 @@ class Firewall:
     # -- rules ----------------------------------------------------------------------------------------------------
 
     def list_rules(self, file: File, rules: list[dict]) -> list[dict[str, Any]]:
-        digest = file.digest()
+        digest = digest_of(rules)
         return [dict(self.shown(file, rule), pos=number, digest=digest) for number, rule in enumerate(rules)]
 
     def shown(self, file: File, rule: dict) -> dict[str, Any]:
@@ -171,7 +182,7 @@ class Firewall:
 
     def add_rule(self, file: File, rules: list[dict], environment: str, parameters: dict[str, Any]) -> None:
         file.writable()
-        file.check(parameters.pop("digest", None))
+        check(rules, parameters.pop("digest", None))
         parameters.pop("pos", None)  # ignored: a new rule goes to the top
         comment = parameters.get("comment")
         rule = self._judged(file, environment, parameters)
@@ -197,11 +208,11 @@ class Firewall:
     def rule(self, file: File, rules: list[dict], pos: int) -> dict[str, Any]:
         if pos >= len(rules):
             raise _refused(500, f"no rule at position {pos}")
-        return dict(self.shown(file, rules[pos]), pos=str(pos), digest=file.digest())
+        return dict(self.shown(file, rules[pos]), pos=str(pos), digest=digest_of(rules))
 
     def change_rule(self, file: File, rules: list[dict], environment: str, pos: int, parameters: dict[str, Any]) -> None:
         file.writable()
-        file.check(parameters.pop("digest", None))
+        check(rules, parameters.pop("digest", None))
         if pos >= len(rules):
             raise _refused(500, f"no rule at position {pos}")
         moveto = parameters.pop("moveto", None)
@@ -217,7 +228,7 @@ class Firewall:
 
     def delete_rule(self, file: File, rules: list[dict], pos: int, digest: str | None) -> None:
         file.writable()
-        file.check(digest)
+        check(rules, digest)
         if pos >= len(rules):
             raise _refused(500, f"no rule at position {pos}")
         rules.pop(pos)
@@ -225,12 +236,11 @@ class Firewall:
     # -- sets -----------------------------------------------------------------------------------------------------
 
     def list_sets(self, file: File) -> list[dict[str, Any]]:
-        digest = file.digest()
-        return [dict({"name": name, "digest": digest}, **({"comment": one["comment"]} if one.get("comment") else {}))
-                for name, one in sorted(file.ipsets.items())]
+        digest = digest_of(file.names())
+        return [dict(row, digest=digest) for row in file.names()]
 
     def make_set(self, file: File, parameters: dict[str, Any]) -> None:
-        file.check(parameters.get("digest"))
+        check(file.names(), parameters.get("digest"))
         name, old = parameters["name"].lower(), parameters.get("rename")
         if old is not None:
             if old not in file.ipsets:
@@ -253,7 +263,7 @@ class Firewall:
         return file.ipsets[name]
 
     def delete_set(self, file: File, name: str, parameters: dict[str, Any]) -> None:
-        file.check(parameters.get("digest"))
+        check(file.names(), parameters.get("digest"))
         one = self._set(file, name)
         if one["entries"] and str(parameters.get("force", "0")) != "1":
             raise _refused(500, f"IPSet '{name}' is not empty")
@@ -261,12 +271,15 @@ class Firewall:
 
     def entries(self, file: File, name: str) -> list[dict[str, Any]]:
         # A name that isn't there lists nothing only for guests that have no file; the server refuses it everywhere.
-        digest = file.digest()
-        return [dict(entry, digest=digest) for entry in sorted(self._set(file, name)["entries"], key=lambda e: e["cidr"])]
+        entries = self._listed(file, name)
+        return [dict(entry, digest=digest_of(entries)) for entry in entries]
+
+    def _listed(self, file: File, name: str) -> list[dict[str, Any]]:
+        return sorted(self._set(file, name)["entries"], key=lambda e: e["cidr"])
 
     def add_entry(self, file: File, name: str, parameters: dict[str, Any]) -> None:
         one = self._set(file, name)
-        file.check(parameters.get("digest"))
+        check(self._listed(file, name), parameters.get("digest"))
         cidr = parameters["cidr"]
         if schema.is_cidr(cidr):
             cidr = _clean(cidr)
@@ -289,11 +302,11 @@ class Firewall:
     def entry(self, file: File, name: str, cidr: str) -> dict[str, Any]:
         for entry in self._set(file, name)["entries"]:
             if entry["cidr"] == cidr:
-                return dict(entry, digest=file.digest())
+                return dict(entry, digest=digest_of(self._listed(file, name)))
         raise _parameter("cidr", "no such IP/Network")
 
     def change_entry(self, file: File, name: str, cidr: str, parameters: dict[str, Any]) -> None:
-        file.check(parameters.get("digest"))
+        check(self._listed(file, name), parameters.get("digest"))
         for entry in self._set(file, name)["entries"]:
             if entry["cidr"] == cidr:
                 if "comment" in parameters:
@@ -306,13 +319,13 @@ class Firewall:
     def delete_entry(self, file: File, name: str, cidr: str, digest: str | None) -> None:
         """Answered well whether there was such an entry or not."""
         one = self._set(file, name)
-        file.check(digest)
+        check(self._listed(file, name), digest)
         one["entries"] = [entry for entry in one["entries"] if entry["cidr"] != cidr]
 
     # -- aliases and groups -----------------------------------------------------------------------------------------
 
     def list_aliases(self, file: File) -> list[dict[str, Any]]:
-        return [dict(alias, digest=file.digest()) for _, alias in sorted(file.aliases.items())]
+        return [dict(alias, digest=digest_of([a for _, a in sorted(file.aliases.items())])) for _, alias in sorted(file.aliases.items())]
 
     def make_alias(self, file: File, parameters: dict[str, Any]) -> None:
         key = parameters["name"].lower()
@@ -332,12 +345,11 @@ class Firewall:
         file.aliases[new.lower()] = _alias(new, parameters)
 
     def list_groups(self) -> list[dict[str, Any]]:
-        digest = self.cluster.digest()
-        return [dict({"group": name, "digest": digest}, **({"comment": one["comment"]} if one.get("comment") else {}))
+        rows = [dict({"group": name}, **({"comment": one["comment"]} if one.get("comment") else {}))
                 for name, one in sorted(self.cluster.groups.items())]
+        return [dict(row, digest=digest_of(rows)) for row in rows]
 
     def make_group(self, parameters: dict[str, Any]) -> None:
-        self.cluster.check(parameters.get("digest"))
         name, old = parameters["group"], parameters.get("rename")
         if old is not None:
             if old not in self.cluster.groups:
