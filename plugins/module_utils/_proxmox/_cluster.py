@@ -21,6 +21,16 @@ def concerned(service):
                 or service["smtp"]["mode"] != "off" or service.get("controls"))
 
 
+_ON_FIREWALL = frozenset(("quarantine", "smtp_block", "port_block"))
+
+
+def without_firewall(service):
+    """Whether what a service is under needs no rule: held off or limited only, and no block of it is ending."""
+    hold, limits = service["hold"], set(service.get("limits") or {})
+    kinds = limits | ({hold["kind"]} if hold else set())
+    return bool(kinds) and not (kinds | set(service.get("ending") or ())) & _ON_FIREWALL
+
+
 def plan(desired, cluster):
     """What a cluster needs.
 
@@ -34,17 +44,28 @@ def plan(desired, cluster):
         sid = service["id"]
         row, problems = _guest.find(service, cluster["rows"])
         held = bool(service["hold"] or service.get("limits"))
-        if problems and not (held or service["touched"]):
+        gone = bool(problems) and problems[0]["code"] == "guest_missing" and cluster["certain"]
+        if problems and not held and (gone or not service["touched"]):
             notes += ["%s: %s" % (sid, problem["message"]) for problem in problems]
             problems = []
+            if gone and (service["touched"] or service["baseline"]):
+                closed, services = _forget(service, touched, closed, services)
+                continue
         guest = cluster["guests"].get(row["vmid"]) if row else None
         if row and guest is None:
-            errors.append(cluster["unread"].get(row["vmid"]) and dict(cluster["unread"][row["vmid"]], service=sid) or {
-                "service": sid, "part": "guest", "code": "not_read", "message": "guest %s was not read." % row["vmid"],
-                "remedy": "Run hosting.aup.reconcile.", "retryable": True})
+            errors.append(dict(cluster["unread"][row["vmid"]], service=sid))
+            # Nothing is known of it: not that it is held, and as little that it was given back.
+            services.append(_entry(service, False))
             continue
         errors += problems
         todo = _guest.plan(service, guest, facts, shared)
+        if not held and any(error["code"] == "guest_replaced" for error in todo.errors):
+            closed, services = _forget(service, touched, closed, services)
+            if service["smtp"]["mode"] != "off" or service.get("controls"):
+                errors += todo.errors  # the catalogue is wrong: this one's controls are not in force
+            else:
+                notes += ["%s: %s" % (sid, error["message"]) for error in todo.errors]
+            continue
         errors += todo.errors
         notes += ["%s: %s" % (sid, note) for note in todo.notes]
         gaps += [{"guest": service["guest"]["name"], "service": sid, "mac": None, "gap": gap} for gap in todo.gaps]
@@ -67,6 +88,12 @@ def plan(desired, cluster):
     steps = shared_steps + steps + leftover
     return Plan(steps, priors, touched, closed, services, errors, notes, gaps,
                 digest({"steps": steps, "priors": [prior["digest"] for prior in priors]}))
+
+
+def _forget(service, touched, closed, services):
+    """The guest is no more, and what was set on it went with it: nothing is left to be given back."""
+    touched[service["id"]] = {"guest": dict(service["guest"]), "fields": {}, "sets": []}
+    return closed + [service["id"]] * bool(service["baseline"]), services + [_entry(service, False)]
 
 
 def _entry(service, here):

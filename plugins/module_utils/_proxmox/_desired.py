@@ -27,10 +27,11 @@ def for_cluster(desired, snapshot, node):
             guest["vmid"], nics = source["guest"].get("vmid"), source["nics"]
         elif entry["baseline"]:
             guest["vmid"] = entry["baseline"]["fields"]["guest"].get("vmid")
-        entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}))
+        entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}, ending=sorted(
+            {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"})))
     for sid in sorted(set(touched) - present):
         # Left the catalogue, or the cluster is retired: what we set there is still ours to take back.
         guest = touched[sid]["guest"]
-        entries.append({"id": sid, "guest": guest, "nics": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
+        entries.append({"id": sid, "guest": guest, "nics": [{"mac": mac} for mac in guest.get("macs") or ()], "ending": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
                         "hold": None, "limits": {}, "baseline": None, "elsewhere": False, "touched": touched[sid]})
     return dict(desired, services=entries, proxmox=dict((node or {}).get("proxmox") or {}))

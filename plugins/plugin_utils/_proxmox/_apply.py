@@ -13,12 +13,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
-from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _nics
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _nics, _units
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError
 
-WORKERS = 16
+
+def spread(numbers, node_of):
+    """Guests in an order in which neighbours are on different nodes, so that no node's turn holds up the others."""
+    by_node = {}
+    for number in sorted(numbers):
+        by_node.setdefault(node_of(number), []).append(number)
+    queues = [by_node[node] for node in sorted(by_node)]
+    return [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
+
+
+WORKERS = 32  # guests at a time; what a node takes is limited by the client
 SHUTDOWN_SECONDS = 90
 _TRIES = 3
+# After these nothing else will go through on that guest, or it would go ahead of what has to come first.
+_ENDS = frozenset(("guest_locked", "guest_busy", "node_down", "unreachable", "no_quorum", "auth", "certificate", "guest_moved",
+                   "changed_meanwhile"))
 
 
 def _item(service, error, part):
@@ -43,14 +56,15 @@ class Apply:
         :param guests: observed, by number
         """
         shared = [step for step in steps if step["part"] == "shared"]
-        if not self._each(shared):
-            return self._failures
+        ready = self._each(shared)
         by_guest = {}
         for step in steps:
-            if step["part"] not in ("shared", "leftover"):
+            # A rule that names a group or set that isn't there is left out silently; all else doesn't need them.
+            if step["part"] not in ("shared", "leftover") and (ready or step["verb"] != "rules"):
                 by_guest.setdefault(step["vmid"], []).append(step)
+        order = spread(by_guest, lambda vmid: guests[vmid]["node"])
         with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(lambda vmid: self._guest(by_guest[vmid], guests[vmid]), sorted(by_guest)))
+            list(pool.map(lambda vmid: self._guest(by_guest[vmid], guests[vmid]), order))
         if not self._failures:
             self._each([step for step in steps if step["part"] == "leftover"])
         return self._failures
@@ -109,7 +123,7 @@ class Apply:
                 self._followed(step, guest)
             except AupError as exc:
                 self._fail(step["service"], exc, step["part"])
-                if giving_back or exc.code in ("guest_locked", "guest_busy", "node_down", "unreachable"):
+                if giving_back or exc.code in _ENDS:
                     return
 
     def _followed(self, step, guest):
@@ -147,8 +161,8 @@ class Apply:
                     values["tags"] = ";".join(tags)
                 else:
                     delete.append("tags")
-            elif value is None:
-                delete.append(field)  # on a container 0 would fail where no limit is meant
+            elif value is None or field == "cpulimit" and not _units.number(value):
+                delete.append(field)  # on a running container 0, though it means no limit, fails
             else:
                 values[field] = value
         self.client.write(guest["node"], "PUT", *self._place(guest), "config", digest=guest["digest"],
@@ -163,19 +177,26 @@ class Apply:
                 delete.append(key)
             else:
                 values[key] = value
-        self.client.write(guest["node"], "PUT", *self._place(guest), "firewall", "options", delete=",".join(delete) or None, **values)
+        self.client.write(guest["node"], "PUT", *self._place(guest), "firewall", "options", digest=guest["options"].get("digest"),
+                          delete=",".join(delete) or None, **values)
 
     def _rules(self, step, guest):
-        """Put ours first, then take away what else is marked ours, each with the list's digest."""
+        """Put ours first, then take away what else is marked ours, each with the list's digest.
+
+        Where nothing of ours was seen, nothing has to be taken away, and the list isn't read again.
+        """
         place = (*self._place(guest), "firewall", "rules")
         wanted = step["after"]["rules"]
+        fresh = not step["before"]["rules"]
         for attempt in range(_TRIES):
             try:
-                listed = self.client.get(*place)
+                listed = guest["rules"] if fresh and not attempt else self.client.get(*place)
                 known = [_firewall.bare(rule) for rule in listed]
                 if known[:len(wanted)] != [_firewall.bare(rule) for rule in wanted]:
                     for rule in reversed(wanted):
                         self.client.write(guest["node"], "POST", *place, **_sent(rule))
+                    if fresh and not attempt:
+                        return
                     listed = self.client.get(*place)
                 for number in range(len(listed) - 1, len(wanted) - 1, -1):
                     if _firewall.ours(listed[number]):
@@ -183,7 +204,7 @@ class Apply:
                         listed = self.client.get(*place)
                 return
             except ApiError as exc:
-                if exc.code != "changed_meanwhile" or attempt == _TRIES - 1:
+                if exc.code not in ("changed_meanwhile", "unknown_outcome") or attempt == _TRIES - 1:
                     raise
 
     def _ipset(self, step, guest):
@@ -197,11 +218,12 @@ class Apply:
         elif before is None:
             aside = "aup-" + name
             try:
-                write(node, "DELETE", *place, aside, force=1)  # of a run that was killed
+                write(node, "POST", *place, name=aside, comment=_firewall.MARK)
             except ApiError as exc:
-                if exc.code != "absent":
+                if exc.code != "exists":
                     raise
-            write(node, "POST", *place, name=aside, comment=_firewall.MARK)
+                write(node, "DELETE", *place, aside, force=1)  # of a run that was killed
+                write(node, "POST", *place, name=aside, comment=_firewall.MARK)
             for cidr in after:
                 write(node, "POST", *place, aside, cidr=cidr)
             write(node, "POST", *place, name=name, rename=aside)
@@ -215,19 +237,32 @@ class Apply:
         verb, node = step["how"], guest["node"]
         parameters = {"timeout": SHUTDOWN_SECONDS, "forceStop": 1} if verb == "shutdown" else {}
         place = self._place(guest)
-        upid = self.client.write(node, "POST", *place, "status", verb, **parameters)
-        self.client.wait(node, upid)
-        self._await_power(place, step["after"]["power"])
+        try:
+            upid = self.client.write(node, "POST", *place, "status", verb, **parameters)
+            self.client.wait(node, upid)
+        except ApiError as exc:
+            # It may have been heard all the same; then the guest gets there.
+            if exc.code != "unknown_outcome" or not self._await_power(place, step["after"]["power"], True):
+                raise
+            return
+        self._await_power(place, step["after"]["power"], False)
 
-    def _await_power(self, place, wanted, patience=60):
-        """Where high availability manages the guest, the task only asks for it."""
-        limit = time.monotonic() + patience
-        while time.monotonic() < limit:
+    def _await_power(self, place, wanted, unheard, patience=60):
+        """Wait for a state of power; where high availability manages the guest, the task only asks for it.
+
+        :param unheard: the call's answer didn't come
+        :returns: whether it is reached
+        """
+        limit, pause = time.monotonic() + (min(patience, self.client.target.timeout) if unheard else patience), 0.1
+        while True:
             status = self.client.get(*place, "status", "current")
             now = "paused" if status.get("qmpstatus") == "paused" else status["status"]
-            if now == wanted or not (status.get("ha") or {}).get("managed"):
-                return
-            time.sleep(0.2)
+            if now == wanted:
+                return True
+            if time.monotonic() > limit or not (unheard or (status.get("ha") or {}).get("managed")):
+                return False
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.5)
 
 
 def _sent(rule):

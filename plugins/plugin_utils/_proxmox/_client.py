@@ -23,7 +23,7 @@ except ImportError:  # said when it is needed
 
 TIMEOUT = 60  # seconds; the server itself waits 10 s for a guest's lock and 30 s for another node
 WRITES_PER_NODE = 2  # of three workers a node has; each blocks while it waits for a guest's lock
-READS = 8
+READS = 16  # at a time, over all nodes: reads wait for no lock
 _TASK_PATIENCE = 300
 _FINGERPRINT = re.compile(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}")
 
@@ -60,6 +60,8 @@ _CODES = (
     (re.compile(r"can't lock file|got timeout"), "guest_busy", True),
     (re.compile(r"checksum mismatch|detected modified configuration"), "changed_meanwhile", True),
     (re.compile(r"no quorum"), "no_quorum", True),
+    (re.compile(r"hostname lookup .* failed"), "node_unknown", True),
+    (re.compile(r"already exists"), "exists", False),
     (re.compile(r"no such IPSet|no such security group|no rule at position|no such IP/Network"), "absent", False),
 )
 _REMEDIES = {
@@ -67,6 +69,7 @@ _REMEDIES = {
     "guest_busy": "Something else works on this guest; run hosting.aup.reconcile.",
     "no_quorum": "Bring the cluster's quorum back, then run hosting.aup.reconcile.",
     "missing_privilege": "Give the token's role this privilege on this path (docs/proxmox.md).",
+    "node_unknown": "The cluster lists a guest on a node that it can't find; look at Datacenter > Cluster.",
     "node_down": "Bring the node back, then run hosting.aup.reconcile.",
 }
 
@@ -102,7 +105,7 @@ class _Pinned(HTTPAdapter if ProxmoxAPI else object):
 
     def __init__(self, fingerprint):
         self._pin = fingerprint.replace(":", "").lower()
-        super().__init__(pool_maxsize=READS * 2)
+        super().__init__()
 
     def init_poolmanager(self, *args, **kwargs):
         super().init_poolmanager(*args, assert_fingerprint=self._pin, **kwargs)
@@ -125,22 +128,23 @@ class Client:
             raise InputError("%r is not a SHA-256 fingerprint." % target.fingerprint[:120], target="fingerprint",
                              remedy="Write it as 32 upper-case pairs with colons, as the node's certificate page shows it.")
         self.target, self._say = target, say or (lambda method, path: None)
-        self._local = threading.local()
+        self._idle: list[ProxmoxAPI] = []  # sessions nobody uses just now: a handshake costs more than a call
         self._writes: dict[str, threading.BoundedSemaphore] = {}
         self._guard = threading.Lock()
 
-    def _api(self):
-        """This thread's session."""
-        if not hasattr(self._local, "api"):
-            target = self.target
-            api = ProxmoxAPI(target.host, port=target.port, user=target.user, token_name=target.token_name,
-                             token_value=target.token_value, verify_ssl=target.ca_file or True, timeout=target.timeout)
-            session = api._store["session"]
-            # requests lets a bundle named in the environment go before the one named here.
-            session.trust_env = False
-            session.mount("https://", _Pinned(target.fingerprint) if target.fingerprint else HTTPAdapter(pool_maxsize=READS * 2))
-            self._local.api = api
-        return self._local.api
+    def _session(self):
+        """A session that no other thread uses; it belongs back into `_idle`."""
+        with self._guard:
+            if self._idle:
+                return self._idle.pop()
+        target = self.target
+        api = ProxmoxAPI(target.host, port=target.port, user=target.user, token_name=target.token_name,
+                         token_value=target.token_value, verify_ssl=target.ca_file or True, timeout=target.timeout)
+        session = api._store["session"]
+        # requests lets a bundle named in the environment go before the one named here.
+        session.trust_env = False
+        session.mount("https://", _Pinned(target.fingerprint) if target.fingerprint else HTTPAdapter())
+        return api
 
     def call(self, method, path, **parameters):
         """One call; `path` as parts or text, parameters with booleans as 0 and 1.
@@ -151,10 +155,11 @@ class Client:
         parts = path if isinstance(path, tuple) else tuple(path.strip("/").split("/"))
         what = "%s /%s" % (method, "/".join(map(str, parts)))
         self._say(method, "/" + "/".join(map(str, parts)))
-        resource = self._api()
+        values = {key: int(value) if isinstance(value, bool) else value for key, value in parameters.items() if value is not None}
+        api = self._session()
+        resource = api
         for part in parts:
             resource = resource(str(part).replace("/", "%2F"))
-        values = {key: int(value) if isinstance(value, bool) else value for key, value in parameters.items() if value is not None}
         try:
             return getattr(resource, method.lower())(**values)
         except ResourceException as exc:
@@ -171,6 +176,9 @@ class Client:
         except ValueError as exc:
             raise ApiError("%s: the answer is not JSON." % what, code="bad_reply", retryable=True,
                            remedy="Check what answers at %s port %d." % (self.target.host, self.target.port)) from exc
+        finally:
+            with self._guard:
+                self._idle.append(api)
 
     def get(self, *path, **parameters):
         """A read; one that ended without an answer is tried once more."""

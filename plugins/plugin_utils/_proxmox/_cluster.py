@@ -4,6 +4,10 @@
 
 Planning is the only judgement: after applying, the guests that were changed are read and planned again, and what that
 still wants is what was not achieved.
+
+Reads are what a run over thousands of guests costs, so nothing is read that decides nothing: a guest's firewall only where
+it matters, what all share by the names that are wanted; the lists of all groups and sets only when something is changed.
+A list's digest covers that list alone, so none of them stands for what wasn't read.
 """
 from __future__ import annotations
 
@@ -11,9 +15,9 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
-from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _cluster, _firewall, _guest, _nics
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _cluster, _firewall, _guest, _nics, _rights
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
-from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._apply import Apply
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._apply import Apply, spread
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import READS, ApiError
 
 _UUID = re.compile(r"uuid=([0-9a-fA-F-]{36})")
@@ -34,14 +38,20 @@ class ProxmoxCluster:
 
     def __init__(self, client, only=None):
         self.client, self.only = client, None if only is None else frozenset(only)
+        self.thorough = False  # whether to look for what isn't wanted any more although nothing is to be changed
+        self._planned = self._rights = None
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def _rows(self):
         return {int(row["vmid"]): row for row in self.client.get("cluster", "resources", type="vm")}
 
+    def _quick(self, service):
+        """Whether a guest's firewall is left unread: a run for this service alone, in which nothing of it stands on that."""
+        return self.only is not None and not self.thorough and _cluster.without_firewall(service)
+
     def _guest(self, row, service):
-        """One guest as the planner knows it. Two reads, two more for the firewall, one more if power matters."""
+        """One guest as the planner knows it: one read, one more if its power matters, and those of its firewall."""
         kind, node, vmid = row["type"], row["node"], int(row["vmid"])
         place = ("nodes", node, kind, vmid)
         config, live, digest = {}, {}, None
@@ -60,81 +70,146 @@ class ProxmoxCluster:
         status = self.client.get(*place, "status", "current") if power_matters else None
         nics = {key: {"text": config[key], "mac": _nics.mac_of(kind, config[key])} for key in sorted(config)
                 if _nics.NIC.fullmatch(key)}
-        waiting = sorted(key for key in nics if str(live.get(key, "")) and not _nics.same(str(live[key]), config[key]))
+        waiting = sorted(key for key in nics if str(live.get(key) or "") and not _nics.same(str(live[key]), config[key]))
         uuid = _UUID.search(config.get("smbios1") or "")
+        managed = (status or {}).get("ha") or {}
         guest = {
             "vmid": vmid, "kind": kind, "node": node, "name": row.get("name") or config.get("name") or config.get("hostname"),
             "uuid": uuid.group(1).lower() if uuid else None, "template": config.get("template") == "1", "lock": config.get("lock"),
-            "power": _power(row, status), "ha": bool(row.get("hastate")), "config": config, "digest": digest, "nics": nics,
+            "power": _power(row, status), "ha": row.get("hastate") or managed.get("state") or ("managed" if managed.get("managed") else None),
+            "config": config, "digest": digest, "nics": nics,
             "waiting": waiting, "processors": int(config.get("cores") or row.get("maxcpu") or 1) * int(config.get("sockets") or 1),
-            "options": {}, "rules": [], "sets": {}, "firewall_digest": None,
+            "options": None, "rules": [], "sets": {}, "firewall_read": not self._quick(service),
         }
-        guest["options"] = self.client.get(*place, "firewall", "options")
-        guest["firewall_digest"] = guest["options"].get("digest")
-        guest["rules"] = self.client.get(*place, "firewall", "rules")
-        spoof = (service.get("controls") or {}).get("anti_spoofing") or {}
-        made = service["touched"].get("sets") or []
-        if spoof.get("mode") == "enforce" or made:
-            for name in sorted({"ipfilter-" + nic for nic in nics} | set(made)):
-                try:
-                    entries = self.client.get(*place, "firewall", "ipset", name)
-                except ApiError as exc:
-                    if exc.code != "absent":
-                        raise
-                    continue
-                guest["sets"][name] = {"entries": [entry["cidr"] for entry in entries if not entry.get("nomatch")],
-                                       "ours": name in made}
+        if guest["firewall_read"]:
+            guest["options"] = self.client.get(*place, "firewall", "options")
+            guest["rules"] = self.client.get(*place, "firewall", "rules")
+            guest["sets"] = self._sets(place, service, nics)
         return guest
 
-    def _shared(self):
-        """Groups and sets of ours, by name, as they are."""
-        groups = {one["group"]: None for one in self.client.get("cluster", "firewall", "groups") if _firewall.is_ours(one["group"])}
-        sets = {one["name"]: None for one in self.client.get("cluster", "firewall", "ipset") if _firewall.is_ours(one["name"])}
-        for name in groups:
-            groups[name] = [_firewall.bare(rule) for rule in self.client.get("cluster", "firewall", "groups", name)]
-        for name in sets:
-            entries = self.client.get("cluster", "firewall", "ipset", name)
-            sets[name] = [{"cidr": entry["cidr"], "nomatch": int(entry.get("nomatch", 0))} for entry in entries]
-        return groups, {name: sorted(entries, key=_firewall.by_cidr) for name, entries in sets.items()}
+    def _sets(self, place, service, nics):
+        spoof = (service.get("controls") or {}).get("anti_spoofing") or {}
+        made = service["touched"].get("sets") or []
+        found = {}
+        for name in sorted(({"ipfilter-" + nic for nic in nics} if spoof.get("mode") == "enforce" else set()) | set(made)):
+            entries = self._if_there(*place, "firewall", "ipset", name)
+            if entries is not None:
+                found[name] = {"entries": [entry["cidr"] for entry in entries if not entry.get("nomatch")], "ours": name in made}
+        return found
 
-    def observe(self, desired):
-        """What the planner needs of the cluster now."""
+    def _if_there(self, *path):
+        try:
+            return self.client.get(*path)
+        except ApiError as exc:
+            if exc.code != "absent":
+                raise
+            return None
+
+    def _shared(self, desired, tidy):
+        """Groups and sets of ours, by name, as they are: those that are wanted, and all of them if `tidy`."""
+        wanted = _firewall.Shared(desired)
+        for service in desired["services"]:
+            if not self._quick(service):
+                _firewall.guest_rules(service, wanted)
+        groups, sets = set(wanted.groups), set(wanted.sets)
+        if tidy:
+            groups = {one["group"] for one in self.client.get("cluster", "firewall", "groups") if _firewall.is_ours(one["group"])}
+            sets = {one["name"] for one in self.client.get("cluster", "firewall", "ipset") if _firewall.is_ours(one["name"])}
+        groups = {name: self._if_there("cluster", "firewall", "groups", name) for name in sorted(groups)}
+        sets = {name: self._if_there("cluster", "firewall", "ipset", name) for name in sorted(sets)}
+        return (
+            {name: [_firewall.bare(rule) for rule in rules] for name, rules in groups.items() if rules is not None},
+            {name: sorted(({"cidr": entry["cidr"], "nomatch": int(entry.get("nomatch", 0))} for entry in entries), key=_firewall.by_cidr)
+             for name, entries in sets.items() if entries is not None})
+
+    def observe(self, desired, tidy, known=None, afresh=()):
+        """What the planner needs of the cluster now.
+
+        :param tidy: look for groups and sets that nothing refers to any more, too
+        :param known: what was seen before; of it guests are taken over unless named in `afresh`
+        """
         rows = self._rows()
-        services = [one for one in desired["services"] if _cluster.concerned(one) and self._mine(one)]
         wanted = {}
-        for service in services:
+        for service in desired["services"]:
             row, _errors = _guest.find(service, rows)
             if row is not None:
                 wanted[int(row["vmid"])] = (row, service)
         guests, unread = {}, {}
+        if known:
+            guests = {vmid: guest for vmid, guest in known["guests"].items() if vmid in wanted and vmid not in afresh}
+            unread = {vmid: why for vmid, why in known["unread"].items() if vmid in wanted}
 
         def read(vmid):
             row, service = wanted[vmid]
             try:
-                guests[vmid] = self._guest(row, service)
+                guests[vmid] = self._followed(row, service)
             except AupError as exc:
                 unread[vmid] = {"part": "guest", "code": exc.code, "message": exc.message, "remedy": exc.remedy,
                                 "retryable": exc.retryable}
 
+        to_read = spread(set(wanted) - set(guests) - set(unread), lambda vmid: wanted[vmid][0]["node"])
         with ThreadPoolExecutor(READS) as pool:
-            list(pool.map(read, sorted(wanted)))
-        options = self.client.get("cluster", "firewall", "options")
-        groups, sets = self._shared()
-        return {"rows": rows, "guests": guests, "unread": unread, "groups": groups, "sets": sets,
-                "firewall_on": str(options.get("enable", 0)) not in ("0", "")}
+            list(pool.map(read, to_read))
+        walls = any(not self._quick(service) for service in desired["services"])
+        options = self.client.get("cluster", "firewall", "options") if walls else {}
+        groups, sets = self._shared(desired, tidy) if walls else ({}, {})
+        return {"rows": rows, "guests": guests, "unread": unread, "groups": groups, "sets": sets, "tidy": tidy,
+                "firewall_on": str(options.get("enable", 0)) not in ("0", ""), "certain": self._certain(desired, rows)}
+
+    def _followed(self, row, service):
+        """A guest; one that has moved since the nodes were asked is looked for once more."""
+        try:
+            return self._guest(row, service)
+        except ApiError as exc:
+            now = self._rows().get(int(row["vmid"])) if exc.code == "guest_moved" else None
+            if now is None or now["node"] == row["node"]:
+                raise
+        return self._guest(now, service)
+
+    def _certain(self, desired, rows):
+        """Whether a guest that isn't listed doesn't exist; lists leave out what the token may not see."""
+        missing = [service["guest"]["vmid"] for service in desired["services"]
+                   if service["guest"].get("vmid") is not None and service["guest"]["vmid"] not in rows]
+        if not missing:
+            return True
+        return not _rights.missing({("/vms/%s" % vmid, "VM.Audit") for vmid in missing}, self._held())
+
+    def _held(self):
+        """The token's privileges, asked for once a run."""
+        if self._rights is None:
+            self._rights = self.client.get("access", "permissions")
+        return self._rights
 
     def _mine(self, service):
         return self.only is None or service["id"] in self.only
 
     # -- the two modes of a node ------------------------------------------------------------------------------------
 
-    def _plan(self, desired):
+    def _plan(self, desired, known=None, afresh=()):
         wanted = dict(desired, services=[one for one in desired["services"] if _cluster.concerned(one) and self._mine(one)])
-        seen = self.observe(wanted)
+        tidy = known["tidy"] if known else self.only is None and self.thorough
+        seen = self.observe(wanted, tidy, known, afresh)
         plan = _cluster.plan(wanted, seen)
-        if self.only is not None:
+        if plan.steps and self.only is None and not tidy:
+            seen["groups"], seen["sets"] = self._shared(wanted, True)
+            seen["tidy"] = True
+            plan = _cluster.plan(wanted, seen)
+        if not seen["tidy"]:
             plan = plan._replace(steps=[step for step in plan.steps if step["part"] != "leftover"])
         return seen, plan
+
+    def _preflight(self, plan, seen):
+        """Refuse, before anything is changed, what the token has no right to.
+
+        :raises NodeError: code `missing_privilege`, naming each privilege with its path
+        """
+        if not plan.steps:
+            return
+        lacking = _rights.missing(_rights.needed(plan.steps, seen["guests"]), self._held())
+        if lacking:
+            raise NodeError(
+                "the token lacks %s; nothing was changed." % ", ".join("%s on %s" % (privilege, path) for path, privilege in lacking),
+                code="missing_privilege", target="token", remedy="Give its role these privileges there (docs/proxmox.md).")
 
     @staticmethod
     def _result(plan, desired):
@@ -147,22 +222,34 @@ class ProxmoxCluster:
     def call(self, mode, desired, plan_hash=None, **_others):
         """What the node module does on a host.
 
-        :raises NodeError: code `plan_changed`, when the cluster is no longer what was planned for
+        What was planned is applied as it was seen: each write carries the digest of what it changes, where there is one,
+        and is refused if that is another by then.
+
+        :raises NodeError: code `plan_changed`, when the cluster is no longer what was planned for; `missing_privilege`
         """
         document = unpack(desired)
-        seen, plan = self._plan(document)
         if mode == "plan":
+            seen, plan = self._plan(document)
+            self._preflight(plan, seen)
+            self._planned = seen, plan
             return self._result(plan, document)
-        if plan.plan_hash != plan_hash:
+        seen, plan = self._planned or (None, None)
+        self._planned = None
+        if plan is None or plan.plan_hash != plan_hash:
             raise NodeError("the cluster changed between plan and apply.", code="plan_changed", retryable=True,
                             remedy="Run again; it plans anew.")
         failures = Apply(self.client, self._rows).run(plan.steps, seen["guests"])
         after_document = dict(document, services=[
             dict(service, touched=plan.touched.get(service["id"], service["touched"])) for service in document["services"]])
-        _seen, after = self._plan(after_document)
+        _seen, after = self._plan(after_document, seen, {step["vmid"] for step in plan.steps if step.get("vmid")})
         result = self._result(after, document)
+        # A call whose end wasn't heard may have done its work: what is seen decides.
+        left = {step["service"] for step in after.steps} | {error["service"] for error in after.errors}
+        left |= {None} if left else set()  # what all share was in the way of what is left
+        failures = [one for one in failures if one["code"] != "unknown_outcome" or one["service"] in left]
         failed = {failure["service"] for failure in failures}
         result.update(
-            changed=True, steps=plan.steps, unverified=after.steps, notes=plan.notes,
+            changed=bool(plan.steps), steps=plan.steps, notes=sorted({*plan.notes, *after.notes}),
+            unverified=[step for step in after.steps if step["service"] not in failed],
             errors=failures + [error for error in after.errors if error["service"] not in failed])
         return result

@@ -13,6 +13,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._converge import RETRI
 from ansible_collections.hosting.aup.plugins.plugin_utils._one_writer import one_writer
 
 _UNREACHED = frozenset(("unreachable", "auth", "certificate", "node_locked", "missing_privilege"))
+# Somebody else changed the same thing meanwhile, or an answer didn't come: look again, and go on from there.
+_AGAIN = frozenset(("changed_meanwhile", "unknown_outcome"))
 
 
 class ClusterConverge(Converge):
@@ -24,7 +26,7 @@ class ClusterConverge(Converge):
 
     def __init__(self, ledger, cluster, actor, clock, check, locks):
         super().__init__(ledger, cluster.call, None, actor, clock, check)
-        self.locks = locks
+        self.locks, self.cluster = locks, cluster
 
     def _resolve(self, wanted, born=()):
         snapshot, desired, _orders = super()._resolve(wanted, born)
@@ -38,6 +40,7 @@ class ClusterConverge(Converge):
 
     def run(self, wanted):
         """Converge, alone on this controller; see `Converge.run`."""
+        self.cluster.thorough = wanted.absent or wanted.release_id is not None
         try:
             with one_writer(self.locks, wanted.node):
                 result = super().run(wanted)
@@ -60,7 +63,8 @@ class ClusterConverge(Converge):
                 break
             self._keep(wanted, result)
             _snapshot, now, _orders = self._resolve(wanted)
-            if _wants(now) == _wants(self._last):
+            again = any(error["code"] in _AGAIN for error in result["errors"])
+            if _wants(now) == _wants(self._last) and not again:
                 break
         result.update(steps=steps, changed=changed)
         if result["outcome"] == "unchanged" and changed:

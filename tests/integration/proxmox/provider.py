@@ -120,13 +120,21 @@ class Provider:
         done = self.write(release_files, self.policy, {self.policy.key: self.policy}, self.document())
         return self.converge(done["run_id"], check=check, release_id=done["release_id"], **named)
 
-    def enforce(self, kind: str, *ids: str, case: str = "T-1", only=None, check: bool = False, **options: Any) -> dict[str, Any]:
-        opened = self.write(hold, kind, list(ids), "attack_target", case=case, duration="48h", **options)
-        return self.converge(opened["run_id"], only=only)
+    def enforce(self, kind: str, *ids: str, case: str = "T-1", only=None, client=None, **options: Any) -> dict[str, Any]:
+        duration = None if kind == "terminate" else "48h"
+        if kind == "terminate":  # two people have to ask for it
+            with self.ledger.transaction(actor="another", now=next(self.clock)) as tx:
+                hold(tx, kind, list(ids), "attack_target", case=case, **options)
+        opened = self.write(hold, kind, list(ids), "attack_target", case=case, duration=duration, **options)
+        return self.converge(opened["run_id"], only=only, client=client)
 
-    def lift(self, *ids: str, **named: Any) -> dict[str, Any]:
+    def lift(self, *ids: str, client=None, only=None, **named: Any) -> dict[str, Any]:
         lifted = self.write(release_hold, list(ids), **named)
-        return self.converge(lifted["run_id"])
+        return self.converge(lifted["run_id"], client=client, only=only)
+
+    def retire(self, **named: Any) -> dict[str, Any]:
+        run = self.write(lambda tx: tx.start_run("retire"))
+        return self.converge(run["run_id"] if isinstance(run, dict) else run, absent=True, **named)
 
     def again(self, **named: Any) -> dict[str, Any]:
         """A pass over everything, as reconcile does."""

@@ -56,8 +56,7 @@ def test_provision_in_five_steps(house):
 def test_retire_leaves_the_cluster_as_found(house):
     before = house.state()
     house.provision()
-    run = house.write(lambda tx: tx.start_run("retire"))
-    gone = house.converge(run["run_id"] if isinstance(run, dict) else run, absent=True)
+    gone = house.retire()
     assert not gone["errors"], gone["errors"]
     assert house.state() == before
 
