@@ -20,6 +20,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import AupErro
 from ansible_collections.hosting.aup.plugins.module_utils._fold import HOLDS
 from ansible_collections.hosting.aup.plugins.module_utils._network import Network, check_not_own_addresses, local_addresses
 from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState, check_fence
+from ansible_collections.hosting.aup.plugins.module_utils._pool import keep_own, on_arrival
 from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     Owners,
     check_not_the_host,
@@ -46,11 +47,12 @@ _KEEP = object()  # leave the packet filter as it is
 _UNCHANGED = _nftables.Change("none", "", [], {}, {}, {}, "kept")
 
 Observation = namedtuple("Observation", "boot_id links guests rules")
-Work = namedtuple("Work", "observation model change judged steps priors closed services errors notes gaps capped creation plan_hash")
+Work = namedtuple("Work", "observation model change judged steps priors closed absent services errors notes gaps capped creation plan_hash")
 Work.__doc__ = """One plan.
 
 `steps` are libvirt's and those of new guests, in order; `change` is the packet filter's; `priors` what must be on record
-before applying; `closed` services whose baseline has been given back in full.
+before applying; `closed` services whose baseline has been given back in full; `absent` those whose guest is not on this
+node of their pool, so that there is nothing to be given back here.
 """
 
 
@@ -262,7 +264,7 @@ class KvmNode:
             steps, errors = _limits.plan(service, detail, base, _hold.untouched() if first else touched)
             # What a guest starts with is put right before it starts.
             todo = todo._replace(steps=steps + todo.steps, errors=todo.errors + errors)
-        return True, todo
+        return True, on_arrival(service, detail, todo)
 
     def _plan(self, desired, state, disarmed, former=None, rules=None):
         """:param rules: another desired state that the packet filter is to follow, or _KEEP to leave it alone"""
@@ -287,10 +289,12 @@ class KvmNode:
         if rules is _KEEP:
             change = _UNCHANGED
 
-        steps, priors, closed, services, errors, notes = [], [], [], [], [], []
+        steps, priors, closed, absent, services, errors, notes = [], [], [], [], [], [], []
         for service in desired["services"]:
             sid = service["id"]
-            own = state["baselines"].get(sid)
+            own = keep_own(state["baselines"].get(sid), service, generation(desired))
+            if own is None:
+                state["baselines"].pop(sid, None)
             if not (service["hold"] or limits_of(service) or service["baseline"] or own):
                 continue
             try:
@@ -306,7 +310,7 @@ class KvmNode:
                 priors.append({"service": sid, "fields": own["fields"], "digest": own["digest"]})
             throttled = any(kind in limits_of(service) for kind in _limits.KINDS)
             if not service["hold"] and not throttled and not todo.steps and not todo.errors:
-                closed.append(sid)
+                (closed if here or not service.get("elsewhere") else absent).append(sid)
             services.append({
                 "service": sid, "here": here, "hold": service["hold"] and service["hold"]["kind"],
                 "enforcement_ids": service["hold"]["enforcement_ids"] if service["hold"] else [],
@@ -323,7 +327,7 @@ class KvmNode:
             "filter": change.digest, "steps": steps,
             "priors": [p["digest"] for p in priors],
         })
-        return Work(observation, model, change, judged, steps, priors, closed, services, errors, notes, gaps,
+        return Work(observation, model, change, judged, steps, priors, closed, absent, services, errors, notes, gaps,
                     network.capped, creation, plan_hash)
 
     def _result(self, work, state, disarmed):
@@ -337,7 +341,7 @@ class KvmNode:
             "changed": changed, "steps": steps + work.steps, "priors": work.priors, "plan_hash": work.plan_hash,
             "services": work.services, "errors": work.errors, "notes": work.notes, "gaps": work.gaps,
             "nics": classify(work.observation.guests),
-            "closed": work.closed, "fence": state["fence"], "disarmed": disarmed,
+            "closed": work.closed, "absent": work.absent, "fence": state["fence"], "disarmed": disarmed,
             "creating": sorted({step["service"] for step in work.creation.steps}), "created": state["created"],
             "unknown_ports": [p["name"] for p in work.model["ports"] if p["service"] is None] if work.model else [],
             "ports": len(work.model["ports"]) if work.model else 0,
@@ -420,7 +424,7 @@ class KvmNode:
             if work.plan_hash != plan_hash:
                 raise NodeError("the host changed between plan and apply.", code="plan_changed", retryable=True,
                                 remedy="Run again; it plans anew.")
-            self._remember(state, desired, work)
+            self._remember(state, desired, work, on_record=True)
             self._network.remember(state, work.steps)
             self.state.save(state)
             planned = self._result(work, state, disarmed)
@@ -442,7 +446,7 @@ class KvmNode:
                 "unverified": [step for step in result["steps"]
                                if not (step["engine"] == _create.ENGINE and step["service"] in unmade)],
                 "creating": planned["creating"], "created": state["created"], "notes": work.notes, "gaps": result["gaps"],
-                "nics": result["nics"], "closed": result["closed"],
+                "nics": result["nics"], "closed": result["closed"], "absent": result["absent"],
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
                 "ports": result["ports"], "confirm": _rollback.rollback_path(token, self._root) if token else self._unconfirmed(),
                 "by_hand": self.state.by_hand(),
@@ -488,8 +492,11 @@ class KvmNode:
         return _rollback.rollback_path(tokens[-1], self._root) if tokens else None
 
     @staticmethod
-    def _remember(state, desired, work):
-        """Before any step: who was here, what to give back, and which fields will hold a value of ours."""
+    def _remember(state, desired, work, on_record=False):
+        """Before any step: who was here, what to give back, and which fields will hold a value of ours.
+
+        :param on_record: whether the ledger has the prior states of this work by now
+        """
         if state["adopted"] is None:
             state["adopted"] = strangers(work.model, work.observation.guests)
         state["creating"].update(work.creation.records)
@@ -497,10 +504,14 @@ class KvmNode:
         for prior in work.priors:
             kept.setdefault(prior["service"], {
                 "fields": prior["fields"], "digest": prior["digest"], "touched": _hold.untouched()})
+            if on_record:
+                kept[prior["service"]]["recorded"] = generation(desired)
+        here = {entry["service"] for entry in work.services if entry["here"]}
         for service in desired["services"]:
             throttled = any(kind in limits_of(service) for kind in _limits.KINDS)
-            if (service["hold"] or throttled) and service["baseline"]:
-                kept.setdefault(service["id"], dict(service["baseline"], touched=None))  # this node lost its copy
+            if (service["hold"] or throttled) and service["baseline"] and (service["id"] in here or not service.get("elsewhere")):
+                # This node lost its copy, or the guest came from another node with its prior state on record.
+                kept.setdefault(service["id"], dict(service["baseline"], touched=None, recorded=generation(desired)))
             entry = kept.get(service["id"])
             if entry is None:
                 continue
@@ -599,6 +610,9 @@ class KvmNode:
         state["fence"] = fence
         state["reached"] = None
         named = {s["id"]: s["baseline"] and s["baseline"]["digest"] for s in given["services"]}
+        for sid, own in state["baselines"].items():
+            if own["digest"] == named.get(sid):
+                own["recorded"] = generation(given)
         state["given_back"] = {sid: seen for sid, seen in state["given_back"].items() if named.get(sid) == seen}
         self._note_evidence(state, work.observation.rules, work.judged)
         if changed or not self.state.has_ports():
@@ -611,6 +625,10 @@ class KvmNode:
         """Drop from `state` what this work has given back in full."""
         for sid in work.closed:
             state["baselines"].pop(sid, None)
+        for service in desired["services"] if work.absent else ():
+            own = state["baselines"].get(service["id"])
+            if own and service["id"] in work.absent and (service["baseline"] or own.get("recorded") is not None):
+                del state["baselines"][service["id"]]  # the node where the guest is gives it back; the ledger has it
         for sid in work.creation.done:
             record = state["creating"].pop(sid)
             state["created"][sid] = {"guest_uuid": record["uuid"], "image": record["image"], "disk": record["disk"],

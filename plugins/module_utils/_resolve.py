@@ -163,7 +163,7 @@ def _service_entry(service, state, baseline):
         "guest": {"name": service["guest"]["name"], "uuid": service["guest"].get("uuid")},
         "nics": [{"mac": nic["mac"], "addresses": nic.get("addresses", [])} for nic in service["nics"]],
         "baseline": baseline,
-        "elsewhere": len(service["nodes"]) > 1,
+        "elsewhere": len(service["nodes"]) > 1 or bool(service.get("moved")),
     }
 
 
@@ -175,15 +175,19 @@ def _reason(enforcements):
                                             iso(last["ends_at"]) or "it is lifted")}
 
 
-def _departed(service_id, held, baseline):
-    """A service that left the catalogue, or this node, while held: as the ledger knew it when it was enforced."""
+def _departed(service_id, held, baseline, known_as=None):
+    """A service that left the catalogue, or this node, while held: as the ledger knew it when it was enforced.
+
+    :param known_as: the service in the catalogue, if it is on other nodes now
+    """
+    moved = bool(known_as)
     if held:
         known = max(held, key=lambda e: e["starts_at"])["snapshot"]
         return {"id": service_id, "guest": known["guest"], "nics": known["nics"], "nodes": known["nodes"],
-                "location": known["location"], "account_type": known["account_type"], "policy": known["policy"]}
+                "location": known["location"], "account_type": known["account_type"], "policy": known["policy"], "moved": moved}
     fields = baseline["fields"]
     return {"id": service_id, "guest": fields["guest"], "nics": [{"mac": mac} for mac in sorted(fields["links"])],
-            "nodes": [baseline["node"]], "location": None, "account_type": None, "policy": None}
+            "nodes": [baseline["node"]], "location": None, "account_type": None, "policy": None, "moved": moved}
 
 
 def _settings_at(versions, service):
@@ -294,7 +298,7 @@ def resolve(policies, snapshot, node, now):
     alone = Decision(unknown["mode"], {"ports": unknown["ports"]}, None,
                      "no longer in the catalogue for this node: treated like an unknown guest")
     for sid in sorted(strangers - present):
-        add(_departed(sid, coming.get(sid), baselines.get(sid)), lambda _time: {"smtp_outbound": alone})
+        add(_departed(sid, coming.get(sid), baselines.get(sid), catalogue["services"].get(sid)), lambda _time: {"smtp_outbound": alone})
 
     entries.sort(key=lambda entry: entry["id"])
     strange, then = timeline(graces, now, lambda time: {
@@ -326,6 +330,12 @@ def resolve(policies, snapshot, node, now):
     return Resolution(desired, reasons)
 
 
+def _elsewhere(snapshot, node, baseline):
+    """The service of a prior state in the catalogue, if other nodes carry it too."""
+    service = snapshot["catalogue"]["services"].get(baseline["service"])
+    return service if service and set(service["nodes"]) - {node["name"]} else None
+
+
 def retired(snapshot, node):
     """The desired state that takes all of ours off a node and leaves it as found."""
     return {
@@ -340,7 +350,7 @@ def retired(snapshot, node):
         "controls": {}, "unknown_controls": {"new": {}, "adopted": {}},
         "rescue": [],
         "services": [
-            _service_entry(_departed(b["service"], None, b), _FREE, {"digest": b["digest"], "fields": b["fields"]})
+            _service_entry(_departed(b["service"], None, b, _elsewhere(snapshot, node, b)), _FREE, {"digest": b["digest"], "fields": b["fields"]})
             for b in sorted(snapshot["baselines"], key=lambda b: b["service"])
         ],
     }

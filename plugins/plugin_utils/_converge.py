@@ -385,7 +385,7 @@ class Converge:
         with self._transaction(rolled_back=False) as tx:
             tx.record_result(
                 wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
-                baselines_closed=result["closed"], summary=summary)
+                baselines_closed=result["closed"], absent=result.get("absent", ()), summary=summary)
             if result.get("created") and not wanted.absent:
                 tx.record_creations(wanted.run_id, wanted.node, result["created"])
             if "by_hand" in result:

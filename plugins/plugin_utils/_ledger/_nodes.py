@@ -12,11 +12,16 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     nodes_concerned,
     nodes_not_seen_gone,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import content, find_release
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import (
+    content,
+    current_release,
+    find_release,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
+_LOOKED = ("changed", "unchanged", "incomplete")
 _COLUMNS = (
     "name", "release_id", "adopted_at", "retired_at", "last_seen_at", "last_run_id", "last_outcome", "recorded_at",
     "recorded_digest",
@@ -115,6 +120,7 @@ def forget_node(tx, node):
         .where(t.node.c.name == node)
         .values(release_id=None, adopted_at=None, retired_at=tx.now)
     )
+    _hand_over(tx, node)
     tx.execute(
         t.baseline.update()
         .where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None))
@@ -128,28 +134,70 @@ def forget_node(tx, node):
     return True
 
 
-def open_baselines(tx, node):
-    """What the services of a node had before the first enforcement held them, while one does."""
+def _hand_over(tx, node):
+    """Give prior states of guests that are held on other nodes to one of these, for this node is about to go."""
+    rows = tx.execute(sa.select(t.baseline).where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None))).all()
+    catalogues = _catalogues(tx, node) if rows else ()
+    for row in rows:
+        heirs = [name for name in _others(tx, node, row.service, catalogues, node) if name in nodes_of(tx, row.service)]
+        taken = sa.select(t.baseline.c.number).where(
+            t.baseline.c.service == row.service, t.baseline.c.node.in_(heirs), t.baseline.c.closed_at.is_(None))
+        if heirs and not tx.execute(taken).first():
+            tx.append("baseline_recorded", {"service": row.service, "node": heirs[0], "digest": row.digest})
+            tx.execute(t.baseline.update().where(t.baseline.c.number == row.number).values(node=heirs[0]))
+
+
+def _shared(tx, node, catalogue):
+    """Open prior states of other nodes' guests that live on this node now, or may: `[row]`, oldest first."""
     rows = tx.execute(
-        sa.select(t.baseline)
-        .where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None))
-        .order_by(t.baseline.c.service)
-    )
+        sa.select(t.baseline).where(t.baseline.c.node != node, t.baseline.c.closed_at.is_(None)).order_by(t.baseline.c.number)
+    ).all()
+    if not rows:
+        return []
+    catalogues = [catalogue] if catalogue is not None else _catalogues(tx, node)
+    lives = {row.service for row in rows for known in catalogues if node in known["services"].get(row.service, {}).get("nodes", ())}
+    # A router's prior states are of its own routes.
+    return [row for row in rows if row.service in lives and "guest" in values.from_text(row.fields)]
+
+
+def _catalogues(tx, node):
+    """The catalogue that a node is under, and the newest."""
+    carried, newest = find_node(tx, node), current_release(tx)
+    found = [find_release(tx, carried["release_id"])] if carried and carried["release_id"] is not None else []
+    return [content(tx, release["catalogue_digest"]) for release in [*found, *([newest] if newest else [])]]
+
+
+def _open_rows(tx, node, catalogue=None):
+    """`{service: [rows]}`; of several, the node's own first, then the oldest."""
+    own = tx.execute(sa.select(t.baseline).where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None)))
+    found = {}
+    for row in [*own, *_shared(tx, node, catalogue)]:
+        found.setdefault(row.service, []).append(row)
+    return found
+
+
+def open_baselines(tx, node, catalogue=None):
+    """What the services of a node had before the first enforcement held them, while one does.
+
+    It follows the guest: what was recorded on another node of a service's pool, or where it was before, is given too.
+
+    :param catalogue: which services live on the node; None for the one it is under, and the newest
+    """
     return [
         {
-            "service": row.service,
-            "node": row.node,
-            "digest": row.digest,
-            "captured_at": row.captured_at,
-            "fields": values.from_text(row.fields),
+            "service": service,
+            "node": rows[0].node,
+            "digest": rows[0].digest,
+            "captured_at": rows[0].captured_at,
+            "fields": values.from_text(rows[0].fields),
         }
-        for row in rows
+        for service, rows in sorted(_open_rows(tx, node, catalogue).items())
     ]
 
 
 @verb
 def record_baselines(tx, node, baselines):
-    """Keep prior states before anything is changed. The first open one of a service on a node wins.
+    """Keep prior states before anything is changed. The first open one of a service, in all its pool, wins.
 
     :param baselines: [{"service", "fields", "digest"}]
     :returns: the open baselines of these services, as kept
@@ -204,20 +252,45 @@ def touched_on(tx, node):
 
 @verb
 def close_baselines(tx, node, services):
-    """Close the open baselines of services that are as they were again. Returns those services."""
-    present = {baseline["service"]: baseline for baseline in open_baselines(tx, node)}
+    """Close the open baselines of services that are as they were again, wherever recorded. Returns those services."""
+    present = _open_rows(tx, node) if services else {}
     closed = sorted(set(services) & set(present))
-    for service in closed:
-        tx.append("baseline_closed", {"service": service, "node": node, "digest": present[service]["digest"]})
-    if closed:
-        tx.execute(
-            t.baseline.update()
-            .where(
-                t.baseline.c.node == node, t.baseline.c.service.in_(closed), t.baseline.c.closed_at.is_(None)
-            )
-            .values(closed_at=tx.now)
-        )
+    for row in [row for service in closed for row in present[service]]:
+        _close(tx, row)
     return closed
+
+
+def _close(tx, row):
+    tx.append("baseline_closed", {"service": row.service, "node": row.node, "digest": row.digest})
+    tx.execute(t.baseline.update().where(t.baseline.c.number == row.number).values(closed_at=tx.now))
+
+
+def unowned(tx, node, services):
+    """Those of these services, absent from a node, whose guest is on no node of the pool any more.
+
+    Nothing binds them, and each other node was looked at since the prior state was recorded, without failure, and did not
+    give it back.
+    """
+    if not services:
+        return []
+    present, catalogues = _open_rows(tx, node), _catalogues(tx, node)
+    return [service for service in sorted(set(services) & set(present))
+            if not nodes_of(tx, service) and all(_looked_since(tx, other, row) for row in present[service]
+                                                 for other in _others(tx, node, service, catalogues, row.node))]
+
+
+def _others(tx, node, service, catalogues, recorded_on):
+    """Managed nodes besides this one that the guest of a service may be on."""
+    names = {name for known in catalogues for name in known["services"].get(service, {}).get("nodes", ())} | {recorded_on}
+    return sorted(tx.execute(sa.select(t.node.c.name).where(
+        t.node.c.name.in_(sorted(names - {node})), t.node.c.release_id.is_not(None))).scalars())
+
+
+def _looked_since(tx, node, row):
+    recorded = tx.execute(sa.select(sa.func.max(t.event.c.number)).where(
+        t.event.c.kind == "baseline_recorded", t.event.c.refs.like('%"' + row.digest + '"%'))).scalar()
+    known = find_node(tx, node)
+    return bool(known["fence"]) and known["fence"]["generation"] >= (recorded or 0) and known["last_outcome"] in _LOOKED
 
 
 def nodes_of(tx, service):

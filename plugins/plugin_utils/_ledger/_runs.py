@@ -13,7 +13,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     verified_gone,
     verified_in_force,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import close_baselines, meet
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import close_baselines, meet, unowned
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
@@ -56,7 +56,7 @@ def start_run(tx, verb, inputs=None, services=()):
 
 @verb
 def record_result(
-    tx, run_id, node, outcome, fence=None, services=(), ended_ids=(), baselines_closed=(), summary=None
+    tx, run_id, node, outcome, fence=None, services=(), ended_ids=(), baselines_closed=(), summary=None, absent=()
 ):
     """Record what a run saw on a node. "Active" and "ended" come from here alone.
 
@@ -66,6 +66,8 @@ def record_result(
         "outcome", "error"}]; only services there is something to say about
     :param ended_ids: more enforcements verified gone
     :param baselines_closed: services that are again as their baseline says
+    :param absent: services whose guest is on another node of the pool, or on none: their prior state is closed from here
+        only when that is true of all its nodes
     :returns: `{"activated": [ids], "ended": [ids], "waiting": {id: [nodes still to be seen]},
         "baselines_closed": [services]}`
     :param run_id: None for a node converged on its own, which is then a run by itself; `ROUTINE` for one of many, on
@@ -82,7 +84,8 @@ def record_result(
     if run_id == ROUTINE:
         row = meet(tx, node)
         repeated = row["recorded_digest"] == said and (outcome == "unchanged" or tx.now < (row["recorded_at"] or 0) + _REPEAT)
-        if outcome != "changed" and repeated and not _news(tx, node, services, ended_ids, baselines_closed):
+        if outcome != "changed" and repeated and not _news(
+                tx, node, services, ended_ids, [*baselines_closed, *unowned(tx, node, absent)]):
             tx.execute(t.node.update().where(t.node.c.name == node).values(**seen))
             return {"activated": [], "ended": [], "waiting": {}, "baselines_closed": []}
         run_id = start_run(tx, "reconcile", {"node": node})
@@ -108,8 +111,8 @@ def record_result(
         tx, node, [*ended_ids, *(i for entry in services for i in entry.get("ended_ids") or ())]
     )
     # Somebody may have opened another enforcement since this run read the ledger: the prior state is that one's now.
-    later = held_since(tx, baselines_closed, (fence or {}).get("generation"))
-    closed = close_baselines(tx, node, sorted(set(baselines_closed) - later))
+    later = held_since(tx, [*baselines_closed, *absent], (fence or {}).get("generation"))
+    closed = close_baselines(tx, node, sorted({*baselines_closed, *unowned(tx, node, absent)} - later))
     number = tx.next_number(t.node_result.c.number)
     rows = [_row(tx, run_id, node, None, outcome, None, summary)]
     rows += [

@@ -33,6 +33,7 @@ def snapshot(tx, node=None, release_id=None):
     """
     carried = find_node(tx, node) if node is not None else None
     release = _chosen(tx, node, carried, release_id)
+    contents = _contents(tx, release)
     adoptions = tx.execute(
         sa.select(t.adoption.c.service, t.adoption.c.adopted_at)
         .where(t.adoption.c.adopted_at.is_not(None))
@@ -51,10 +52,10 @@ def snapshot(tx, node=None, release_id=None):
                 "adopted_at": carried["adopted_at"] if carried else None,
             }
         ),
-        **_contents(tx, release),
+        **contents,
         "enforcements": [_enforcement(document) for document in active(tx)],
         "exemptions": exemptions_in_force(tx),
-        "baselines": open_baselines(tx, node) if node is not None else [],
+        "baselines": open_baselines(tx, node, contents["catalogue"]) if node is not None else [],
         "touched": touched_on(tx, node) if node is not None else {},
         "adoptions": dict(adoptions.all()),
         "inputs": dated_documents(tx),
