@@ -312,7 +312,7 @@ class KvmNode:
             if not service["hold"] and not throttled and not todo.steps and not todo.errors:
                 (closed if here or not service.get("elsewhere") else absent).append(sid)
             services.append({
-                "service": sid, "here": here, "hold": service["hold"] and service["hold"]["kind"],
+                "service": sid, "here": here, "away": not here and bool(service.get("elsewhere")), "hold": service["hold"] and service["hold"]["kind"],
                 "enforcement_ids": service["hold"]["enforcement_ids"] if service["hold"] else [],
                 "limits": {kind: {"enforcement_ids": terms["enforcement_ids"]} for kind, terms in limits_of(service).items()},
             })
@@ -359,6 +359,7 @@ class KvmNode:
             held_open = bool(parts & _HOLD_PARTS)
             entry["in_force"] = bool(entry["hold"]) and not held_open and entry["here"]
             entry["released"] = not entry["hold"] and not held_open
+            entry["away"] = bool(entry.get("away")) and not held_open
             for kind, limit in entry["limits"].items():
                 off = "filter" in PARTS[kind] and (unfiltered or (kind == "smtp_block" and "smtp_outbound" in disarmed))
                 there = sid in work.capped if kind == "bandwidth_cap" else entry["here"] or kind == "null_route"

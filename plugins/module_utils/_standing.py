@@ -99,4 +99,6 @@ def is_gone(entry, kind):
         return True
     if kind not in HOLDS:
         return kind not in entry["open"]
+    if entry.get("away"):
+        return True  # its guest is on another node of its pool, which says what is in force there
     return entry["in_force"] if entry["hold"] else entry["released"]

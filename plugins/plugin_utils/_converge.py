@@ -22,11 +22,11 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import (
     LedgerError,
     NodeError,
 )
-from ansible_collections.hosting.aup.plugins.module_utils._fold import LIMITS
 from ansible_collections.hosting.aup.plugins.module_utils._orders import orders
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of, resolve, retired
 from ansible_collections.hosting.aup.plugins.module_utils._seed import USER_DATA_BYTES
+from ansible_collections.hosting.aup.plugins.module_utils._standing import is_gone
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
@@ -115,22 +115,22 @@ def guard_controller(desired, addresses):
             )
 
 
-def ended_on_node(node, enforcements, services):
+def ended_on_node(node, enforcements, services, carried=()):
     """`{service: [ids]}` of enforcements that were to end and are seen gone from this node.
 
     A service the node says nothing of is neither held there nor has anything to be given back.
 
     :param enforcements: those of the snapshot
     :param services: what the node said of its services
+    :param carried: services that are this node's now, wherever they were when they were enforced
     """
     seen = {entry["service"]: entry for entry in services}
     ended = {}
     for enforcement in enforcements:
-        if enforcement["status"] != "ending" or node not in enforcement["snapshot"]["nodes"]:
+        sid = enforcement["service"]
+        if enforcement["status"] != "ending" or (node not in enforcement["snapshot"]["nodes"] and sid not in carried):
             continue
-        entry, kind = seen.get(enforcement["service"]), enforcement.get("kind")
-        if entry is None or (
-                kind not in entry["open"] if kind in LIMITS else entry["in_force"] if entry["hold"] else entry["released"]):
+        if is_gone(seen.get(sid), enforcement.get("kind", "suspend")):
             ended.setdefault(enforcement["service"], []).append(enforcement["id"])
     return ended
 
@@ -364,7 +364,8 @@ class Converge:
     def _record(self, wanted, snapshot, result):
         done = result["outcome"] in DONE
         whole = not any(error["service"] is None for error in result["errors"])
-        ended = ended_on_node(wanted.node, snapshot["enforcements"], result["services"]) if snapshot and whole else {}
+        carried = {sid for sid, service in snapshot["catalogue"]["services"].items() if wanted.node in service["nodes"]} if snapshot else ()
+        ended = ended_on_node(wanted.node, snapshot["enforcements"], result["services"], carried) if snapshot and whole else {}
         said = {entry["service"]: entry for entry in result["services"]}
         errors = {error["service"]: error for error in result["errors"] if error["service"]}
         services = []

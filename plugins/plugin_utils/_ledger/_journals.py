@@ -78,7 +78,7 @@ def _take(tx, node, entry, done):
         done["began"] += verified_in_force_by_id(tx, node, number)
     elif what == "given_back":
         service, digest = values.identifier(entry["service"], "service"), entry["digest"]
-        kept = [baseline for baseline in open_baselines(tx, node) if baseline["service"] == service]
+        kept = open_baselines(tx, node, services=[service])
         if kept and kept[0]["digest"] == digest:
             done["given_back"] += close_baselines(tx, node, [service])
     elif what in _BY_HAND:

@@ -21,6 +21,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
+_AT_ONCE = 500  # values in one condition
 _LOOKED = ("changed", "unchanged", "incomplete")
 _COLUMNS = (
     "name", "release_id", "adopted_at", "retired_at", "last_seen_at", "last_run_id", "last_outcome", "recorded_at",
@@ -147,17 +148,25 @@ def _hand_over(tx, node):
             tx.execute(t.baseline.update().where(t.baseline.c.number == row.number).values(node=heirs[0]))
 
 
-def _shared(tx, node, catalogue):
+def _shared(tx, node, catalogue, services):
     """Open prior states of other nodes' guests that live on this node now, or may: `[row]`, oldest first."""
-    rows = tx.execute(
-        sa.select(t.baseline).where(t.baseline.c.node != node, t.baseline.c.closed_at.is_(None)).order_by(t.baseline.c.number)
-    ).all()
-    if not rows:
+    others = tx.execute(
+        sa.select(t.baseline.c.number, t.baseline.c.service).where(
+            t.baseline.c.node != node, t.baseline.c.closed_at.is_(None), *_among(services))).all()
+    if not others:
         return []
     catalogues = [catalogue] if catalogue is not None else _catalogues(tx, node)
-    lives = {row.service for row in rows for known in catalogues if node in known["services"].get(row.service, {}).get("nodes", ())}
+    here = [row.number for row in others
+            if any(node in known["services"].get(row.service, {}).get("nodes", ()) for known in catalogues)]
+    rows = []
+    for first in range(0, len(here), _AT_ONCE):
+        rows += tx.execute(sa.select(t.baseline).where(t.baseline.c.number.in_(here[first:first + _AT_ONCE])))
     # A router's prior states are of its own routes.
-    return [row for row in rows if row.service in lives and "guest" in values.from_text(row.fields)]
+    return sorted((row for row in rows if "guest" in values.from_text(row.fields)), key=lambda row: row.number)
+
+
+def _among(services):
+    return [t.baseline.c.service.in_(list(services))] if services is not None and len(services) <= _AT_ONCE else []
 
 
 def _catalogues(tx, node):
@@ -167,22 +176,24 @@ def _catalogues(tx, node):
     return [content(tx, release["catalogue_digest"]) for release in [*found, *([newest] if newest else [])]]
 
 
-def _open_rows(tx, node, catalogue=None):
-    """`{service: [rows]}`; of several, the node's own first, then the oldest."""
-    own = tx.execute(sa.select(t.baseline).where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None)))
+def _open_rows(tx, node, catalogue=None, services=None):
+    """`{service: [rows]}`; of several, the node's own first, then the oldest. Asked for few services, it reads few."""
+    own = tx.execute(sa.select(t.baseline).where(t.baseline.c.node == node, t.baseline.c.closed_at.is_(None), *_among(services)))
     found = {}
-    for row in [*own, *_shared(tx, node, catalogue)]:
+    for row in [*own, *_shared(tx, node, catalogue, services)]:
         found.setdefault(row.service, []).append(row)
     return found
 
 
-def open_baselines(tx, node, catalogue=None):
+def open_baselines(tx, node, catalogue=None, services=None):
     """What the services of a node had before the first enforcement held them, while one does.
 
     It follows the guest: what was recorded on another node of a service's pool, or where it was before, is given too.
 
     :param catalogue: which services live on the node; None for the one it is under, and the newest
+    :param services: those wanted; None for all
     """
+    wanted = None if services is None else set(services)
     return [
         {
             "service": service,
@@ -191,7 +202,7 @@ def open_baselines(tx, node, catalogue=None):
             "captured_at": rows[0].captured_at,
             "fields": values.from_text(rows[0].fields),
         }
-        for service, rows in sorted(_open_rows(tx, node, catalogue).items())
+        for service, rows in sorted(_open_rows(tx, node, catalogue, wanted).items()) if wanted is None or service in wanted
     ]
 
 
@@ -253,7 +264,7 @@ def touched_on(tx, node):
 @verb
 def close_baselines(tx, node, services):
     """Close the open baselines of services that are as they were again, wherever recorded. Returns those services."""
-    present = _open_rows(tx, node) if services else {}
+    present = _open_rows(tx, node, services=set(services)) if services else {}
     closed = sorted(set(services) & set(present))
     for row in [row for service in closed for row in present[service]]:
         _close(tx, row)
@@ -273,7 +284,8 @@ def unowned(tx, node, services):
     """
     if not services:
         return []
-    present, catalogues = _open_rows(tx, node), _catalogues(tx, node)
+    present = _open_rows(tx, node, services=set(services))
+    catalogues = _catalogues(tx, node) if present else ()
     return [service for service in sorted(set(services) & set(present))
             if not nodes_of(tx, service) and all(_looked_since(tx, other, row) for row in present[service]
                                                  for other in _others(tx, node, service, catalogues, row.node))]
