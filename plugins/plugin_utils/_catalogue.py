@@ -25,7 +25,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_files import extension, read_data, unchanged
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_mapping import Mapping
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_orders import creation, images, order, outside
-from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_routers import router
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_routers import ports as router_ports, router
 
 FORMAT = 1
 LISTED = 20
@@ -34,7 +34,7 @@ _TOP = frozenset(("format", "generated_at", "prefixes", "images", "nodes", "pool
 _NODE = frozenset(("backend", "location", "pool", "uplinks", "bridges", "routed_interfaces", "address",
                    "router", "creation", "proxmox", "vars"))
 _SERVICE = frozenset(("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics",
-                      "plan", "addons", "uses", "policy", "liable", "order", "contact", "terminated_on"))
+                      "ports", "plan", "addons", "uses", "policy", "liable", "order", "contact", "terminated_on"))
 _NIC = frozenset(("mac", "addresses", "prefixes", "shared", "floating"))
 _SHARED_KEYS = frozenset(("address", "protocol", "ports"))
 _LATEST = 253402300799  # the last second of the year 9999
@@ -520,6 +520,8 @@ class _Places:
     def of(self, reader):
         """`(nodes, pool, location)` of a service, after complaints where it names none or unknown ones."""
         raw = reader.raw
+        if raw.get("ports") is not None:
+            return self._on_routers(reader)
         pool = reader.may("pool", fields.token)
         node = reader.may("node", fields.node_name)
         listed = reader.each("nodes", fields.node_name)
@@ -547,6 +549,14 @@ class _Places:
                 reader.refuse("node", f"node '{name}' is a router; guests live on KVM hosts and Proxmox "
                                       "clusters")
         return list(nodes), pool, self._location(reader, nodes)
+
+    def _on_routers(self, reader):
+        """As `of`, of a dedicated server: its nodes are the routers that it hangs on."""
+        nodes = sorted({port["router"] for port in router_ports(reader, self.nodes) if port["router"] in self.nodes})
+        where = {self.nodes[name]["location"] for name in nodes}
+        if len(where) > 1:
+            reader.refuse("ports", f"its routers are in {', '.join(sorted(map(str, where)))}; a server is in one location")
+        return nodes, None, self._location(reader, nodes[:1])
 
     def _location(self, reader, nodes):
         location = reader.may("location", fields.token)
@@ -595,8 +605,12 @@ def _services(source, nodes):
         if failed or len(problems) > before:
             continue
         services[name] = service
-        claims.guest(name, service["nodes"], service["guest"]["name"], service["guest"]["uuid"],
-                     service["guest"].get("vmid"))
+        if service.get("ports"):
+            for port in service["ports"]:
+                claims.port(name, port["router"], port["interface"])
+        else:
+            claims.guest(name, service["nodes"], service["guest"]["name"], service["guest"]["uuid"],
+                         service["guest"].get("vmid"))
         _claim(claims, name, nics)
     return services, claims
 
@@ -624,7 +638,7 @@ def _service(reader, places):
         "location": location,
         "nodes": nodes,
         "pool": pool,
-        "guest": _guest(reader),
+        "guest": {"name": None, "uuid": None} if raw.get("ports") is not None else _guest(reader),
         "nics": [
             {"mac": mac, "addresses": _texts(addresses), "prefixes": _texts(prefixes),
              "shared": [{"address": address[-1], "protocol": protocol, "ports": ports}
@@ -637,6 +651,9 @@ def _service(reader, places):
         "policy": reader.may("policy", fields.token),
         "liable": None,
     }
+    if raw.get("ports") is not None:
+        # Complaints about them were made when its place was looked up.
+        service["ports"] = router_ports(Reader(raw, reader.label, []), places.nodes)
     if raw.get("terminated_on") is not None:
         service["terminated_on"] = reader.need("terminated_on", fields.day)
     if raw.get("contact") is not None:

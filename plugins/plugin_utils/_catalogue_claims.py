@@ -25,6 +25,7 @@ class Claims:
         self._macs = {}
         self._uuids = {}
         self._guests = {}
+        self._ports = {}
 
     def guest(self, service, nodes, name, uuid, vmid=None):
         """`service` is the guest `name` on each of `nodes`; where guests have numbers, names may be shared."""
@@ -32,6 +33,10 @@ class Claims:
             self._uuids.setdefault(uuid, []).append(service)
         for node in nodes:
             self._guests.setdefault((node, name if vmid is None else f"number {vmid}"), []).append(service)
+
+    def port(self, service, router, interface):
+        """`service` is what hangs on a router's port."""
+        self._ports.setdefault((router, interface), []).append(service)
 
     def nic(self, service, mac):
         """`service` has a NIC with `mac`."""
@@ -71,6 +76,10 @@ class Claims:
                 first, *others = sorted(found[value])
                 for other in others:
                     yield f"{what % value} is claimed by service '{first}' and by service '{other}'"
+        for (router, interface), services in sorted(self._ports.items()):
+            first, *others = sorted(services)
+            for other in others:
+                yield f"port {interface} of router {router} is claimed by service '{first}' and by service '{other}'"
         # A pool's guests meet on each of its nodes; once is enough to say so.
         said = set()
         for node, name in sorted(key for key, services in self._guests.items() if len(services) > 1):

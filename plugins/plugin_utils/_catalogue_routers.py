@@ -6,18 +6,70 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Refused, described, shown
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Refused, described, node_name, shown
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import ANNOUNCING, PLATFORMS
 
 SAVE = ("always", "never")
 RTBH_TAG = 41667
 MAX_NULL_ROUTES, MAX_ANNOUNCED = 1000, 50
 
-_ROUTER = frozenset(("platform", "max_null_routes", "save", "protected", "rtbh"))
+RESERVED = ("trunks", "lags", "peerings")
+"""Lists of a router's interfaces that are never a service's port; `uplinks` of the node is another."""
+
+_ROUTER = frozenset(("platform", "max_null_routes", "save", "protected", "rtbh", *RESERVED))
+_PORT = frozenset(("router", "interface"))
+_INTERFACE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,14}")
 _RTBH = frozenset(("tag", "route_map", "trigger", "upstreams"))
 _UPSTREAM = frozenset(("name", "neighbors", "community", "max"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
 _COMMUNITY = re.compile(r"(0|[1-9][0-9]{0,4}):(0|[1-9][0-9]{0,4})")
+
+
+def interface(value):
+    """The name of an interface or sub-interface of a router.
+
+    :raises Refused: not one
+    """
+    if not isinstance(value, str) or not _INTERFACE.fullmatch(value):
+        raise Refused(f"{shown(value)} is not an interface: a letter or '_', then up to 14 letters, digits, '_', '.' or '-'")
+    return value
+
+
+def ports(reader, nodes):
+    """The ports that a dedicated server hangs on: `[{"router", "interface"}]`, sorted; complaints go to the reader.
+
+    :param reader: Reader of the service
+    :param nodes: the catalogue's nodes, read
+    """
+    raw = reader.raw.get("ports")
+    if not isinstance(raw, list) or not raw:
+        reader.refuse("ports", f"a list of ports is expected, found {described(raw)}")
+        return []
+    for name in ("guest", "node", "nodes", "pool", "order"):
+        if reader.raw.get(name) is not None:
+            reader.refuse(name, "stands beside `ports`: a dedicated server has ports of a router, and no guest")
+    found = []
+    for index, entry in enumerate(raw):
+        inner = reader.inside(f"ports[{index}]", entry)
+        if inner is None:
+            continue
+        inner.known(_PORT)
+        name, port = inner.need("router", node_name), inner.need("interface", interface)
+        if name is None or port is None:
+            continue
+        node = nodes.get(name)
+        if node is None or node["backend"] != "router":
+            inner.refuse("router", f"{name!r} is no router of `nodes`")
+        elif not node.get("router"):
+            inner.refuse("router", f"node '{name}' has no section `router`: nothing is known of how to act on it")
+        else:
+            for why, names in [("uplink", node["uplinks"]), *((key[:-1], node["router"].get(key, ())) for key in RESERVED)]:
+                if port in names:
+                    inner.refuse("interface", f"{port!r} is declared as {why} of '{name}': it is never a service's port")
+        if (name, port) in found:
+            inner.refuse("interface", f"port {port!r} of '{name}' is listed twice")
+        found.append((name, port))
+    return [{"router": name, "interface": port} for name, port in sorted(set(found))]
 
 
 def _one_of(known):
@@ -84,6 +136,9 @@ def router(reader):
         "protected": sorted(set(reader.each("protected", _network))),
         "rtbh": None,
     }
+    for name in RESERVED:
+        if reader.raw.get(name):
+            found[name] = sorted(set(reader.each(name, interface)))
     if reader.raw.get("rtbh") is None:
         return found
     inner = reader.inside("rtbh", reader.raw["rtbh"])

@@ -26,7 +26,13 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import PERMITS
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of, versions_of
-from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_ROUTERS, routers_of
+from ansible_collections.hosting.aup.plugins.module_utils._routers import (
+    ACTS_ON_PORTS,
+    ACTS_ON_ROUTERS,
+    PORT_PLATFORMS,
+    is_dedicated,
+    routers_of,
+)
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
 from ansible_collections.hosting.aup.plugins.module_utils._versions import announced_seconds, effective_at, version_at
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import (
@@ -319,6 +325,7 @@ def plan_measure(problems, released, kind, found, violation, seconds, break_glas
     addresses += [prefix for node in catalogue["nodes"].values() for prefix in (node.get("router") or {}).get("protected", ())]
     problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
     problems.run(check_not_anothers, service, kind, catalogue["services"])
+    _check_ports_can(problems, kind, service, catalogue)
     sparing = _sparing(named, kind, service)
     if sparing and (not break_glass or kind == "terminate"):
         problems.add(
@@ -347,6 +354,22 @@ def plan_measure(problems, released, kind, found, violation, seconds, break_glas
         "spared_by": sparing,
         "named": named,
     }
+
+
+def _check_ports_can(problems, kind, service, catalogue):
+    """Note what can't be done to a dedicated server: there is no guest, and not every router acts on ports."""
+    if not is_dedicated(service) or kind in ACTS_ON_ROUTERS:
+        return
+    if kind not in ACTS_ON_PORTS:
+        problems.add("not_supported: %s acts on a guest, and service %s is a dedicated server." % (kind, service["id"]), "service",
+                     "Use one of %s." % ", ".join(sorted(ACTS_ON_PORTS | ACTS_ON_ROUTERS)))
+        return
+    for port in service["ports"]:
+        platform = catalogue["nodes"][port["router"]]["router"]["platform"]
+        if platform not in PORT_PLATFORMS:
+            problems.add(
+                "not_supported: %s of service %s, as router %s (%s) does nothing on ports." % (kind, service["id"], port["router"], platform),
+                "service", "Use null_route, or do it on the router by hand; docs/routers.md lists what each platform does.")
 
 
 def fees_of(policy, violation):

@@ -13,6 +13,12 @@ from ansible_collections.hosting.aup.plugins.module_utils._routers._desired impo
     routers_of,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._routers._plan import outcomes, plan, settles
+from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import (
+    ACTS_ON_PORTS,
+    PORT_PLATFORMS,
+    collapsed,
+    is_dedicated,
+)
 
-__all__ = ("ACTS_ON_ROUTERS", "FORMAT", "concerns", "outcomes", "plan", "reasons", "resolve_router", "retired_router",
-           "routers_of", "settles")
+__all__ = ("ACTS_ON_PORTS", "ACTS_ON_ROUTERS", "FORMAT", "PORT_PLATFORMS", "collapsed", "concerns", "is_dedicated", "outcomes",
+           "plan", "reasons", "resolve_router", "retired_router", "routers_of", "settles")

@@ -8,6 +8,7 @@ import ipaddress
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_limits, in_force
 from ansible_collections.hosting.aup.plugins.module_utils._guard import check_enforcement
+from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import acts_here, desired_ports, port_keys
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 
 FORMAT = 1
@@ -27,6 +28,8 @@ def concerns(enforcement, router):
     The location counts, so that a router added later takes part; the routers of the time when it was
     opened count too, so that one that was moved gives it up.
     """
+    if acts_here(enforcement, router):
+        return True
     if enforcement["kind"] not in ACTS_ON_ROUTERS:
         return False
     known = enforcement["snapshot"]
@@ -128,8 +131,8 @@ def resolve_router(policies, snapshot, router, now):
     :param snapshot: the ledger's snapshot for this router (docs/architecture.md)
     :param router: its description in the released catalogue, with `name`
     :param now: seconds since the epoch
-    :returns: plain document: `null_routes` wanted, `known` prefixes that may be ours to remove, `refused` ones with
-        the rule, `services` with the enforcements that concern this router, `notes`
+    :returns: plain document: `null_routes` and `ports` wanted, `known` prefixes that may be ours to remove, `refused`
+        ones with the rule, `services` with the enforcements that concern this router, `notes`, `gaps`
     :raises CatalogueError: the node is no router
     """
     settings = router.get("router")
@@ -142,7 +145,8 @@ def resolve_router(policies, snapshot, router, now):
         by_service.setdefault(enforcement["service"], []).append(enforcement)
     routes, refused, notes = [], [], []
     for sid in sorted(by_service):
-        current = [e for e in by_service[sid] if in_force(e, now) and e["snapshot"].get("location") == router["location"]]
+        current = [e for e in by_service[sid] if e["kind"] in ACTS_ON_ROUTERS and in_force(e, now)
+                   and e["snapshot"].get("location") == router["location"]]
         if not current:
             continue
         terms = fold_limits(current)["null_route"]
@@ -169,38 +173,62 @@ def resolve_router(policies, snapshot, router, now):
         } for prefix in allowed]
     kept, over = _capped(routes, settings)
     refused += over
+    on_ports = desired_ports(policies, snapshot, router, [e for e in mine if acts_here(e, router)], now)
+    refused += on_ports["refused"]
+    for sid, terms in on_ports["bound"].items():
+        bound[sid] = _joined(bound[sid], terms) if sid in bound else terms
     known = {}
     for enforcement in mine:
-        for prefix in targets(enforcement):
+        for prefix in targets(enforcement) if enforcement["kind"] in ACTS_ON_ROUTERS else ():
             known.setdefault(prefix, enforcement["service"])
     return {
-        "format": FORMAT, "router": router["name"], "present": True, "settings": settings,
+        "format": FORMAT, "router": router["name"], "present": True,
+        "settings": dict(settings, uplinks=list(router.get("uplinks") or ())),
         "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
         "null_routes": sorted(kept, key=lambda r: _order(r["prefix"])),
         "known": [{"prefix": prefix, "service": known[prefix]} for prefix in sorted(known, key=_order)],
-        "services": [{"service": sid, "enforcements": [_brief(e) for e in sorted(by_service[sid], key=lambda e: e["id"])],
+        "ports": on_ports["ports"],
+        "port_services": on_ports["known"],
+        "gaps": on_ports["gaps"],
+        "decisions": {sid: {control: {"mode": one.mode, "clause": one.clause, "reason": one.reason}
+                            for control, one in found.items()} for sid, found in on_ports["decisions"].items()},
+        "services": [{"service": sid, "enforcements": [_brief(e, router) for e in sorted(by_service[sid], key=lambda e: e["id"])],
                       "bound": bound.get(sid)} for sid in sorted(by_service)],
         "refused": refused,
         "notes": notes,
     }
 
 
-def _brief(enforcement):
-    return {"id": enforcement["id"], "status": enforcement["status"], "prefixes": targets(enforcement)}
+def _joined(routed, ported):
+    """What binds a service by route and by port at once."""
+    ends = [routed["until_at"], ported["until_at"]]
+    return dict(ported, enforcement_ids=sorted({*routed["enforcement_ids"], *ported["enforcement_ids"]}),
+                cases=sorted({*routed["cases"], *ported["cases"]}), until_at=None if None in ends else max(ends),
+                limits=sorted({*ported["limits"], "null_route"}))
+
+
+def _brief(enforcement, router):
+    prefixes = targets(enforcement) if enforcement["kind"] in ACTS_ON_ROUTERS else port_keys(enforcement["snapshot"], router)
+    return {"id": enforcement["id"], "status": enforcement["status"], "prefixes": prefixes}
 
 
 def reasons(desired):
-    """`{service: {"null_route": {"mode", "clause", "reason"}}}`, as `explain` prints it."""
-    return {
-        entry["service"]: {"null_route": {
-            "mode": "in force", "clause": entry["bound"]["clause"],
-            "reason": "case %s until %s" % (", ".join(entry["bound"]["cases"]),
-                                            iso(entry["bound"]["until_at"]) or "it is lifted")}}
-        for entry in desired["services"] if entry["bound"]
-    }
+    """`{service: {what: {"mode", "clause", "reason"}}}`, as `explain` prints it."""
+    found = {sid: dict(controls) for sid, controls in desired["decisions"].items()}
+    for entry in desired["services"]:
+        bound = entry["bound"]
+        for kind in _kinds(bound) if bound else ():
+            found.setdefault(entry["service"], {})[kind] = {
+                "mode": "in force", "clause": bound["clause"],
+                "reason": "case %s until %s" % (", ".join(bound["cases"]), iso(bound["until_at"]) or "it is lifted")}
+    return found
+
+
+def _kinds(bound):
+    return ([bound["hold"]] if bound.get("hold") else []) + bound.get("limits", ["null_route"])
 
 
 def retired_router(desired):
     """The same router with nothing of ours on it."""
-    return dict(desired, present=False, null_routes=[], refused=[], notes=[],
+    return dict(desired, present=False, null_routes=[], ports=[], refused=[], notes=[], gaps=[], decisions={},
                 services=[dict(entry, bound=None) for entry in desired["services"]])

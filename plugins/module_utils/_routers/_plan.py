@@ -11,10 +11,13 @@ protocol number, what the platform has; `ours`: it is one of ours, and the route
 `occupied`: `{prefix: what}`, routes that win over ours, or that ours would displace.
 `rtbh`: None, or `{"missing": {"4": [lines], "6": [lines]}, "announced": {prefix: {"to": [peers], "trigger": bool}},
 "up": [peers with a session]}`.
+`ports`: what is on ports and what would be, see `_ports.plan_ports`; left out by platforms that don't act on ports.
 """
 from __future__ import annotations
 
 import ipaddress
+
+from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import plan_ports
 
 
 def _refusal(route, code, message, remedy):
@@ -136,7 +139,10 @@ def plan(desired, observed):
     down = _down(settings, observed) if any(r["rtbh"] for r in desired["null_routes"]) else []
     if down:
         notes.append("no BGP session with %s: what is announced is not heard there." % ", ".join(down))
-    return {"changes": changes, "states": states, "refused": desired["refused"] + refused, "notes": notes, "left": left}
+    ports = plan_ports(desired, observed.get("ports") or {})
+    return {"changes": changes + ports["changes"], "states": states + ports["states"],
+            "refused": desired["refused"] + refused + ports["refused"], "notes": notes + ports["notes"],
+            "left": left + ports["left"]}
 
 
 def outcomes(desired, planned, failed):
@@ -162,23 +168,31 @@ def outcomes(desired, planned, failed):
             if not state["in_force"]:
                 said = failed.get(state["prefix"]) or state["why"] or "it does not act"
                 errors.append({"service": sid, "code": "not_applied",
-                               "message": "the null route of %s is not in force: %s." % (state["prefix"], said),
+                               "message": "%s is not in force: %s." % (_named(state["prefix"]), said),
                                "remedy": "What was entered for it was taken back. Check the router, then run again."})
             elif not state["announced"]:
                 errors.append({"service": sid, "code": "not_announced",
                                "message": "%s is dropped here, but %s." % (state["prefix"], state["why"]),
                                "remedy": "Check the session and the route maps, then run again."})
-        errors += [{"service": sid, "code": "not_removed", "message": "the null route of %s is still there%s."
-                    % (prefix, ": " + failed[prefix] if prefix in failed else ""), "remedy": "Run again."}
+        errors += [{"service": sid, "code": "not_removed", "message": "%s still has what is to be given back%s."
+                    % (_named(prefix), ": " + failed[prefix] if prefix in failed else ""), "remedy": "Run again."}
                    for prefix in sorted(remains)]
-        gone = [e["id"] for e in entry["enforcements"] if e["status"] == "ending" and not remains.intersection(e["prefixes"])]
+        waiting = remains | {state["prefix"] for state in mine if _is_port(state) and not state["in_force"]}
+        gone = [e["id"] for e in entry["enforcements"] if e["status"] == "ending" and not waiting.intersection(e["prefixes"])]
         if gone:
             ended[sid] = gone
+        acts = bool(bound and mine and not refused and all(s["in_force"] and s["announced"] for s in mine))
         services.append({
-            "service": sid, "here": True, "hold": "null_route" if bound else None,
-            "in_force": bool(bound and mine and not refused and all(s["in_force"] and s["announced"] for s in mine)),
-            "released": not bound and not remains, "enforcement_ids": bound["enforcement_ids"] if bound else [],
+            "service": sid, "here": True, "hold": bound.get("hold", "null_route") if bound else None, "in_force": acts,
+            "limits": {kind: {"in_force": acts} for kind in bound.get("limits", ())} if bound else {},
+            "released": not bound and not remains and not any(_is_port(s) and not s["in_force"] for s in mine),
+            "enforcement_ids": bound["enforcement_ids"] if bound else [],
         })
+    # Ports of services that nothing holds: policy alone asks something of them.
+    held = {entry["service"] for entry in desired["services"]}
+    errors += [{"service": s["service"], "code": "not_applied", "message": "%s is not in force: %s." % (
+        _named(s["prefix"]), failed.get(s["prefix"]) or s["why"]), "remedy": "Check the router, then run again."}
+        for s in planned["states"] if s["service"] not in held and not s["in_force"]]
     return services, errors, ended
 
 
@@ -188,6 +202,14 @@ def settles(desired, planned):
     done = {s["service"] for s in services if s["in_force"] or s["released"]}
     return any(entry["service"] in done and any(e["status"] in ("opened", "ending") for e in entry["enforcements"])
                for entry in desired["services"])
+
+
+def _is_port(state):
+    return state["prefix"].startswith("port ")
+
+
+def _named(prefix):
+    return "what is wanted on %s" % prefix if prefix.startswith("port ") else "the null route of %s" % prefix
 
 
 def _down(settings, observed):

@@ -77,6 +77,7 @@ def active(tx, service=None):
 def service_snapshot(service_doc, policy_key):
     """What of a service must be known to hold it even when it has left the catalogue. No personal data."""
     return {
+        **({"ports": service_doc["ports"]} if service_doc.get("ports") else {}),
         "guest": service_doc.get("guest"),
         "nics": service_doc.get("nics", []),
         "nodes": service_doc.get("nodes", []),

@@ -89,10 +89,15 @@ class CarryOut:
 
     def _apply(self, driver, steps):
         """{prefix: complaint} of changes that the router refused."""
-        lines = [(command, step) for step in steps for command in step["commands"]]
+        lines = [(command, step) for step in steps if "port" not in step for command in step["commands"]]
         self.wrote = True
-        refused = driver.apply([command for command, _step in lines])
-        return {lines[index][1]["prefix"]: said for index, said in refused.items()}
+        refused = driver.apply([command for command, _step in lines]) if lines else {}
+        failed = {lines[index][1]["prefix"]: said for index, said in refused.items()}
+        for step in steps:
+            said = driver.apply_port(step["commands"]) if "port" in step else None
+            if said:
+                failed[step["prefix"]] = said
+        return failed
 
     def _settled(self, driver, desired, failed):
         """The plan over what is read until nothing more is wanted, or patience ends."""
@@ -112,8 +117,8 @@ class CarryOut:
         undo = []
         for step in steps:
             state = states.get(step["prefix"])
-            if step["action"] != "add":
-                continue
+            if step["action"] != "add" or "port" in step:
+                continue  # a port's change is one transaction: all of it is there, or none
             if any(left["prefix"] == step["prefix"] for left in planned["left"]) and step["prefix"] in refused:
                 undo += driver.undo(step)
             elif state and state["configured"] and not state["in_force"]:

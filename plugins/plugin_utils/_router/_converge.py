@@ -98,7 +98,7 @@ class RouterConverge:
             desired = again
         errors = result["errors"]
         result.update(
-            reasons=reasons(desired), fence=desired["fence"], gaps=[], closed=[], disarmed={}, unknown_ports=[],
+            reasons=reasons(desired), fence=desired["fence"], gaps=desired["gaps"], closed=[], disarmed={}, unknown_ports=[],
             outcome="failed" if errors and not self.check else "changed" if result["changed"] else "unchanged",
             state="not_applied" if errors else "applied")
         return desired, result
@@ -107,7 +107,8 @@ class RouterConverge:
         """The former lines go on record before the first of them is changed."""
         priors = {}
         for step in steps:
-            priors.setdefault(step["service"], {})[step["prefix"]] = step["before"]
+            if step["service"]:
+                priors.setdefault(step["service"], {})[step["prefix"]] = step["before"]
         with self._transaction(rolled_back=False) as tx:
             if wanted.release_id is not None and not wanted.absent:
                 tx.adopt(wanted.node, wanted.release_id)
@@ -143,7 +144,8 @@ class RouterConverge:
 
 def _wants(desired):
     """The part of a desired state that the router shows."""
-    return desired["null_routes"], desired["known"], desired["settings"], [r["prefix"] for r in desired["refused"]]
+    return (desired["null_routes"], desired["ports"], desired["known"], desired["settings"],
+            [r["prefix"] for r in desired["refused"]])
 
 
 def _nothing(outcome, errors):

@@ -22,17 +22,18 @@ PREFIX6 = r"[0-9a-f:]{2,39}/(?:12[0-8]|1[01][0-9]|[1-9][0-9]|[1-9])"
 NUMBER = r"[1-9][0-9]{0,9}"
 
 
-def pass_line(line, grammar, tails=()):
+def pass_line(line, grammar, tails=(), allowed="", longest=LONGEST):
     """The line, if it may be sent.
 
     :param grammar: compiled patterns of all lines the platform ever sends; the whole line must match one
     :param tails: fixed ends that hold no value (a pipe to a format), the only place where other characters may stand
+    :param allowed: characters that are harmless in this platform's language and refused in the others
     :raises InputError: code `gate`; the line is not shown whole, as it may be hostile
     """
-    if not isinstance(line, str) or len(line) > LONGEST or not _PRINTABLE.fullmatch(line):
+    if not isinstance(line, str) or len(line) > longest or not _PRINTABLE.fullmatch(line):
         raise _refused(line, "it holds characters that are no printable ASCII, or is too long")
     tail = next((tail for tail in tails if line.endswith(tail)), "")
-    bad = sorted(_FORBIDDEN.intersection(line[:len(line) - len(tail)]))
+    bad = sorted(_FORBIDDEN.intersection(line[:len(line) - len(tail)]) - set(allowed))
     if bad:
         raise _refused(line, "it holds %s" % " ".join(bad))
     if not any(pattern.fullmatch(line) for pattern in grammar):

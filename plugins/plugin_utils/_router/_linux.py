@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plain Linux router through iproute2. PRIVATE to the collection.
+"""A plain Linux router through iproute2 and nftables. PRIVATE to the collection.
 
 Values go to `ip -batch -` on stdin, so no shell ever sees one, and its exit status is true. The kernel honours the
 protocol number on delete, so a route of others can't be hit. Nothing here survives a reboot of the router; the next
@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _linux_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
 
 NAME = "linux"
@@ -20,7 +20,7 @@ _PREFIX = r"(?:%s|%s)" % (_gate.PREFIX4, _gate.PREFIX6)
 GRAMMAR = tuple(re.compile(text) for text in (
     r"route (?:add|del) blackhole %s proto %s" % (_PREFIX, _gate.NUMBER),
     r"route show table main proto %s" % _gate.NUMBER, r"route show table main exact %s" % _PREFIX,
-    r"address show",
+    r"route show table main dev %s" % _linux_ports.INTERFACE, r"address show", r"link show",
 ))
 _TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit"}
 _BOOT = 3
@@ -108,8 +108,8 @@ class Linux:
         command = " ".join(("ip", *options, "-%d" % version, "-batch", "-"))
         return self.shell.run("sudo -n " + command if self.target.become else command, stdin)
 
-    def _show(self, version, lines):
-        status, out, err = self._batch(version, lines, "-j", "-N")
+    def _show(self, version, lines, *options):
+        status, out, err = self._batch(version, lines, "-j", "-N", *options)
         if status != 0:
             raise self.target.error("bad_reply", "ip -%d ended with %d: %s" % (version, status, err.strip()[:120]),
                                     "Nothing is concluded from it. Check the user's rights and iproute2.")
@@ -152,10 +152,56 @@ class Linux:
         for entry in (entry for document in self._show(4, ["address show"]) + self._show(6, ["address show"])
                       for entry in document):
             taken += _addresses(entry)
-        return {"routes": routes, "rib": rib, "occupied": {}, "taken": taken, "rtbh": None}
+        return {"routes": routes, "rib": rib, "occupied": {}, "taken": taken, "rtbh": None,
+                "ports": self._ports(desired)}
+
+    def _nft(self, arguments, stdin=""):
+        return self.shell.run("%snft %s" % ("sudo -n " if self.target.become else "", arguments), stdin)
+
+    def _table(self, wanted):
+        """The rules of our table by port; nothing where nothing is wanted and nftables can't be read."""
+        status, out, err = self._nft("-j list tables")
+        if status != 0 and not wanted:
+            return {}
+        if status != 0:
+            raise self.target.error("bad_reply", "nft ended with %d: %s" % (status, err.strip()[:120]),
+                                    "Nothing is concluded from it. Install nftables and check the user's rights.")
+        try:
+            tables = [entry["table"] for entry in json.loads(out)["nftables"] if "table" in entry]
+            if not any((table["family"], table["name"]) == ("inet", _linux_ports.TABLE) for table in tables):
+                return {}
+            status, out, err = self._nft("-j list table inet %s" % _linux_ports.TABLE)
+            if status != 0:
+                raise self.target.error("bad_reply", "nft ended with %d: %s" % (status, err.strip()[:120]), "Run again.")
+            return _linux_ports.parse_table(json.loads(out))
+        except (ValueError, KeyError, TypeError) as exc:
+            raise self._odd(exc) from exc
+
+    def _ports(self, desired):
+        """What is on ports and what would be, for `_ports.plan_ports`."""
+        ports = desired["ports"]
+        found = self._table(ports)
+        if not ports and not found:
+            return {}
+        links = self._show(4, ["link show"], "-d")[0] if ports else []
+        routes = {port["interface"]: [] for port in ports}
+        there = [name for name in routes if any(link.get("ifname") == name for link in links)]
+        for version in (4, 6) if there else ():
+            answers = self._show(version, ["route show table main dev %s" % name for name in there])
+            for name, document in zip(there, answers):
+                routes[name] += [(entry.get("dst"), hop.get("gateway")) for entry in document
+                                 for hop in (entry.get("nexthops") or [entry])]
+        seen = {name: {"wanted": None, "found": lines, "objection": None} for name, lines in found.items()}
+        for port in ports:
+            name = port["interface"]
+            seen[name] = {"wanted": _linux_ports.normal(_linux_ports.rules(port)), "found": found.get(name),
+                          "objection": _linux_ports.objection(port, links, routes[name], desired["settings"].get("uplinks", ()))}
+        return seen
 
     def commands(self, change):
         """Lines of one change."""
+        if "port" in change:
+            return _linux_ports.commands(change)
         return [route_line("add" if change["action"] == "add" else "del", change["prefix"], change["mark"])]
 
     def undo(self, change):
@@ -183,6 +229,12 @@ class Linux:
 
     def confirm(self):
         """Nothing to confirm: what was entered stays."""
+
+    def apply_port(self, lines):
+        """Carry out the lines of one port in one transaction; the complaint if it was refused as a whole, or None."""
+        stdin = "".join(_linux_ports.pass_line(line) + "\n" for line in lines)
+        status, _out, err = self._nft("-f -", stdin)
+        return None if status == 0 else (err.strip().splitlines() or ["nft ended with %d" % status])[0][:200]
 
     def save(self):
         """Nothing to save: the kernel's routes don't outlive it."""

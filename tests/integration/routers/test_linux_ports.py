@@ -1,0 +1,371 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dedicated servers on the ports of a plain Linux router: nftables and iproute2 over SSH, in a namespace of its own."""
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
+from tests.integration.netns import Net
+from tests.integration.routers.provider import POLICY, Provider
+from tests.integration.routers.router_lab import Sshd, eventually
+
+ROUTER = {"platform": "linux", "mark": 66, "max_null_routes": 600, "save": "always",
+          "protected": ["192.0.2.0/28"], "rtbh": None}
+_PORT, _MAIL = 8080, 25
+OUTSIDE = ("192.0.2.2", "2001:db8:1::2")
+# server: (address of the router's end, its own, one that is not its own) in both families
+SERVERS = {
+    "srv-a": ("e-a", ("203.0.113.65", "2001:db8:100:a::1"), ("203.0.113.66", "2001:db8:100:a::2"),
+              ("203.0.113.70", "2001:db8:100:a::7")),
+    "srv-b": ("e-b", ("203.0.113.129", "2001:db8:100:b::1"), ("203.0.113.130", "2001:db8:100:b::2"),
+              ("203.0.113.140", "2001:db8:100:b::7")),
+}
+
+
+def dedicated(name, **changed):
+    """The service as the catalogue's normal form has it."""
+    interface, _gateway, own, _other = SERVERS[name]
+    return {
+        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
+        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
+        "ports": [{"router": "edge", "interface": interface}],
+        "nics": [{"mac": "52:54:00:00:01:%02x" % list(SERVERS).index(name), "addresses": list(own), "prefixes": [], "shared": [],
+                  "floating": []}],
+        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None, **changed}
+
+
+class PortLab:
+    """outside --- edge (Linux, under test) --- e-a: srv-a, e-b: srv-b, each alone behind its port."""
+
+    def __enter__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="auprp"))
+        self._net = net = Net()
+        net.__enter__()
+        out, edge = net.add("out"), net.add("edge")
+        net.veth(out, "o-edge", edge, "e-out")
+        out.ip("addr add 192.0.2.2/30 dev o-edge", "addr add 2001:db8:1::2/64 dev o-edge nodad",
+               "route add default via 192.0.2.1", "route add default via 2001:db8:1::1")
+        edge.ip("addr add 192.0.2.1/30 dev e-out", "addr add 2001:db8:1::1/64 dev e-out nodad",
+                "route add default via 192.0.2.2", "route add default via 2001:db8:1::2")
+        edge.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        for name, (interface, gateway, own, other) in SERVERS.items():
+            server = net.add(name)
+            net.veth(edge, interface, server, "eth")
+            edge.ip("addr add %s/26 dev %s" % (gateway[0], interface), "addr add %s/64 dev %s nodad" % (gateway[1], interface))
+            server.ip(*("addr add %s/26 dev eth" % a for a in (own[0], other[0])),
+                      *("addr add %s/64 dev eth nodad" % a for a in (own[1], other[1])),
+                      "route add default via %s src %s" % (gateway[0], own[0]), "route add default via %s src %s" % (gateway[1], own[1]))
+            net.serve(server, _PORT)
+        net.serve(out, _PORT, _MAIL, 465)
+        self.sshd = Sshd(self.folder, 'exec ip netns exec %s /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' % edge.name)
+        self.pristine = self.state()
+        return self
+
+    def __exit__(self, *_exc):
+        self.sshd.stop()
+        self._net.__exit__()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def edge(self, command):
+        """A command of another operator on the router."""
+        return self._net["edge"].check(command)
+
+    def space(self, name):
+        """A namespace."""
+        return self._net[name]
+
+    def state(self):
+        """All that a person would compare: rules, routes and addresses."""
+        return self.edge("nft -s list ruleset") + self.edge("ip route show") + self.edge("ip -6 route show") + self.edge("ip -o addr")
+
+    def rules(self):
+        """The table of ours as text, without counters; empty when there is none."""
+        rc, out, _err = self._net["edge"].run(["nft", "-s", "list", "table", "inet", "hosting_aup_ports"])
+        return out if rc == 0 else ""
+
+    def out_to(self, name, port=_PORT):
+        """Outcomes of a connection from a server to the outside, IPv4 and IPv6."""
+        return [self._net[name].try_tcp(address, port, 0.5) for address in OUTSIDE]
+
+    def into(self, name):
+        """Whether the outside reaches a server, IPv4 and IPv6."""
+        return [self._net["out"].try_tcp(address, _PORT, 0.5) == "open" for address in SERVERS[name][2]]
+
+    def datagram(self, name, source, number):
+        """Whether a datagram of the server with this source gets out."""
+        family, address = (socket.AF_INET6, OUTSIDE[1]) if ":" in source else (socket.AF_INET, OUTSIDE[0])
+        heard = self._net["out"].call(socket.socket, family, socket.SOCK_DGRAM)
+        with heard, self._net[name].call(socket.socket, family, socket.SOCK_DGRAM) as sender:
+            heard.bind((address, 9000 + number))
+            sender.bind((source, 0))
+            heard.settimeout(0.3)
+            for _try in range(3):
+                sender.sendto(b"x", (address, 9000 + number))
+                try:
+                    if heard.recvfrom(100)[1][0] == source:
+                        return True
+                except TimeoutError:
+                    continue
+        return False
+
+
+@pytest.fixture
+def lab():
+    with PortLab() as made:
+        yield made
+
+
+@pytest.fixture
+def provider(lab, tmp_path):
+    with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated(name) for name in SERVERS]) as made:
+        done = made.provision()
+        assert done["errors"] == [] and done["outcome"] == "changed" and " drop " not in lab.rules()
+        made.late = 8 * 86400  # the week of only observing what was there is over
+        assert made.converge()["outcome"] == "changed" and " drop " in lab.rules()
+        yield made
+
+
+def hold(provider, kind, service="srv-a", case="T-1", duration="1h", **options):
+    violation = {"null_route": "attack_target", "smtp_block": "spam", "port_block": "spam"}.get(kind, "attack_target")
+    return provider.ask(requests.hold, kind, service, violation, case=case, duration=duration,
+                        known_nodes=["kvm1", "edge"], **options)["enforcements"][0]["id"]
+
+
+def test_what_was_there_is_only_counted_at_first(lab, tmp_path):
+    with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated("srv-a")]) as provider:
+        provider.provision()
+        assert lab.out_to("srv-a", _MAIL) == ["open", "open"] and lab.datagram("srv-a", SERVERS["srv-a"][3][0], 5)
+        text = lab.edge("nft list chain inet hosting_aup_ports from-e-a")
+        counted = [line.split("packets ")[1].split()[0] for line in text.splitlines() if "packets" in line]
+        assert len(counted) == 4 and all(int(number) > 0 for number in counted[:1] + counted[2:]), text
+
+
+def test_policy_holds_on_a_port_exemptions_open_it_and_retiring_gives_all_back(lab, provider):
+    assert lab.out_to("srv-a") == ["open", "open"] and lab.into("srv-a") == [True, True]
+    assert lab.out_to("srv-a", _MAIL) == lab.out_to("srv-b", _MAIL) == ["refused", "refused"]
+    for version in (0, 1):
+        own, other = SERVERS["srv-a"][2][version], SERVERS["srv-a"][3][version]
+        assert lab.datagram("srv-a", own, version) and not lab.datagram("srv-a", other, version)
+        assert lab.datagram("srv-a", own, version)  # the listener was there
+    assert provider.converge()["outcome"] == "unchanged"
+    provider.ask(requests.exempt, "srv-a", "smtp_outbound", reason="asked", approver="bob", waive="tested", known_nodes=["edge"])
+    assert provider.converge()["outcome"] == "changed"
+    assert lab.out_to("srv-a", _MAIL) == ["open", "open"] and lab.out_to("srv-b", _MAIL) == ["refused", "refused"]
+    held = hold(provider, "smtp_block", ports="25,465")
+    provider.converge()
+    assert lab.out_to("srv-a", _MAIL) == lab.out_to("srv-a", 465) == ["refused", "refused"]
+    assert provider.status(held) == "active" and lab.out_to("srv-a") == ["open", "open"]
+    provider.lift("srv-a")
+    provider.converge()
+    assert provider.status(held) == "ended" and lab.out_to("srv-a", _MAIL) == ["open", "open"]
+    done = provider.converge(absent=True)
+    assert done["errors"] == [] and lab.state() == lab.pristine
+    assert lab.datagram("srv-b", SERVERS["srv-b"][3][0], 1)
+
+
+def flood(lab, source, target, address, seconds=6.0, skip=2.5):
+    """Bit/s at the layer of IP that arrive of a flood of datagrams at three times the cap, after the burst."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    header = 48 if ":" in address else 28
+    heard = lab.space(target).call(socket.socket, family, socket.SOCK_DGRAM)
+    heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024)
+    heard.bind((address, 9100))
+    sender, stop = lab.space(source).call(socket.socket, family, socket.SOCK_DGRAM), threading.Event()
+
+    def send():
+        begun, sent, data = time.monotonic(), 0, bytes(1172)
+        while not stop.is_set():
+            while sent * 1200 * 8 < (time.monotonic() - begun) * 30e6:
+                sender.sendto(data, (address, 9100))
+                sent += 1
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=send)
+    with heard, sender:
+        heard.settimeout(2)
+        thread.start()
+        try:
+            heard.recv(2000)
+            begun, first, last, size = time.monotonic(), None, None, 0
+            while time.monotonic() < begun + seconds:
+                length = len(heard.recv(2000)) + header
+                now = time.monotonic()
+                if now < begun + skip:
+                    continue
+                if first is None:
+                    first = now
+                else:
+                    size, last = size + length, now
+        finally:
+            stop.set()
+            thread.join()
+    return size * 8 / (last - first)
+
+
+def test_a_cap_of_10_mbit_each_way_of_ip_packets_after_the_burst(lab, provider):
+    before = lab.state()
+    held = hold(provider, "bandwidth_cap", rate="10 Mbit/s")
+    done = provider.converge()
+    assert done["errors"] == [] and provider.status(held) == "active"
+    assert lab.rules().count("limit rate over 1250000 bytes/second") == 2
+    own = SERVERS["srv-a"][2]
+    # Measured where it arrives: the length of IP packets, header included.
+    rates = [flood(lab, "srv-a", "out", OUTSIDE[0]), flood(lab, "out", "srv-a", own[1])]
+    assert all(abs(rate - 10e6) <= 0.02 * 10e6 for rate in rates), rates
+    provider.lift("srv-a")
+    provider.converge()
+    assert lab.state() == before and provider.status(held) == "ended"
+
+
+def test_a_suspension_is_dark_both_ways_and_what_was_there_comes_back(lab, provider):
+    before = lab.state()
+    assert lab.into("srv-a") == [True, True] and lab.out_to("srv-a") == ["open", "open"]
+    held = hold(provider, "suspend")
+    check = provider.converge(check=True)
+    assert lab.state() == before
+    done = provider.converge()
+    assert done["plan_hash"] == check["plan_hash"] and provider.status(held) == "active"
+    assert lab.into("srv-a") == [False, False] and lab.out_to("srv-a") == ["silent", "silent"]
+    assert lab.space("srv-a").try_tcp("203.0.113.65", 22, 0.3) == "silent"  # nor the router itself
+    assert lab.into("srv-b") == [True, True] and lab.out_to("srv-b") == ["open", "open"]
+    assert provider.converge()["outcome"] == "unchanged"
+    # Several at once end in any order; the last one gives back.
+    block = hold(provider, "port_block", case="T-2", ports="6667", direction="in", protocol="tcp")
+    provider.converge()
+    provider.lift("srv-a", kind="suspend")
+    provider.converge()
+    assert (provider.status(held), provider.status(block)) == ("ended", "active")
+    assert lab.into("srv-a") == [True, True] and "6667" in lab.rules()
+    provider.late += 2 * 3600
+    provider.ask(requests.end_what_is_due)
+    provider.converge()
+    assert lab.state() == before and provider.status(block) == "ended"
+
+
+def test_what_lies_on_a_port_is_asserted_anew_and_foreign_rules_stay(lab, provider):
+    lab.edge("nft add table inet theirs")
+    lab.edge("nft add chain inet theirs pre { type filter hook prerouting priority -300 ; }")
+    lab.edge("nft add rule inet theirs pre iifname e-a tcp dport 25 counter accept")
+    foreign = lab.edge("nft -s list table inet theirs")
+    held, good = hold(provider, "suspend"), None
+    provider.converge()
+    good = lab.rules()
+    for damage in ("nft flush chain inet hosting_aup_ports from-e-a", "nft flush map inet hosting_aup_ports to_port",
+                   "nft delete table inet hosting_aup_ports", "nft flush chain inet hosting_aup_ports prerouting",
+                   "nft insert rule inet hosting_aup_ports from-e-a accept"):
+        lab.edge(damage)
+        done = provider.converge()
+        assert done["outcome"] == "changed" and done["errors"] == [], damage
+        assert sorted(lab.rules().split()) == sorted(good.split()), damage
+        assert lab.into("srv-a") == [False, False] and lab.edge("nft -s list table inet theirs") == foreign
+    provider.lift("srv-a")
+    provider.converge()
+    provider.converge(absent=True)
+    assert provider.status(held) == "ended" and not lab.rules() and lab.edge("nft -s list table inet theirs") == foreign
+
+
+@pytest.mark.parametrize(("prepare", "said"), [
+    ("ip link add br9 type bridge;ip link set e-a master br9", "member of br9"),
+    ("ip link add m9 link e-a type macvlan", "trunk: m9"),
+    ("ip route add 198.51.100.0/24 via 203.0.113.70", "neighbor: 198.51.100.0/24 is reached by 203.0.113.70"),
+    ("ip -6 route add 2001:db8:77::/48 via 2001:db8:100:a::7", "neighbor: 2001:db8:77::/48"),
+    ("ip route add default via 203.0.113.70 metric 500", "default route"),
+    ("ip link del e-a", "no interface of this name"),
+])
+def test_never_a_trunk_an_uplink_a_member_or_a_port_with_a_neighbor(lab, tmp_path, prepare, said):
+    for command in prepare.split(";"):
+        lab.edge(command)
+    before = lab.state()
+    with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated("srv-a")]) as provider:
+        done = provider.provision()
+        assert [error["code"] for error in done["errors"]] == ["port_refused"] and said in done["errors"][0]["message"]
+        held = hold(provider, "suspend")
+        done = provider.converge()
+        assert {error["code"] for error in done["errors"]} == {"port_refused"} and done["state"] == "not_applied"
+        assert lab.state() == before and provider.status(held) == "opened"
+        provider.lift("srv-a")
+        provider.converge()
+        assert lab.state() == before and provider.status(held) == "cancelled"
+
+
+def test_what_comes_later_does_not_undo_a_hold_and_does_not_keep_one(lab, provider):
+    held = hold(provider, "suspend")
+    provider.converge()
+    lab.edge("ip route add 198.51.100.0/24 via 203.0.113.70")
+    done = provider.converge()
+    assert done["outcome"] == "unchanged" and "neighbor" in done["notes"][0] and provider.status(held) == "active"
+    provider.lift("srv-a")
+    done = provider.converge()
+    assert done["errors"] == [] and provider.status(held) == "ended" and "suspend" not in lab.rules()
+
+
+def test_the_connection_is_cut_before_and_after_each_step(lab, provider):
+    cuts = []
+
+    class Cut(Linux):
+        def apply_port(self, lines):
+            after = len(cuts) % 2
+            if len(cuts) < 2:
+                cuts.append(after)
+                if after:
+                    super().apply_port(lines)
+                raise RouterError("cut", code="closed", target="edge", remedy="-")
+            return super().apply_port(lines)
+
+    provider.platforms = {"linux": Cut}
+    held = hold(provider, "suspend")
+    # Twice in one run: its state is not known, and the run says which lines may have acted.
+    done = provider.converge()
+    assert done["state"] == "unknown" and any("suspend" in line for line in done["may_have_acted"])
+    assert provider.status(held) == "opened" and lab.into("srv-a") == [False, False]
+    done = provider.converge()
+    assert done["errors"] == [] and provider.status(held) == "active"
+
+
+def test_without_nftables_or_its_rights_nothing_is_concluded(lab, provider):
+    class Powerless(Linux):
+        def _nft(self, arguments, stdin=""):
+            return 1, "", "Error: Operation not permitted"
+
+    class Garbled(Linux):
+        def _nft(self, arguments, stdin=""):
+            status, out, err = super()._nft(arguments, stdin)
+            return status, out.replace('"nftables"', '"tables"'), err
+
+    held, before = hold(provider, "suspend"), lab.rules()
+    for driver in (Powerless, Garbled):
+        provider.platforms = {"linux": driver}
+        done = provider.converge()
+        assert [error["code"] for error in done["errors"]] == ["bad_reply"] and lab.rules() == before
+    assert provider.status(held) == "opened"
+
+
+def test_what_a_dedicated_server_can_not_have_is_refused_with_what_to_do(lab, provider):
+    for kind in ("cpu_throttle", "io_throttle", "quarantine"):
+        with pytest.raises(AupError, match="not_supported"):
+            hold(provider, kind, **({"share": "20%"} if kind == "cpu_throttle" else {"iops": 100} if kind == "io_throttle" else {}))
+
+
+def test_a_null_route_of_a_dedicated_server_beside_its_port(lab, provider):
+    route, cut = hold(provider, "null_route"), hold(provider, "suspend", case="T-2")
+    done = provider.converge()
+    assert done["errors"] == [] and lab.into("srv-a") == [False, False]
+    assert (provider.status(route), provider.status(cut)) == ("active", "active")
+    provider.lift("srv-a", kind="suspend")
+    provider.converge()
+    assert (provider.status(route), provider.status(cut)) == ("active", "ended") and lab.into("srv-a") == [False, False]
+    provider.lift("srv-a")
+    provider.converge()
+    assert provider.status(route) == "ended"
+    eventually("back", lambda: lab.into("srv-a") == [True, True])
