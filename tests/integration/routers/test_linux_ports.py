@@ -159,7 +159,7 @@ def test_policy_holds_on_a_port_exemptions_open_it_and_retiring_gives_all_back(l
         assert lab.datagram("srv-a", own, version) and not lab.datagram("srv-a", other, version)
         assert lab.datagram("srv-a", own, version)  # the listener was there
     assert provider.converge()["outcome"] == "unchanged"
-    provider.ask(requests.exempt, "srv-a", "smtp_outbound", reason="asked", approver="bob", waive="tested", known_nodes=["edge"])
+    provider.ask(requests.exempt, "srv-a", "smtp_outbound", reason="asked", waive="tested", duration="90d", known_nodes=["edge"])
     assert provider.converge()["outcome"] == "changed"
     assert lab.out_to("srv-a", _MAIL) == ["open", "open"] and lab.out_to("srv-b", _MAIL) == ["refused", "refused"]
     held = hold(provider, "smtp_block", ports="25,465")
@@ -258,7 +258,7 @@ def test_what_lies_on_a_port_is_asserted_anew_and_foreign_rules_stay(lab, provid
     lab.edge("nft add chain inet theirs pre { type filter hook prerouting priority -300 ; }")
     lab.edge("nft add rule inet theirs pre iifname e-a tcp dport 25 counter accept")
     foreign = lab.edge("nft -s list table inet theirs")
-    held, good = hold(provider, "suspend"), None
+    held = hold(provider, "suspend")
     provider.converge()
     good = lab.rules()
     for damage in ("nft flush chain inet hosting_aup_ports from-e-a", "nft flush map inet hosting_aup_ports to_port",
@@ -275,28 +275,27 @@ def test_what_lies_on_a_port_is_asserted_anew_and_foreign_rules_stay(lab, provid
     assert provider.status(held) == "ended" and not lab.rules() and lab.edge("nft -s list table inet theirs") == foreign
 
 
-@pytest.mark.parametrize(("prepare", "said"), [
-    ("ip link add br9 type bridge;ip link set e-a master br9", "member of br9"),
-    ("ip link add m9 link e-a type macvlan", "trunk: m9"),
-    ("ip route add 198.51.100.0/24 via 203.0.113.70", "neighbor: 198.51.100.0/24 is reached by 203.0.113.70"),
-    ("ip -6 route add 2001:db8:77::/48 via 2001:db8:100:a::7", "neighbor: 2001:db8:77::/48"),
-    ("ip route add default via 203.0.113.70 metric 500", "default route"),
-    ("ip link del e-a", "no interface of this name"),
-])
-def test_never_a_trunk_an_uplink_a_member_or_a_port_with_a_neighbor(lab, tmp_path, prepare, said):
-    for command in prepare.split(";"):
-        lab.edge(command)
-    before = lab.state()
+BAD_PORTS = (
+    ("ip link add br9 type bridge;ip link set e-a master br9", "ip link del br9", "member of br9"),
+    ("ip link add m9 link e-a type macvlan", "ip link del m9", "trunk: m9"),
+    ("ip route add 198.51.100.0/24 via 203.0.113.70", "ip route del 198.51.100.0/24", "198.51.100.0/24 is reached by 203.0.113.70"),
+    ("ip -6 route add 2001:db8:77::/48 via 2001:db8:100:a::7", "ip -6 route del 2001:db8:77::/48", "neighbor: 2001:db8:77::/48"),
+    ("ip route add default via 203.0.113.70 metric 500", "ip route del default via 203.0.113.70", "default route"),
+    ("ip link del e-a", None, "no interface of this name"),
+)
+
+
+def test_never_a_trunk_an_uplink_a_member_or_a_port_with_a_neighbor(lab, tmp_path):
     with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated("srv-a")]) as provider:
-        done = provider.provision()
-        assert [error["code"] for error in done["errors"]] == ["port_refused"] and said in done["errors"][0]["message"]
-        held = hold(provider, "suspend")
-        done = provider.converge()
-        assert {error["code"] for error in done["errors"]} == {"port_refused"} and done["state"] == "not_applied"
-        assert lab.state() == before and provider.status(held) == "opened"
-        provider.lift("srv-a")
-        provider.converge()
-        assert lab.state() == before and provider.status(held) == "cancelled"
+        for prepare, undo, said in BAD_PORTS:
+            for command in prepare.split(";"):
+                lab.edge(command)
+            before = lab.state()
+            done = provider.provision()
+            assert [error["code"] for error in done["errors"]] == ["port_refused"], (prepare, done["errors"])
+            assert said in done["errors"][0]["message"] and lab.state() == before and done["state"] == "not_applied"
+            if undo:
+                lab.edge(undo)
 
 
 def test_what_comes_later_does_not_undo_a_hold_and_does_not_keep_one(lab, provider):
@@ -308,6 +307,13 @@ def test_what_comes_later_does_not_undo_a_hold_and_does_not_keep_one(lab, provid
     provider.lift("srv-a")
     done = provider.converge()
     assert done["errors"] == [] and provider.status(held) == "ended" and "suspend" not in lab.rules()
+    before, again = lab.state(), hold(provider, "suspend", case="T-2")
+    done = provider.converge()
+    assert "port_refused" in [error["code"] for error in done["errors"]] and lab.state() == before
+    assert provider.status(again) == "opened"
+    provider.lift("srv-a")
+    provider.converge()
+    assert provider.status(again) == "cancelled" and lab.state() == before
 
 
 def test_the_connection_is_cut_before_and_after_each_step(lab, provider):
