@@ -9,7 +9,7 @@ module: router_converge
 short_description: Bring a router to its desired state
 version_added: 1.0.0
 description:
-  - Resolves policy, services and ledger into the null routes that this router is to carry, reads the router, and
+  - Resolves policy, services and ledger into the null routes and the port rules of dedicated servers that this router is to carry, reads the router, and
     changes only what is ours, over one SSH connection. Then it reads configuration, routes and announcements back,
     takes back what was entered and does not act, saves, and records the result.
   - A route of somebody else at the same prefix, an address of the router itself, a next hop or a BGP neighbor is
