@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 evidence:
-  description: The evidence concerned. RV(evidence[].name) and RV(evidence[].added_by) are null once erased.
+  description: The evidence concerned. C(name) and C(added_by) are null once erased.
   returned: with evidence states
   type: list
   elements: dict

@@ -115,7 +115,7 @@ head:
   type: dict
 verified:
   description:
-    - Whether the log is intact, how many events it has, and where it breaks; and in RV(verified.evidence) what is wrong with
+    - Whether the log is intact, how many events it has, and where it breaks; and in C(evidence) what is wrong with
       evidence, with its files where the ledger is in a file.
   returned: with O(what=verify)
   type: dict
