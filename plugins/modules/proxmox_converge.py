@@ -18,6 +18,10 @@ description:
   - Tenants' own firewall rules and options are never touched. The firewall of a guest is switched on only where its
     tenant has none of either, with both policies C(ACCEPT) in the same call. The switch of the whole cluster and that
     of a NIC are reported as gaps with what to do.
+  - Before anything is changed, the token's privileges are compared with what the changes need, and each missing one is
+    named with its path.
+  - A guest that high availability manages is stopped and started through it, never paused.
+  - What somebody else changed between reading and writing is not written over. The run looks again, up to three times.
   - Connections that are open already outlive new rules on this backend.
 author:
   - hosting.aup contributors (@hosting-aup)
@@ -56,6 +60,8 @@ options:
   services:
     description:
       - Look at the guests of these services only, which takes a handful of calls however large the cluster is.
+      - The firewall of a guest that is suspended, terminated or throttled, and nothing else, is then left unread. A note
+        says that it is not verified; a run over all guests reads it.
       - Without it, all guests are looked at.
     type: list
     elements: str
