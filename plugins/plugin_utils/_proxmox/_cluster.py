@@ -29,6 +29,13 @@ def _power(row, status):
     return row.get("status", "unknown")
 
 
+def _managed(row, status):
+    """The state a guest has in high availability, or None where that leaves it alone."""
+    told = (status or {}).get("ha") or {}
+    state = row.get("hastate") or told.get("state") or ("managed" if told.get("managed") else None)
+    return None if state == "ignored" else state
+
+
 class ProxmoxCluster:
     """One cluster.
 
@@ -72,11 +79,10 @@ class ProxmoxCluster:
                 if _nics.NIC.fullmatch(key)}
         waiting = sorted(key for key in nics if str(live.get(key) or "") and not _nics.same(str(live[key]), config[key]))
         uuid = _UUID.search(config.get("smbios1") or "")
-        managed = (status or {}).get("ha") or {}
         guest = {
             "vmid": vmid, "kind": kind, "node": node, "name": row.get("name") or config.get("name") or config.get("hostname"),
             "uuid": uuid.group(1).lower() if uuid else None, "template": config.get("template") == "1", "lock": config.get("lock"),
-            "power": _power(row, status), "ha": row.get("hastate") or managed.get("state") or ("managed" if managed.get("managed") else None),
+            "power": _power(row, status), "ha": _managed(row, status),
             "config": config, "digest": digest, "nics": nics,
             "waiting": waiting, "processors": int(config.get("cores") or row.get("maxcpu") or 1) * int(config.get("sockets") or 1),
             "options": None, "rules": [], "sets": {}, "firewall_read": not self._quick(service),
