@@ -668,6 +668,8 @@ def _service(reader, places):
         inner = reader.inside("order", raw["order"])
         if inner is not None:
             service["order"] = order(inner, service)
+            if service["order"]["create"] and any((places.nodes.get(name) or {}).get("backend") == "proxmox" for name in nodes):
+                inner.refuse("create", "new guests are made on KVM hosts; make it in the cluster, and provision adopts it")
     return service, nics
 
 

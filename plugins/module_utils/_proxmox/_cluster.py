@@ -3,7 +3,7 @@
 """The plan of a whole cluster, and what is true of its services. Pure. PRIVATE to the collection."""
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import Counter, namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest
@@ -13,6 +13,8 @@ Plan.__doc__ = """Everything one pass wants; the same code judges before and aft
 
 `touched`: `{service: document}` to keep before the steps are carried out; `closed`: services given back in full.
 """
+
+CARRIED = ("smtp_outbound", "anti_spoofing")
 
 
 def concerned(service):
@@ -79,6 +81,7 @@ def plan(desired, cluster):
             closed.append(sid)
         if held or service["baseline"] or service["touched"] or todo.steps:
             services.append(_entry(service, todo.here or row is not None))
+    notes += _idle(desired["services"])
     shared_steps, leftover = _shared_steps(shared, cluster, steps)
     left = {}
     for one in [*shared_steps, *steps, *errors]:
@@ -94,6 +97,18 @@ def _forget(service, touched, closed, services):
     """The guest is no more, and what was set on it went with it: nothing is left to be given back."""
     touched[service["id"]] = {"guest": dict(service["guest"]), "fields": {}, "sets": []}
     return closed + [service["id"]] * bool(service["baseline"]), services + [_entry(service, False)]
+
+
+def _idle(services):
+    """A sentence on controls in mode observe or enforce that a cluster doesn't carry; it counts nothing."""
+    without = Counter()
+    for service in services:
+        modes = {"smtp_outbound": service["smtp"]["mode"],
+                 **{control: terms["mode"] for control, terms in (service.get("controls") or {}).items()}}
+        without.update((control, mode) for control, mode in modes.items()
+                       if mode == "observe" or (mode == "enforce" and control not in CARRIED))
+    found = ", ".join("%s in %s (services: %d)" % (*which, number) for which, number in sorted(without.items()))
+    return ["what a cluster can't do, and does not: %s" % found] if found else []
 
 
 def _entry(service, here):

@@ -84,6 +84,7 @@ def test_the_runbooks_on_a_cluster(house):
     assert SECRET not in out
     rc, out = house.play("provision")
     assert rc == 0 and "pve: changed, verified" in out, out
+    assert "note: what a cluster can't do, and does not: mining in observe (services: 2), "  in out, out
     before = house.state()
     assert before != found
 

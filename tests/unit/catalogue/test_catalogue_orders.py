@@ -144,3 +144,12 @@ def test_what_of_the_catalogue_a_node_is_asked_to_make(tmp_path):
 def test_parts_of_the_vendor_data_are_joined():
     parts = (lambda *_: {"write_files": [1], "packages": ["tor"]}, lambda *_: None, lambda *_: {"write_files": [2]})
     assert vendor_data({}, {}, None, parts) == {"write_files": [1, 2], "packages": ["tor"]}
+
+
+def test_no_guest_is_ordered_in_a_cluster(tmp_path):
+    """Silently not made would be worse: the catalogue says it is to be there."""
+    pve = {**nodes(), "pve": {"backend": "proxmox", "location": "fra"}}
+    with pytest.raises(CatalogueError, match=r"order\.create: new guests are made on KVM hosts"):
+        load(tmp_path, catalogue(ordered() | {"node": "pve"}, nodes=pve))
+    found = load(tmp_path, catalogue(ordered(create=False) | {"node": "pve"}, nodes=pve), name="other.json")
+    assert found["services"]["vps-9"]["order"]["create"] is False
