@@ -7,23 +7,18 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from . import plan
-from .controller import PlaybookRun, collections_path
+from .controller import collections_path
 from .guest import Guest
 from .lab import Lab, Progress, machine_network
 from .process import LabError
-from .table import compare, render
+from .stories import PLACES, STORIES, tell
+from .table import compare
+from .telling import BrokenPromise, Telling
 
 KEPT, HELD = "vps-1001", "vps-1002"
-_WIDTH = 100
-
-
-class BrokenPromise(Exception):
-    """What was seen is not what the collection promises."""
 
 
 def state_of(lab: Lab, guest: Guest) -> dict[str, str]:
@@ -42,12 +37,8 @@ def state_of(lab: Lab, guest: Guest) -> dict[str, str]:
     return {**fields, **{f"reach: {column}": word for column, word in lab.reach(guest.name).items()}}
 
 
-class Demo:
-    """One telling. ``tell`` runs it; :class:`BrokenPromise` says what did not come true."""
-
-    def __init__(self, lab: Lab):
-        self.lab = lab
-        self._chapter = 0
+class Demo(Telling):
+    """The collection's own story. ``tell`` runs it; :class:`BrokenPromise` says what did not come true."""
 
     def tell(self) -> None:
         lab = self.lab
@@ -66,7 +57,7 @@ class Demo:
                 column: row[column] if column.startswith("smtp") else "open" for column in row}
                 and "open" not in (row["smtp 25"], row["smtp 25/6"]))
         again = self.playbook("provision", quietly=True)
-        self.must("a second provision changes nothing on the node", again.recap["kvm1"]["changed"] == 0)
+        self.must("a second provision changes nothing on the node", again.printed.recap["kvm1"]["changed"] == 0)
 
         self.chapter(f"exempt: {KEPT} may send mail for 30 days")
         self.playbook("exempt", {"service": KEPT, "control": "smtp_outbound", "duration": "30d",
@@ -123,35 +114,6 @@ class Demo:
         done = self.playbook("reconcile")
         self.must("the ledger has taken in that the host ended it", "ended by the node itself" in done.stdout)
 
-    # -- parts --------------------------------------------------------------------------------------------------
-
-    def chapter(self, title: str) -> None:
-        self._chapter += 1
-        print(f"\n{f'{self._chapter}. {title} ':─<{_WIDTH}}", flush=True)
-
-    def reach(self) -> dict[str, dict[str, str]]:
-        table = self.lab.reach_table()
-        print(render(table), flush=True)
-        return table
-
-    def must(self, claim: str, true: bool) -> None:
-        if not true:
-            raise BrokenPromise(f"not so: {claim}")
-        print(f"  ✓ {claim}", flush=True)
-
-    def playbook(self, verb: str, extra_vars: Mapping[str, Any] | None = None, *, at: str | None = None,
-                 task: str | None = "Summary", quietly: bool = False) -> PlaybookRun:
-        """Run a verb as an operator would and print its own summary (``task`` None: all it says)."""
-        words = " ".join(f"-e {key}={value!r}" if " " in value else f"-e {key}={value}"
-                         for key, value in (extra_vars or {}).items())
-        done = self.lab.ansible_playbook(f"hosting.aup.{verb}", extra_vars, at=at).must_succeed()
-        if not quietly:
-            print(f"$ ansible-playbook hosting.aup.{verb} {words}".rstrip() + f"   ({done.seconds:.1f} s)")
-            for line in summary(done.stdout, task):
-                print(f"  | {line}")
-            print(flush=True)
-        return done
-
 
 def program() -> bytes:
     """The keeper's program, packed from the collection that the playbooks run."""
@@ -162,27 +124,21 @@ def program() -> bytes:
     return build(collections / "ansible_collections/hosting/aup")
 
 
-def summary(output: str, task: str | None) -> list[str]:
-    """What the last task (or the one named) said, without Ansible's own lines."""
-    marker = "TASK [" if task is None else f"TASK [{task}"
-    said = output.rpartition(marker)[2].partition("PLAY RECAP")[0].splitlines()[1:]
-    lines = []
-    for line in said:
-        text = line.strip()
-        if text.startswith('"msg": "'):
-            lines += text.removeprefix('"msg": "').removesuffix('"').replace('\\"', '"').split("\\n")
-        elif text and text not in ("}", "]") and not text.startswith(("ok: [", "changed: [")):
-            lines.append(line.rstrip())
-    return lines
-
-
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    """``make demo``; with the name of a policy, that policy's story."""
     began = time.monotonic()
     progress = Progress(sys.stdout)
+    name = arguments[0] if arguments else None
+    if name is not None and name not in STORIES:
+        print(f"demo: there is no story of {name!r} on guests; there are: {', '.join(STORIES)}", file=sys.stderr)
+        return 2
     try:
         network = machine_network()
-        with Lab(say=progress) as lab:
-            Demo(lab).tell()
+        with Lab(nodes=len(PLACES) if name else 1, say=progress) as lab:
+            if name:
+                tell(Telling(lab), name)
+            else:
+                Demo(lab).tell()
         if machine_network() != network:
             raise BrokenPromise("not so: this machine's own links, addresses, routes and rules are as found")
         print("  ✓ this machine's own links, addresses, routes and rules are as found")
@@ -197,4 +153,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,8 @@ import errno
 import socket
 import socketserver
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from . import plan
@@ -99,6 +101,26 @@ class _Web(socketserver.StreamRequestHandler):
             return
 
 
+def serve(namespace: Namespace, port: int, handler: type[socketserver.StreamRequestHandler], messages: list[Message]) -> _Server:
+    """A server on all addresses of a namespace, in a thread of its own; what it takes goes into ``messages``."""
+    server = namespace.call(lambda: _Server(("::", port), handler))
+    server.messages = messages
+    threading.Thread(target=server.serve_forever, args=(0.1,), name=f"sink-{port}", daemon=True).start()
+    return server
+
+
+@contextmanager
+def mail_desk(namespace: Namespace) -> Iterator[list[Message]]:
+    """A mail server on port 25 of a namespace's own loopback, and what it takes."""
+    messages: list[Message] = []
+    server = serve(namespace, 25, _Smtp, messages)
+    try:
+        yield messages
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class Internet:
     """The namespace outside: router of the provider's addresses, sinks on 25, 465 and 587, web on 80."""
 
@@ -120,10 +142,7 @@ class Internet:
             ip(f"address add {address} dev lo")
         for ports, handler in ((plan.MAIL_PORTS, _Smtp), (plan.WEB_PORTS, _Web)):
             for port in ports:
-                server = self.namespace.call(lambda port=port, handler=handler: _Server(("::", port), handler))
-                server.messages = self.messages
-                threading.Thread(target=server.serve_forever, args=(0.1,), name=f"sink-{port}", daemon=True).start()
-                self._servers.append(server)
+                self._servers.append(serve(self.namespace, port, handler, self.messages))
 
     def stop(self) -> None:
         for server in self._servers:

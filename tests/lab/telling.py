@@ -1,0 +1,74 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a story is told: chapters, playbooks as an operator runs them, and claims that are checked as they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .lab import Lab
+from .spine import Run, Spine
+from .table import render
+
+_WIDTH = 100
+
+
+class BrokenPromise(Exception):
+    """What was seen is not what the collection promises."""
+
+
+class Telling:
+    """A lab and what is said of it; with ``loud`` False nothing is printed, and every claim is checked all the same."""
+
+    def __init__(self, lab: Lab, loud: bool = True):
+        self.lab = lab
+        self.spine = Spine(lab)
+        self.loud = loud
+        self._chapter = 0
+
+    def say(self, text: str = "") -> None:
+        if self.loud:
+            print(text, flush=True)
+
+    def chapter(self, title: str) -> None:
+        self._chapter += 1
+        self.say(f"\n{f'{self._chapter}. {title} ':─<{_WIDTH}}")
+
+    def reach(self) -> dict[str, dict[str, str]]:
+        table = self.lab.reach_table()
+        self.say(render(table))
+        return table
+
+    def must(self, claim: str, true: bool) -> None:
+        if not true:
+            raise BrokenPromise(f"not so: {claim}")
+        self.say(f"  ✓ {claim}")
+
+    def playbook(self, verb: str, extra_vars: Mapping[str, Any] | None = None, *, at: str | None = None,
+                 task: str | None = "Summary", quietly: bool = False, hidden: Mapping[str, Any] | None = None) -> Run:
+        """Run a verb as an operator would and print its own summary (``task`` None: what its last task says); ``hidden``
+        are variables that an operator would have in the inventory."""
+        words = " ".join(f"-e {key}={value!r}" if " " in str(value) else f"-e {key}={value}"
+                         for key, value in (extra_vars or {}).items())
+        done = self.spine.play(verb, {**(extra_vars or {}), **(hidden or {})}, at=at).ok()
+        if self.loud and not quietly:
+            print(f"$ ansible-playbook hosting.aup.{verb} {words}".rstrip() + f"   ({done.printed.seconds:.1f} s)")
+            for line in summary(done.stdout, task):
+                print(f"  | {line}")
+            print(flush=True)
+        return done
+
+
+def summary(output: str, task: str | None) -> list[str]:
+    """What the last task (or the one named) said, without Ansible's own lines."""
+    marker = "TASK [" if task is None else f"TASK [{task}"
+    said = output.rpartition(marker)[2].partition("PLAY RECAP")[0].splitlines()[1:]
+    lines = []
+    for line in said:
+        text = line.strip()
+        if text.startswith('"msg": "'):
+            lines += text.removeprefix('"msg": "').removesuffix('"').replace('\\"', '"').split("\\n")
+        elif text and text not in ("}", "]") and not text.startswith(("ok: [", "changed: [")):
+            lines.append(line.rstrip())
+    return lines

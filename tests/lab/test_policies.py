@@ -1,0 +1,29 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each policy with VPS, from trigger to closed case on real guests: the stories of ``make demo POLICY=…``, told silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .lab import Lab
+from .stories import PLACES, STORIES, tell
+from .telling import Telling
+
+
+@pytest.fixture(scope="module")
+def telling(can_run_labs: None) -> Iterator[Telling]:
+    with Lab(nodes=len(PLACES)) as made:
+        yield Telling(made, loud=False)
+
+
+@pytest.mark.parametrize("policy", STORIES)
+def test_from_trigger_to_closed_case(telling, policy):
+    try:
+        tell(telling, policy)
+    finally:
+        telling.spine.tidy()
+    assert telling.spine.holding() == []
+    telling.spine.verify()
