@@ -220,7 +220,7 @@ def _open_cases(tx, due, violation, note):
         opened = open_case(
             tx, case_id=case_id, service=first.name if alone else None, violation=violation, clause=first.plan["clause"],
             fault=first.plan["fault"], policy_key=first.policy.key, note=note,
-            customer=first.service["customer"] if alone else None)
+            customer=first.service["customer"] if alone else None, fees=first.plan["fees"])
         if not opened["already"]:
             lines.append("case %s opened for %s, fault: %s" % (opened["id"], violation, opened["fault"]))
         for step in members:

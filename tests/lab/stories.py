@@ -15,10 +15,14 @@ from typing import Any
 
 from . import inventory, plan
 from .internet import Message, mail_desk
+from .spine import until
 from .telling import Telling
 
 # One node each, and where it stands by the provider's policy; every other policy calls both "lab".
 PLACES = ("finland", "moscow")
+MAIL = (plan.SINK[0], 25)
+POOL = tuple((address, plan.WEB_PORTS[0]) for address in plan.WEB)
+_PATIENCE = 30
 ONE, TWO, FAR = "vps-1001", "vps-1002", "vps-1004"
 _LOCATIONS = ["dusseldorf", "dusseldorf-2", "falkenstein", "finland", "moscow", "other"]
 
@@ -89,10 +93,16 @@ class Story:
         return self.spine.dark(self.lab.guest(name))
 
     def light(self, name: str) -> bool:
-        return self.spine.light(self.lab.guest(name))
+        return until(lambda: self.spine.light(self.lab.guest(name)), _PATIENCE)
 
-    def mail_port(self, name: str) -> str:
-        return self.lab.guest(name).tcp(plan.SINK[0], 25)
+    def open(self, name: str, address: str, port: int) -> bool:
+        """Whether a guest gets a connection; a busy machine is given time."""
+        return until(lambda: self.lab.guest(name).tcp(address, port) == "open", _PATIENCE)
+
+    def closed(self, name: str, *targets: tuple[str, int]) -> bool:
+        """Whether a guest gets none to any of these, while it is awake."""
+        guest = self.lab.guest(name)
+        return until(guest.responds, _PATIENCE) and all(guest.tcp(*one) != "open" for one in targets)
 
 
 def alteron(story: Story) -> None:
@@ -100,7 +110,7 @@ def alteron(story: Story) -> None:
     attack, spam = story.case("attack"), story.case("spam")
     story.chapter("alteron: the hosts are adopted under its policy")
     story.provide()
-    story.must("port 25 is open, as its text closes none", story.mail_port(ONE) == "open")
+    story.must("port 25 is open, as its text closes none", story.open(ONE, *MAIL))
 
     story.chapter(f"{TWO} is attacked: 48 hours, by itself, nobody's fault (alteron.9)")
     done = story.play("respond", {"service": TWO, "violation": "attack_target", "case": attack})
@@ -150,7 +160,7 @@ def metrovps(story: Story) -> None:
     story.play("respond", {"proposal": asked[0][0]}, at="+49h")
     outside = story.lab.internet
     story.must(f"{TWO} runs on, dark but for the rescue desk", guest.state == "running" and story.dark(TWO)
-               and outside.tcp(guest.plan.ipv4, 80, source=plan.RESCUE[0]) == "open")
+               and until(lambda: outside.tcp(guest.plan.ipv4, 80, source=plan.RESCUE[0]) == "open", _PATIENCE))
     story.must("its neighbour notices nothing", story.light(ONE))
 
     story.chapter("the customer answers and closes the exit: given back, case closed")
@@ -162,18 +172,16 @@ def metrovps(story: Story) -> None:
 
 
 def location(story: Story) -> None:
-    strict, lenient = story.lab.guest(ONE), story.lab.guest(FAR)
+    strict = story.lab.guest(ONE)
     case = story.case("mining")
     story.chapter(f"location: {ONE} stands in Finland, {FAR} in Moscow")
     story.provide()
 
     story.chapter("a pool's address, dated, from a list: closed in Finland, open in Moscow (location.2.7, location.3.4)")
     pool(story)
-    story.must(f"the pool is closed to {ONE} in Finland", strict.tcp(plan.WEB[0], plan.WEB_PORTS[0]) != "open"
-               and strict.tcp(plan.WEB[1], plan.WEB_PORTS[0]) != "open")
-    story.must(f"the pool is open to {FAR} in Moscow", lenient.tcp(plan.WEB[0], plan.WEB_PORTS[0]) == "open"
-               and lenient.tcp(plan.WEB[1], plan.WEB_PORTS[0]) == "open")
-    story.must("what is no pool is open to both", all(one.tcp(plan.SINK[0], 587) == "open" for one in (strict, lenient)))
+    story.must(f"the pool is closed to {ONE} in Finland", story.closed(ONE, *POOL))
+    story.must(f"the pool is open to {FAR} in Moscow", all(story.open(FAR, *one) for one in POOL))
+    story.must("what is no pool is open to both", all(story.open(one, plan.SINK[0], 587) for one in (ONE, FAR)))
 
     story.chapter("the same trigger, two outcomes: a miner")
     free = quota(strict)
@@ -212,26 +220,26 @@ def xtom(story: Story) -> None:
     case = story.case("listed")
     story.chapter("xtom: port 25 is closed until a service is let through (xtom.13)")
     story.provide()
-    story.must("closed to all", story.mail_port(ONE) != "open" and story.mail_port(TWO) != "open")
+    story.must("closed to all", story.closed(ONE, MAIL) and story.closed(TWO, MAIL))
     story.play("exempt", {"service": ONE, "control": "smtp_outbound", "duration": "30d", "reason": "asked for by ticket"})
-    story.must(f"open to {ONE} alone", story.mail_port(ONE) == "open" and story.mail_port(TWO) != "open")
+    story.must(f"open to {ONE} alone", story.open(ONE, *MAIL) and story.closed(TWO, MAIL))
 
     story.chapter(f"{ONE} gets an address blacklisted: mail closed in spite of the exemption (xtom.9)")
     story.play("respond", {"service": ONE, "violation": "blacklisting", "case": case, "confirm": True})
-    story.must(f"port 25 is closed to {ONE}, and nothing else", story.mail_port(ONE) != "open" and story.light(ONE)
-               and story.lab.guest(ONE).tcp(plan.WEB[0], plan.WEB_PORTS[0]) == "open")
+    story.must(f"port 25 is closed to {ONE}, and nothing else", story.closed(ONE, MAIL) and story.light(ONE)
+               and story.open(ONE, *POOL[0]))
     story.notices()  # its text owes none
 
     story.chapter("90 minutes of delisting: 50.00 EUR once, and 50.00 EUR for each hour begun")
     story.play("charges", {"state": "recorded", "case": case, "fee": "delisting_hour", "worked": "90m", "reference": "WO-88"}, task=None)
     story.play("lift", {"service": ONE, "case": case, "note": "delisted"})
-    story.must("mail is open again, as the exemption was before", story.mail_port(ONE) == "open")
+    story.must("mail is open again, as the exemption was before", story.open(ONE, *MAIL))
     story.play("exempt", {"service": ONE, "control": "smtp_outbound", "state": "revoked", "reason": "no more mail"}, quietly=True)
     written = story.exported(case)
     story.must("50.00 EUR and 100.00 EUR are owed", sorted(story.sums(written)) == ["100.00 EUR", "50.00 EUR"])
 
 
-STORIES: dict[str, Callable[[Story], None]] = {"alteron": alteron, "location": location, "xtom": xtom, "metrovps": metrovps}
+STORIES: dict[str, Callable[[Story], None]] = {"xtom": xtom, "location": location, "metrovps": metrovps, "alteron": alteron}
 
 
 def tell(telling: Telling, policy: str) -> None:

@@ -282,3 +282,13 @@ def test_wrong_options_are_refused_and_nothing_is_written(ledger, kind, named, w
         asked(ledger, requests.hold, kind, "vps-1", "scanning", duration="1h", **named)
     with ledger.read(now=NOW) as tx:
         assert L.head(tx) == before
+
+
+def test_an_exemption_for_a_service_that_is_not_there(ledger):
+    with ledger.read() as tx:
+        before = tx.head()
+    with pytest.raises(InputError) as caught:
+        asked(ledger, requests.exempt, "vps-100", "smtp_outbound", "PTR checked", "30d")
+    assert "service 'vps-100'" in str(caught.value) and caught.value.target and caught.value.remedy
+    with ledger.read() as tx:
+        assert tx.head() == before, "refused before anything was written"

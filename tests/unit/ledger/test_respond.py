@@ -220,3 +220,19 @@ def test_past_an_add_on_by_hand_is_reviewed_and_never_for_terminate(ledger):
         hold("suspend")
     hold("suspend", break_glass="mitigation is broken")
     assert read(ledger, "unreviewed")[0]["rules"] == ["default@1, spared by ddos_mitigation"]
+
+
+def test_a_case_that_a_ladder_opens_costs_what_the_policy_says(tmp_path):
+    """Alteron's clean-up once the spammer was seen suspended, and never for who was attacked."""
+    policy = load_policy("alteron")
+    with L.open_ledger(str(tmp_path / "alteron.db"), create=True) as ledger:
+        with ledger.transaction(now=NOW) as tx:
+            done = requests.release_files(tx, policy, {policy.key: policy}, CATALOGUE)
+            tx.adopt("kvm1", done["release_id"])
+            tx.set_node_release("kvm1", done["release_id"])
+        spam = ask(ledger, violation="spam", case="T-1", confirmed=True)
+        assert read(ledger, "charges") == [], "not before it was seen in force"
+        attack = ask(ledger, "vps-2", case="T-2")
+        seen(ledger, *(one["id"] for done in (spam, attack) for one in done["enforcements"]))
+        assert [(one["case_id"], one["fee"], one["amount"], one["currency"]) for one in read(ledger, "charges")] == [
+            ("T-1", "clean_up", "60.00", "EUR")]
