@@ -79,6 +79,7 @@ class VendorDriver:
 
     :ivar waiting: a change of ours waits to be confirmed
     :ivar unsaved: a restart would forget a route of ours, or bring one back
+    :ivar missing: configuration lines that writing needs and the router lacks
     :ivar notes: what the operator should know of this router
     """
 
@@ -92,6 +93,7 @@ class VendorDriver:
     def __init__(self, target):
         self.target = target
         self.waiting, self.foreign_wait, self.notes, self.unsaved = False, None, [], False
+        self.missing = []
         self.minutes = max(2, -(-3 * target.timeout // 60))  # until an unconfirmed change is taken back
         self.cli = self._connect()
 

@@ -277,7 +277,7 @@ class Frr:
     MARK = ("tag", 1, 4294967295, 41666)
     """The option that marks a route as ours: name, least, most, default."""
     waiting = unsaved = False
-    notes = ()
+    notes = missing = ()
 
     def __init__(self, target):
         self.target = target

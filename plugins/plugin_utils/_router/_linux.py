@@ -93,7 +93,7 @@ class Linux:
     MARK = ("protocol", 5, 255, 66)
     """The option that marks a route as ours: name, least, most, default. Lower numbers are the kernel's."""
     waiting = unsaved = False
-    notes = ()
+    notes = missing = ()
 
     def __init__(self, target):
         self.target = target

@@ -10,6 +10,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import
 _WITHOUT_ADDRESS = frozenset(("dhcp", "auto", "autoconfig", "negotiated", "unnumbered", "pool", "use-link-local-address",
                               "link-local", "enable", "autoconfig-default", "slaac"))
 
+_KNOWN = frozenset(("permanent", "track", "multicast", "unicast", "metric", "global"))
+
 
 def whole(text):
     """The lines of a running configuration; the last one says that it is whole.
@@ -18,7 +20,7 @@ def whole(text):
     """
     lines = [line.rstrip() for line in text.rstrip().splitlines()]
     if not lines or lines[-1] != "end" or any(line.startswith("%") for line in lines[:5]) or len(lines) < 3:
-        raise NotUnderstood("the running configuration is not whole")
+        raise NotUnderstood("the running configuration is not whole: %s" % ascii(text.strip()[:80]))
     return lines
 
 
@@ -55,7 +57,7 @@ def _static(line, network, rest):
                 raise ValueError("name")
             named, rest = True, rest[2:]
         else:
-            if drops and not rest[0].isdigit():
+            if drops and not rest[0].isdigit() and rest[0] not in _KNOWN:
                 raise ValueError(rest[0])
             hops += [rest[0]] if _is_address(rest[0]) else []
             other.append(rest[0])

@@ -8,11 +8,14 @@ import re
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from tests.integration.routers.devices.eos import Eos
+from tests.integration.routers.devices.iosxe import IosXe
 from tests.integration.routers.devices.junos import Junos
 from tests.integration.routers.provider import Provider
 
-DEVICES = {device.platform: device for device in (Eos, Junos)}
+DEVICES = {device.platform: device for device in (Eos, IosXe, Junos)}
 HOSTS = {"203.0.113.10/32": [("drop", 41666)], "2001:db8:100::10/128": [("drop", 41666)]}
 TAG = 41666
 
@@ -192,3 +195,24 @@ def test_edits_of_others_are_told_of_before_they_are_saved(device, provider):
     provider.router["save"] = "never"
     done = provider.converge()
     assert any("differ already" in note for note in done["notes"])
+
+
+def test_without_an_archive_nothing_is_entered_and_the_lines_are_named(tmp_path):
+    with DEVICES["iosxe"](tmp_path) as device, Provider(tmp_path, target_of(device), router_of(device)) as provider:
+        provider.provision()
+        provider.null_route()
+        device.archive = False
+        done = provider.converge()
+        assert codes(done) == ["prerequisite_missing"] and "archive\n path " in done["errors"][0]["remedy"]
+        assert device.running == {} and not device.written()
+
+
+def test_a_check_reads_only_and_says_what_it_does_not_understand(device):
+    device.put("203.0.113.77/32", "drop", TAG)
+    target = Target(**target_of(device), name="edge")
+    said = check_router(device.platform, target)
+    assert said["understood"] and said["ours"] == said["in_use"] == ["203.0.113.77/32"] and not said["missing"]
+    assert any("192.0.2.1:" in entry for entry in said["protected"]) and not device.written()
+    device.complaints = {"show .*": "% Bad things\n"}
+    said = check_router(device.platform, target)
+    assert not said["understood"] and said["error"]["code"] == "bad_reply" and "Bad things" in said["error"]["message"]

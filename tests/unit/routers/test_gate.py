@@ -10,13 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _junos, _linux
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _iosxe, _junos, _linux
 
 GRAMMARS = {"frr": _frr.GRAMMAR, "linux": _linux.GRAMMAR}
-VENDORS = {driver.name: driver for driver in (_eos.Eos, _junos.Junos)}
+VENDORS = {driver.name: driver for driver in (_eos.Eos, _iosxe.IosXe, _junos.Junos)}
 # What each platform may be told about one prefix and one mark; nothing else is ever built.
 MEANT = {
     "eos": ("ip{v} route {p} Null0 tag {m}", "no ip{v} route {p} Null0"),
+    "iosxe": ("ip route {a} {n} Null0 tag {m}", "no ip route {a} {n} Null0", "ipv6 route {p} Null0 tag {m}",
+              "no ipv6 route {p} Null0"),
     "junos": ("set routing-options {t} route {p} discard", "set routing-options {t} route {p} tag {m}",
               "delete routing-options {t} route {p}"),
 }

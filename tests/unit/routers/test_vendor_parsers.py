@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _junos
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _iosxe, _junos
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
 
 JUNOS = """set routing-options rib inet6.0 static route 2001:db8:100::10/128 discard
@@ -138,3 +138,94 @@ def test_eos_routes_and_sessions():
     for text in ("", "{}", '{"vrfs": {"default": {}}}', '{"routes": {"x": {"routeAction": "drop", "routeType": "static"}}}'):
         with pytest.raises(NotUnderstood):
             _eos.parse_rib(text)
+
+
+IOSXE = """Building configuration...
+
+Current configuration : 4711 bytes
+!
+archive
+ path bootflash:aup
+!
+interface GigabitEthernet1
+ ip address 192.0.2.17 255.255.255.240 secondary
+ ip address 192.0.2.1 255.255.255.240
+ ipv6 address 2001:DB8:1::1/64
+interface GigabitEthernet2
+ no ip address
+!
+router bgp 64500
+ neighbor 192.0.2.2 remote-as 64501
+!
+ip route 203.0.113.10 255.255.255.255 Null0 tag 41666
+ip route 203.0.113.11 255.255.255.255 Null0 250 tag 41666
+ip route 203.0.113.12 255.255.255.255 Null0 tag 41666 name case-7
+ip route 203.0.113.13 255.255.255.255 GigabitEthernet1 192.0.2.2 tag 41666
+ip route 203.0.113.14 255.255.255.255 Null0 tag 41666 permanent
+ip route vrf MGMT 0.0.0.0 0.0.0.0 192.0.2.99
+ipv6 route 2001:DB8:100::10/128 Null0 tag 41666
+!
+end
+"""
+
+
+def test_iosxe_running_configuration():
+    found = _iosxe.parse_running(IOSXE)
+    statics = {entry["prefix"]: entry for entry in found["statics"]}
+    assert [prefix for prefix, entry in sorted(statics.items()) if entry["exact"]] == ["2001:db8:100::10/128", "203.0.113.10/32"]
+    assert statics["203.0.113.13/32"]["hops"] == ["192.0.2.2"] and len(statics) == 6
+    assert found["archive"] and not _iosxe.parse_running(IOSXE.replace(" path bootflash:aup\n", ""))["archive"]
+    assert found["peers"] == ["192.0.2.2"] and ("2001:db8:1::1", "2001:db8:1::/64") in found["own"] and len(found["own"]) == 3
+
+
+@pytest.mark.parametrize("text", [
+    "", "% Invalid input detected at '^' marker.\n", IOSXE.replace("end\n", ""), IOSXE.replace("Null0 tag 41666\nip", "Null0 shiny\nip"),
+    IOSXE.replace("203.0.113.10 255.255.255.255", "203.0.113.10 255.255.255.0"), IOSXE.replace("tag 41666 name", "tag many name"),
+    IOSXE.replace("address 192.0.2.1 ", "address strange "),
+])
+def test_iosxe_running_configuration_that_is_not_understood(text):
+    with pytest.raises(NotUnderstood):
+        _iosxe.parse_running(text)
+
+
+RIB4 = """Codes: L - local, C - connected, S - static, R - RIP, M - mobile, B - BGP
+       a - application route
+
+Gateway of last resort is 192.0.2.2 to network 0.0.0.0
+
+S*    0.0.0.0/0 [1/0] via 192.0.2.2
+                [1/0] via 192.0.2.3
+      203.0.113.0/32 is subnetted, 1 subnets
+S        203.0.113.10 is directly connected, Null0
+      198.51.100.0/24 is variably subnetted, 2 subnets, 2 masks
+S        198.51.100.0/24 is directly connected, Null0
+S        198.51.100.7/32 [1/0] via 192.0.2.9
+"""
+RIB6 = """IPv6 Routing Table - default - 5 entries
+Codes: C - Connected, L - Local, S - Static, U - Per-user Static route
+       B - BGP
+S   2001:DB8:100::10/128 [1/0], tag 41666
+     via Null0, directly connected
+S   2001:DB8:200::/48 [1/0]
+     via 2001:DB8:1::2
+"""
+
+
+def test_iosxe_routes_in_use():
+    found = _iosxe.parse_rib4(RIB4)
+    assert sorted(prefix for prefix in found if found[prefix]["blackhole"]) == ["198.51.100.0/24", "203.0.113.10/32"]
+    assert len(found) == 4
+    found = _iosxe.parse_rib6(RIB6)
+    assert [prefix for prefix in found if found[prefix]["installed"]] == ["2001:db8:100::10/128"] and len(found) == 2
+    for parse, text in ((_iosxe.parse_rib4, RIB4), (_iosxe.parse_rib6, RIB6)):
+        for bad in ("", "% Invalid input\n", text + "X    203.0.113.12 is odd\n", text[60:]):
+            with pytest.raises(NotUnderstood):
+                parse(bad)
+
+
+def test_iosxe_a_change_that_waits():
+    assert _iosxe.parse_timer("%No Rollback Confirmed Change pending\n") is None
+    assert _iosxe.parse_timer("Time configured: 1\nTimer type: absolute timer\nTimer value: 3 min\nUser: jdoe\n") == "jdoe"
+    for text in ("", "% Invalid input detected\n", "%No Rollback\n", "Timer value: 3 min\n"):
+        with pytest.raises(NotUnderstood):
+            _iosxe.parse_timer(text)

@@ -1,0 +1,190 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cisco IOS-XE. PRIVATE to the collection. Never tried on a device.
+
+No candidate: a line acts when it is entered. `configure terminal revert timer` saves the running configuration first
+and rolls back to it unless `configure confirm` comes; it needs `archive` with a `path`, so without that nothing is
+written. A `no` without `Null0` would remove every route of the prefix; ours always names it.
+"""
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
+
+NAME = "iosxe"
+_ROUTE = r"(?:ip route %s %s|ipv6 route %s) Null0" % (_gate.IPV4, _gate.IPV4, _gate.PREFIX6)
+DIFFERENCES = "show archive config differences nvram:startup-config system:running-config"
+GRAMMAR = tuple(re.compile(text) for text in (
+    r"%s tag %s" % (_ROUTE, _gate.NUMBER), r"no %s" % _ROUTE, re.escape(DIFFERENCES),
+    r"show running-config", r"show archive config rollback timer", r"show (?:ip|ipv6) route static",
+    r"configure terminal revert timer [1-9][0-9]?", r"configure (?:confirm|revert now)", r"end", r"write memory",
+))
+_HEAD4 = re.compile(r"\s+[0-9.]+/([0-9]+) is (variably )?subnetted, .*")
+_ROUTE4 = re.compile(r"S[* ]*\s+([0-9.]+)(/[0-9]+)? (is directly connected, (\S+)|\[[0-9/]+\].*)")
+_ROUTE6 = re.compile(r"S\s+([0-9A-Fa-f:]+/[0-9]+) \[[0-9/]+\](?:, tag [0-9]+)?")
+_MORE = re.compile(r"\s+(\[[0-9/]+\] via .*|via .*|is directly connected, .*)")
+_PLAIN = re.compile(r"((?:no )?ip route )(%s) (%s)" % (_gate.IPV4, _gate.IPV4))
+
+
+def _prefix(words):
+    if words[0] == "ip":
+        return ipaddress.ip_network("%s/%s" % (words[2], words[3])), words[4:]
+    return ipaddress.ip_network(words[2]), words[3:]
+
+
+def parse_running(text):
+    """`{"statics", "own", "peers", "archive"}` of a running configuration."""
+    lines = _running.whole(text)
+    return {"statics": _running.statics(lines, _prefix), "own": _running.own(lines), "peers": _running.peers(lines),
+            "archive": _archives(lines)}
+
+
+def _archives(lines):
+    inside = False
+    for line in lines:
+        if not line.startswith(" "):
+            inside = line == "archive"
+        elif inside and line.startswith(" path "):
+            return True
+    return False
+
+
+def parse_rib4(text):
+    """`{prefix: {"blackhole", "installed"}}` of `show ip route static`."""
+    body = text.partition("Gateway of last resort")
+    if not body[1] or not text.lstrip().startswith("Codes:"):
+        raise NotUnderstood("the routing table has no head: %s" % ascii(text.strip()[:80]))
+    rib, length = {}, None
+    for line in body[2].splitlines()[1:]:
+        head, route = _HEAD4.fullmatch(line.rstrip()), _ROUTE4.fullmatch(line.rstrip())
+        if head:
+            length = None if head.group(2) else head.group(1)
+        elif route:
+            # Where all subnets have one length, only the head says it.
+            size = route.group(2) or (length and "/" + length)
+            try:
+                prefix = str(ipaddress.ip_network("%s%s" % (route.group(1), size)))
+            except ValueError as exc:
+                raise NotUnderstood("route %s" % ascii(line.strip()[:80])) from exc
+            drops = route.group(4) == "Null0"
+            rib[prefix] = {"blackhole": drops, "installed": drops}
+        elif line.strip() and not _MORE.fullmatch(line.rstrip()):
+            raise NotUnderstood("route %s" % ascii(line.strip()[:80]))
+    return rib
+
+
+def parse_rib6(text):
+    """The same of `show ipv6 route static`."""
+    if not text.lstrip().startswith("IPv6 Routing Table"):
+        raise NotUnderstood("the routing table has no head: %s" % ascii(text.strip()[:80]))
+    rib, prefix = {}, None
+    for line in text.lstrip().splitlines()[1:]:
+        route = _ROUTE6.fullmatch(line.rstrip())
+        if route:
+            prefix = str(ipaddress.ip_network(route.group(1)))
+            rib[prefix] = {"blackhole": False, "installed": False}
+        elif prefix is None and (line.startswith(("Codes:", "   ")) or not line.strip()):
+            continue
+        elif prefix is not None and line.startswith("  ") and line.strip().startswith("via "):
+            if line.strip() == "via Null0, directly connected":
+                rib[prefix] = {"blackhole": True, "installed": True}
+        elif line.strip():
+            raise NotUnderstood("route %s" % ascii(line.strip()[:80]))
+    return rib
+
+
+def parse_timer(text):
+    """User whose change waits to be confirmed, or None."""
+    if text.strip() == "%No Rollback Confirmed Change pending":
+        return None
+    found = re.search(r"^\s*User: *(\S+)\s*$", text, re.MULTILINE)
+    if not found or "Timer" not in text:
+        raise NotUnderstood("rollback timer: %s" % ascii(text.strip()[:80]))
+    return found.group(1)
+
+
+def parse_differences(text):
+    """A listing of differences."""
+    if not text.lstrip().startswith("!"):
+        raise NotUnderstood("differences: %s" % ascii(text.strip()[:80]))
+    return text
+
+
+class IosXe(VendorDriver):
+    """One connection to one IOS-XE router."""
+
+    name = NAME
+    DEVICE_TYPE = "cisco_xe"
+    GRAMMAR = GRAMMAR
+
+    def __init__(self, target):
+        super().__init__(target)
+        self._looked = False
+
+    def _look(self, desired):
+        running = self._read("show running-config", parse_running)
+        self.missing = [] if running.pop("archive") else ["archive", " path bootflash:aup-archive", " maximum 5"]
+        if not self.missing:
+            user = self._read("show archive config rollback timer", parse_timer)
+            self.waiting = user is not None and user == self.target.user
+            self.foreign_wait = None if self.waiting else user
+        if not self._looked:
+            self._looked = True
+            self.compare_saved(self._read(DIFFERENCES, parse_differences), desired)
+        rib = self._read("show ip route static", parse_rib4)
+        rib.update(self._read("show ipv6 route static", parse_rib6))
+        return dict(running, rib=rib)
+
+    def _lines(self, action, prefix, mark, there):
+        network = checked_route(prefix, mark)
+        if network.version == 4:
+            route = "ip route %s %s Null0" % (network.network_address, network.netmask)
+        else:
+            route = "ipv6 route %s Null0" % network
+        if action == "remove":
+            return ["no " + route]
+        return (["no " + route] if there else []) + ["%s tag %d" % (route, mark)]
+
+    @staticmethod
+    def plain(line):
+        """A line with its prefix in the usual form."""
+        found = _PLAIN.match(line)
+        return line if not found else "%s%s" % (found.group(1), ipaddress.ip_network("%s/%s" % found.groups()[1:]))
+
+    def _mark_of(self, line):
+        return int(re.search(r" tag ([0-9]+)", line).group(1))
+
+    def _begin(self):
+        if self.missing:
+            raise self.target.error("prerequisite_missing", "it can't take a change back by itself.",
+                                    "Add these lines to it, then run again:\n" + "\n".join(self.missing))
+        said = self._ask("configure terminal revert timer %d" % min(self.minutes, 99))
+        if "Enter configuration commands" not in said or re.search(r"^\s*%", said, re.MULTILINE):
+            raise self.refused("it does not enter configuration mode", said)
+        self.waiting = True
+
+    def _abandon(self):
+        self._ask("end")
+        said = self._ask("configure revert now")
+        if "Rollback Done" not in said:
+            raise self.refused("it does not take the change back", said, "not_reverted",
+                               "It does so by itself within %d min." % self.minutes)
+        self.waiting = False
+
+    def _commit(self):
+        self._ask("end")
+
+    def _confirm(self):
+        said = self._ask("configure confirm")
+        if said.strip():
+            raise self.refused("it does not confirm", said, "not_confirmed")
+
+    def save(self):
+        """Write the running configuration to where a restart reads it; all of it, others' edits too."""
+        said = self._ask("write memory")
+        if "[OK]" not in said:
+            raise self.refused("it did not save", said, "not_saved",
+                               "The routes act, but a restart forgets them. Check flash and rights on the router.")
