@@ -21,7 +21,8 @@ author:
   - hosting.aup contributors (@hosting-aup)
 requirements:
   - On the controller, netmiko 4, SQLAlchemy 2 and Alembic
-  - On the router, FRR 8.4 or later with C(vtysh) as the login, or Linux with iproute2 5 or later
+  - On the router, FRR 8.4 or later with C(vtysh) as the login, or Linux with iproute2 5 or later; Junos, EOS and IOS-XE
+    were never tried on a device
 extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The platforms there are: one file each, listed here. PRIVATE to the collection.
 
-VyOS and RouterOS have no driver yet; IOS-XR and NX-OS come after them. All but RouterOS have candidate and confirmation: each is one more subclass of
-`_driver.VendorDriver` in a file of its own (`_vyos`, `_iosxr`, `_nxos`), a fake in tests/integration/routers/devices, a line here.
+VyOS and RouterOS have no driver yet; IOS-XR and NX-OS come after them. All but RouterOS have candidate and confirmation:
+each is one more subclass of `_driver.VendorDriver` in a file of its own (`_vyos`, `_iosxr`, `_nxos`), a fake in
+tests/integration/routers/devices, and a line here.
 """
 from __future__ import annotations
 

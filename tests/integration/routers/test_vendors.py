@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -216,3 +221,27 @@ def test_a_check_reads_only_and_says_what_it_does_not_understand(device):
     device.complaints = {"show .*": "% Bad things\n"}
     said = check_router(device.platform, target)
     assert not said["understood"] and said["error"]["code"] == "bad_reply" and "Bad things" in said["error"]["message"]
+
+
+@pytest.mark.parametrize("device", ["junos"], indirect=True)
+def test_the_check_as_a_playbook(device, tmp_path):
+    hosts = tmp_path / "hosts.json"
+    hosts.write_text(json.dumps({"all": {"hosts": {"edge": {
+        "ansible_host": "127.0.0.1", "ansible_port": device.port, "ansible_user": "aup",
+        "ansible_password": "secret-of-the-test", "aup_known_hosts": str(device.known_hosts)}}}}))
+
+    def play():
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(hosts), "hosting.aup.router_check",
+             "-e", "routers=edge", "-e", "platform=" + device.platform],
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=tmp_path,
+            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(
+                Path(__file__).parents[3] / ".build/dev"), "ANSIBLE_HOME": str(tmp_path / "home")})
+        return done.returncode, done.stdout + done.stderr
+
+    rc, out = play()
+    assert rc == 0 and '"understood": true' in out and "changed=0" in out and "secret-of-the-test" not in out, out
+    assert device.lines and not device.written()
+    device.complaints = {"show .*": "% Bad things\n"}
+    rc, out = play()
+    assert rc != 0 and "was not understood" in out and "Bad things" in out, out
