@@ -20,7 +20,7 @@ def check_router(platform, target, mark=None):
     try:
         driver = driver_class(target)
         try:
-            seen = driver.observe({"settings": settings, "null_routes": []})
+            seen = driver.observe({"settings": settings, "null_routes": [], "ports": []})
         finally:
             driver.close()
     except RouterError as exc:

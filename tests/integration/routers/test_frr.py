@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._frr import Frr
 from tests.integration.routers.provider import service_of
@@ -426,3 +428,10 @@ def test_unknown_and_changed_host_keys_are_refused(lab, provider, tmp_path):
         done = provider.converge()
         assert codes(done) == [code] and path.read_text() == before
     assert lab.edge.running == lab.pristine
+
+
+def test_a_check_reads_only(lab):
+    before = lab.edge.running
+    said = check_router("frr", Target(**{**lab.sshd.target(), "name": "edge"}))
+    assert said["understood"] and not said["ours"] and said["protected"], said
+    assert lab.edge.running == before

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
 from tests.integration.netns import Net
 from tests.integration.routers.provider import Provider
@@ -176,3 +178,11 @@ def test_without_the_right_to_change_routes(lab, provider):
     done = provider.converge()
     assert "Operation not permitted" in done["errors"][0]["message"] and provider.status(held) == "opened"
     assert done["state"] == "not_applied" and not lab.ours()
+
+
+def test_a_check_reads_only(lab):
+    lab.ip("route add blackhole 203.0.113.77/32 proto 66")
+    before = lab.routes()
+    said = check_router("linux", Target(**{**lab.sshd.target(), "name": "edge"}))
+    assert said["understood"] and said["ours"] == ["203.0.113.77/32"] and said["protected"], said
+    assert lab.routes() == before
