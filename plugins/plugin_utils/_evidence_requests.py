@@ -64,8 +64,9 @@ def listed(tx, case=None):
     what = [line(one) for one in found]
     what += ["%s since %s, by %s: %s" % ({"legal_hold": "legal hold", "no_notice": "notices locked"}[one["kind"]], iso(one["placed_at"]),
                                          one["actor"], one["reason"]) for one in flags]
-    what += ["disclosed %s (%s) to %s, %s: %d digests" % (iso(one["disclosed_at"]), one["reference"], one["recipient"] or "erased",
-                                                         one["basis"] or "erased", len(one["digests"])) for one in given]
+    what += ["disclosed %s (%s) to %s, %s: %d digests" % (
+        iso(one["disclosed_at"]), one["reference"], one["recipient"] or "erased", one["basis"] or "erased", len(one["digests"]))
+        for one in given]
     return {"evidence": found, "flags": flags, "disclosures": given, "changed": False, "what": what or ["no evidence"]}
 
 
@@ -123,7 +124,8 @@ def disclose(tx, case=None, reference=None, recipient=None, basis=None, evidence
         evidence = [one.strip() for one in evidence.split(",") if one.strip()]
     done = L.record_disclosure(tx, case_id=case, reference=reference, recipient=recipient, basis=basis, evidence=evidence)
     return {"disclosures": [done], "changed": not done["already"],
-            "what": ["%s of case %s: %d digests disclosed%s" % (done["id"], done["case"], len(done["digests"]), ", written down before" if done["already"] else "")]}
+            "what": ["%s of case %s: %d digests disclosed%s" % (
+                done["id"], done["case"], len(done["digests"]), ", written down before" if done["already"] else "")]}
 
 
 def erase(tx, evidence=None, reason=None):

@@ -32,6 +32,7 @@ def for_cluster(desired, snapshot, node):
     for sid in sorted(set(touched) - present):
         # Left the catalogue, or the cluster is retired: what we set there is still ours to take back.
         guest = touched[sid]["guest"]
-        entries.append({"id": sid, "guest": guest, "nics": [{"mac": mac} for mac in guest.get("macs") or ()], "ending": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
+        nics = [{"mac": mac} for mac in guest.get("macs") or ()]
+        entries.append({"id": sid, "guest": guest, "nics": nics, "ending": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
                         "hold": None, "limits": {}, "baseline": None, "elsewhere": False, "touched": touched[sid]})
     return dict(desired, services=entries, proxmox=dict((node or {}).get("proxmox") or {}))

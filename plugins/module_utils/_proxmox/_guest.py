@@ -4,8 +4,9 @@
 
 A guest is a number of fields: `onboot`, `net0.rate`, `firewall.enable`, `power` … Each is wanted at a value, or not wanted.
 What we set is kept in the ledger as `touched`: `{field: {"set": [values], "back"}}`, before it is set. A field goes back to
-`back` only while it holds one of `set`: two, where a run that changes ours may have been killed before its write; where a tenant or the panel changed it meanwhile, and we change it again because it is still
-wanted, their value is what it goes back to. Nobody's marks on the guest decide anything: a tenant can edit those.
+`back` only while it holds one of `set`: two, where a run that changes ours may have been killed before its write. Where a
+tenant or the panel changed it meanwhile, and we change it again because it is still wanted, their value is what it goes
+back to. Nobody's marks on the guest decide anything: a tenant can edit those.
 """
 from __future__ import annotations
 
