@@ -5,20 +5,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from . import plan
+from . import inventory, plan
 from .controller import collections_path
 from .guest import Guest
 from .lab import Lab, Progress, machine_network
-from .process import LabError
-from .stories import PLACES, STORIES, tell
+from .process import LabError, run
+from .stories import PLACES, POOL, STORIES, pool, tell
 from .table import compare
 from .telling import BrokenPromise, Telling
 
-KEPT, HELD = "vps-1001", "vps-1002"
+KEPT, HELD, FAR = "vps-1001", "vps-1002", "vps-1004"
+STRANGER = "203.0.113.99"  # an address of nobody here
+EXIT = "ORPort 9001\nNickname anexit\nContactInfo me@customer.example\nExitRelay 1\nExitPolicy accept *:443\n"
+_SEEN = "table ip seen { chain seen { type filter hook prerouting priority -300; policy accept; ip saddr %s counter\n}\n}\n" % STRANGER
 
 
 def state_of(lab: Lab, guest: Guest) -> dict[str, str]:
@@ -44,10 +50,14 @@ class Demo(Telling):
         lab = self.lab
         kept, held = lab.guest(KEPT), lab.guest(HELD)
         held.virsh("autostart")
+        self._describe()
 
-        self.chapter("Before: three guests, no policy")
+        self.chapter("Before: four guests on two hosts, no policy")
         before = self.reach()
         self.must("every guest reaches everything", all(word == "open" for row in before.values() for word in row.values()))
+        self._outside("nft", _SEEN)
+        kept.ask("spoof", STRANGER, plan.WEB[0], timeout=15)
+        self.must(f"what {KEPT} sends from {STRANGER}, which isn't its own, gets out", self._spoofed() > 0)
 
         self.chapter("provision: the host is adopted, outgoing port 25 closed as the policy says")
         self.playbook("provision")
@@ -57,7 +67,15 @@ class Demo(Telling):
                 column: row[column] if column.startswith("smtp") else "open" for column in row}
                 and "open" not in (row["smtp 25"], row["smtp 25/6"]))
         again = self.playbook("provision", quietly=True)
-        self.must("a second provision changes nothing on the node", again.printed.recap["kvm1"]["changed"] == 0)
+        self.must("a second provision changes nothing on the hosts",
+                  not any(again.printed.recap[node.name]["changed"] for node in lab.nodes))
+
+        self.chapter(f"anti_spoofing: {KEPT} sends from {STRANGER} again")
+        out = self._spoofed()
+        kept.ask("spoof", STRANGER, plan.WEB[0], timeout=15)
+        self.must("nothing of it gets out", self._spoofed() == out)
+        told = self.playbook("explain", {"service": KEPT}, task=None)
+        self.must("explain has it, counted and with the address", STRANGER in told.said)
 
         self.chapter(f"exempt: {KEPT} may send mail for 30 days")
         self.playbook("exempt", {"service": KEPT, "control": "smtp_outbound", "duration": "30d",
@@ -114,6 +132,54 @@ class Demo(Telling):
         done = self.playbook("reconcile")
         self.must("the ledger has taken in that the host ended it", "ended by the node itself" in done.stdout)
 
+        self.chapter("mining by location: a pool from a list, closed where the policy closes it")
+        pool(self)
+        far = lab.guest(FAR)
+        self.must(f"the pool is closed to {KEPT}, on both families", all(kept.tcp(*one) != "open" for one in POOL))
+        self.must(f"it is open to {FAR}, whose location allows mining", all(far.tcp(*one) == "open" for one in POOL))
+        self.must(f"what is no pool is open to {KEPT}", kept.tcp(plan.SINK[0], 587) == "open")
+        told = self.playbook("explain", {"service": KEPT}, task=None)
+        self.must("explain has the pool's address", plan.WEB[0] in told.said)
+
+        self.chapter("tor_exit: a relay's configuration, and an exit's")
+        self._relay_and_exit()
+
+    def _describe(self) -> None:
+        """The second host stands in a location of its own, where mining is allowed."""
+        target = self.lab.controller.inventory.parent
+        policy, catalogue = inventory.policy(), inventory.catalogue(self.lab.nodes)
+        policy["locations"] = ["lab", "elsewhere"]
+        policy["controls"]["mining"] = {"mode": "enforce", "adoption": {"mode": "enforce"},
+                                        "rules": [{"when": {"location": "elsewhere"}, "mode": "off"}]}
+        catalogue["nodes"][self.lab.nodes[1].name]["location"] = "elsewhere"
+        (target / "provider.yml").write_text(json.dumps(policy))
+        (target / "catalogue.yml").write_text(json.dumps(catalogue))
+
+    def _outside(self, program: str, script: str) -> None:
+        run([*self.lab.internet.namespace.enter, program, "-f", "-"], text_in=script)
+
+    def _spoofed(self) -> int:
+        """Packets from the stranger's address that came out."""
+        listing = run([*self.lab.internet.namespace.enter, "nft", "-j", "list", "table", "ip", "seen"]).stdout
+        (rule,) = (entry["rule"] for entry in json.loads(listing)["nftables"] if "rule" in entry)
+        return next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+
+    def _relay_and_exit(self) -> None:
+        sys.path.insert(0, str(collections_path()))
+        from ansible_collections.hosting.aup.plugins.module_utils._tor_config import torrc
+        from ansible_collections.hosting.aup.plugins.plugin_utils._tor._torrc import verdict
+
+        relay = torrc({"kind": "relay", "nickname": "arelay", "contact": "me@customer.example"})
+        for name, text in (("a relay, as the role tor writes it", relay), ("an exit", EXIT)):
+            with tempfile.TemporaryDirectory() as place:
+                path = Path(place) / "torrc"
+                path.write_text(f"{text}DataDirectory {place}\n")
+                good = subprocess.run(["tor", "--verify-config", "-f", str(path)], capture_output=True, check=False).returncode == 0
+            found = verdict(text)
+            self.say(f"  {name}: tor takes it: {'yes' if good else 'no'}; to us: {found.reason}")
+            self.must(f"{name}: {'refused' if text is EXIT else 'accepted'}",
+                      good and (found.exits4 or found.exits6) == (text is EXIT))
+
 
 def program() -> bytes:
     """The keeper's program, packed from the collection that the playbooks run."""
@@ -134,7 +200,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         network = machine_network()
-        with Lab(nodes=len(PLACES) if name else 1, say=progress) as lab:
+        with Lab(nodes=len(PLACES), say=progress) as lab:
             if name:
                 tell(Telling(lab), name)
             else:

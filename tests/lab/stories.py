@@ -178,7 +178,7 @@ def location(story: Story) -> None:
     story.provide()
 
     story.chapter("a pool's address, dated, from a list: closed in Finland, open in Moscow (location.2.7, location.3.4)")
-    pool(story)
+    pool(story.telling)
     story.must(f"the pool is closed to {ONE} in Finland", story.closed(ONE, *POOL))
     story.must(f"the pool is open to {FAR} in Moscow", all(story.open(FAR, *one) for one in POOL))
     story.must("what is no pool is open to both", all(story.open(one, plan.SINK[0], 587) for one in (ONE, FAR)))
@@ -201,14 +201,14 @@ def location(story: Story) -> None:
     story.must("judged by clause location.2.7, nothing owed", (written["case"]["clause"], story.sums(written)) == ("location.2.7", []))
 
 
-def pool(story: Story) -> None:
+def pool(telling: Telling) -> None:
     """Make the web server outside a pool, by a list of two addresses, and let the hosts take it up."""
-    path = story.lab.controller.state / "pools.txt"
+    path = telling.lab.controller.state / "pools.txt"
     path.write_text("".join(f"{f'[{one}]' if ':' in one else one}:{plan.WEB_PORTS[0]}\n" for one in plan.WEB))
-    story.play("refresh_pools", task=None, hidden={
+    telling.playbook("refresh_pools", task=None, hidden={
         "aup_resolvers": ["127.0.0.1"], "aup_pool_lists": [str(path)], "aup_pool_observe": "0",
         "aup_accept_networks": ["198.51.100.0/24", "2001:db8:ff::/64"]})
-    story.play("reconcile")
+    telling.playbook("reconcile")
 
 
 def quota(guest: Any) -> str:
