@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import time
 
 import pytest
 
@@ -115,6 +116,10 @@ def wired():
             host.ip("addr add 10.9.%d.1/24 dev %s" % (number, tap), "addr add 2001:db8:9:%d::1/64 dev %s nodad" % (number, tap))
             net[name].ip("addr add %s/24 dev eth0" % V4[name], "addr add %s/64 dev eth0 nodad" % V6[name],
                          "route add default via 10.9.%d.1" % number, "route add ::/0 via 2001:db8:9:%d::1" % number)
+        for name in ("a", "b", "c", "u", "net", "d", "e", "r", "x"):
+            # Forged advertisements and redirects are sent here: nobody is to follow them into the next test.
+            net[name].sysctl({"net.ipv6.conf.eth0.accept_ra": 0, "net.ipv6.conf.eth0.accept_redirects": 0,
+                              "net.ipv4.conf.all.accept_redirects": 0})
         far = net.add("far")  # the internet behind a routed uplink
         net.veth(host, "eth1", far, "eth0")
         host.ip("addr add 203.0.113.1/24 dev eth1", "addr add 2001:db8:f::1/64 dev eth1 nodad")
@@ -126,6 +131,21 @@ def wired():
         yield net, sockets
         for sock in sockets.values():
             sock.close()
+
+
+def heal(net):
+    """After forged answers and advertisements: everybody forgets what he was told and finds the others again."""
+    lab = Lab(net)
+    lab.host.check("nft flush ruleset")
+    lab.bridge_netfilter(False)
+    guests = ("a", "b", "c", "u", "net", "r", "x", "far")
+    for name in (*guests, "host"):
+        net[name].ip("neigh flush all")
+    limit = time.monotonic() + 30
+    for guest in guests:
+        for target in (*guests, "host"):
+            while guest != target and lab.tcp(guest, target, 80) != "open" and time.monotonic() < limit:
+                time.sleep(0.1)
 
 
 @pytest.fixture

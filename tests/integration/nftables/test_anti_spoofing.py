@@ -8,7 +8,7 @@ import struct
 import time
 
 import pytest
-from filter_lab import MACS, V4, V6
+from filter_lab import MACS, V4, V6, heal
 from frames import (
     DESTINATION,
     FRAGMENT,
@@ -32,6 +32,13 @@ ROUTED4, FLOATING, ROUTED6, ODD6 = "198.51.100.5", "192.0.2.77", "2001:db8:a:0:1
 SOURCES = [V4["a"], V6["a"], "198.51.100.0/28", FLOATING, "2001:db8:a::/64", "2001:db8:bb00::/40"]
 PARAMETERS = {"lengths": {"4": [28], "6": [40, 64]}, "gateways": [GATEWAY], "storm_per_second": 500}
 BIG = "33:33:00:00:00:01"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def healed(wired):
+    """What is forged here is believed by some; the tests after these find nobody misled."""
+    yield
+    heal(wired[0])
 
 
 def udp(source, destination, data=b""):
