@@ -79,6 +79,13 @@ class Lab:
         outcomes = [self.net[guest].try_tcp(family[target], port) for family in (V4, V6)]
         return outcomes[0] if outcomes[0] == outcomes[1] else tuple(outcomes)
 
+    def opens(self, guest, target, port, patience=5):
+        """Whether a connection opens; who was cut off before may have to look for his neighbours first."""
+        limit = time.monotonic() + patience
+        while (outcome := self.tcp(guest, target, port)) != "open" and time.monotonic() < limit:
+            time.sleep(0.1)
+        return outcome == "open"
+
     def crosses(self, guest, frame, marker, target="net", device="eth0"):
         """Whether a raw frame of a guest reaches the target's wire."""
         return crosses(self.sockets[guest], frame, self.sockets[target], marker)

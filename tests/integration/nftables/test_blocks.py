@@ -46,13 +46,13 @@ def test_a_blocked_port_is_closed_outward_only_and_for_this_guest_only(lab, gues
     assert change.kind == "elements" and any("TCP to port 80 blocked" in line for line in change.summary)
     for target in others:
         assert lab.tcp(guest, target, 80) == "silent", target
-        assert lab.tcp(target, guest, 80) == "open", target
-    assert lab.tcp(guest, "net", 587) == "open" and lab.tcp("b", "net", 80) == "open"
+        assert lab.opens(target, guest, 80), target
+    assert lab.opens(guest, "net", 587) and lab.opens("b", "net", 80)
     assert lab.counters()[tap]["port_block"]["packets"] >= 2 * len(others)
     lab.port(tap)["blocks"] = []
     change = lab.apply()
     assert change.kind == "elements" and change.removed_counters[tap]["port_block"]["packets"] >= 2 * len(others)
-    assert lab.tcp(guest, "net", 80) == "open"
+    assert lab.opens(guest, "net", 80)
 
 
 @pytest.mark.parametrize("guest, tap", [("a", "tapA"), ("r", "vnetR")])
@@ -61,8 +61,8 @@ def test_a_port_blocked_inward(lab, guest, tap):
     lab.apply()
     for source in ("net", "far", "host", "b"):
         assert lab.tcp(source, guest, 80) != "open", source
-        assert lab.tcp(source, guest, 587) == "open"
-    assert lab.tcp(guest, "net", 80) == "open"
+        assert lab.opens(source, guest, 587)
+    assert lab.opens(guest, "net", 80)
     assert lab.counters()[tap]["port_block"]["packets"] >= 6
 
 
@@ -73,7 +73,7 @@ def test_udp_is_blocked_apart_from_tcp(lab, guest, tap):
     lab.apply()
     assert not udp_arrives(lab, guest, "net", 587)
     assert udp_arrives(lab, guest, "net", 80) and udp_arrives(lab, "net", guest, 587)
-    assert lab.tcp(guest, "net", 587) == "open"
+    assert lab.opens(guest, "net", 587)
     lab.port(tap)["blocks"] = [block("udp", "in", [587])]
     lab.apply()
     assert udp_arrives(lab, guest, "net", 587) and not udp_arrives(lab, "net", guest, 587)
@@ -96,7 +96,7 @@ def test_a_block_and_a_quarantine_are_both_in_force(lab):
     lab.model["rescue"] = [V4["net"], V6["net"]]
     lab.port("tapA").update(hold="quarantine", blocks=[block()])
     lab.apply()
-    assert lab.tcp("a", "net", 587) == "open" and lab.tcp("a", "net", 80) == "silent"
+    assert lab.opens("a", "net", 587) and lab.tcp("a", "net", 80) == "silent"
     assert lab.tcp("a", "far", 587) == "silent"
 
 
@@ -109,12 +109,12 @@ def test_a_null_routed_service_is_dark_and_its_neighbours_are_not(lab, guest):
         assert lab.tcp(other, guest, 80) != "open", other
         assert lab.tcp(guest, other, 80) != "open", other
     for other in ("net", "far", "host", "c"):
-        assert lab.tcp("b", other, 80) == "open"
+        assert lab.opens("b", other, 80)
     counted = lab.counters()
     assert counted[V4[guest]]["null_route"]["packets"] >= 4 and counted[V6[guest]]["null_route"]["packets"] >= 4
     lab.model["null_routes"] = []
     assert lab.apply().removed_counters[V4[guest]]["null_route"]["packets"] >= 4
-    assert all(lab.tcp(guest, other, 80) == "open" for other in others)
+    assert all(lab.opens(guest, other, 80) for other in others)
 
 
 def test_null_routes_of_neighbouring_addresses_keep_their_own_counts(lab):
