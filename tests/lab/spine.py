@@ -364,13 +364,15 @@ def prepare(lab: Lab) -> Spine:
 
 def impatient(verb: str, place: Path, seconds: int = 5) -> str:
     """The shipped playbook with less patience for a confirmation than its half minute; returns its path."""
-    text = (PLAYBOOKS / f"{verb}.yml").read_text()
-    line = "        on_failure: record\n"
-    if text.count(line) != 1:
-        raise LabError(f"{verb}.yml has not one kvm_converge that this could change")
-    book = place / f"{verb}.yml"
-    book.write_text(text.replace(line, f"{line}        confirm_seconds: {seconds}\n"))
-    return str(book)
+    texts = {name: (PLAYBOOKS / f"{name}.yml").read_text() for name in (verb, "act")}
+    task, imported = "      hosting.aup.kvm_converge:\n", "import_playbook: hosting.aup.act\n"
+    if texts["act"].count(task) != 1 or texts[verb].count(imported) != 1:
+        raise LabError(f"{verb}.yml and what it imports have not one kvm_converge that this could change")
+    texts["act"] = texts["act"].replace(task, f"{task}        confirm_seconds: {seconds}\n")
+    texts[verb] = texts[verb].replace(imported, f"import_playbook: {place}/act.yml\n")
+    for name, text in texts.items():
+        (place / f"{name}.yml").write_text(text)
+    return str(place / f"{verb}.yml")
 
 
 def hostile(canary: Path) -> str:
