@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._converge
 attributes:
   check_mode:
     support: full
@@ -30,18 +31,9 @@ attributes:
   diff_mode:
     support: full
 options:
-  run_id:
-    description: The run this belongs to, as M(hosting.aup.ledger_enforcement) and the like return it.
-    type: str
-    required: true
   release:
     description: The release to bring the node to. Without it, the release the node has.
     type: int
-  pending:
-    description: In check mode, what the ledger would have been told before; as the ledger modules return it.
-    type: list
-    elements: dict
-    default: []
   state:
     description: V(absent) takes all of ours off the node and gives back what is held.
     type: str
@@ -75,17 +67,6 @@ options:
     description: Take over a node that belongs to another ledger.
     type: bool
     default: false
-  stop_after_failure:
-    description: Do nothing when another node of the same run has failed.
-    type: bool
-    default: false
-  on_failure:
-    description:
-      - V(fail) fails the task.
-      - V(record) leaves it to M(hosting.aup.run_summary) to fail the run, so that every node gets its turn and its record.
-    type: str
-    choices: [fail, record]
-    default: fail
 seealso:
   - module: hosting.aup.run_summary
   - module: hosting.aup.kvm_info

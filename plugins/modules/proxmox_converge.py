@@ -32,6 +32,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._converge
 attributes:
   check_mode:
     support: full
@@ -40,18 +41,9 @@ attributes:
     support: full
     details: Shows each field before and after.
 options:
-  run_id:
-    description: The run this belongs to, as M(hosting.aup.ledger_enforcement) and the like return it.
-    type: str
-    required: true
   release:
     description: The release to bring the cluster to. Without it, the release it has.
     type: int
-  pending:
-    description: In check mode, what the ledger would have been told before; as the ledger modules return it.
-    type: list
-    elements: dict
-    default: []
   state:
     description: V(absent) takes all of ours off the cluster.
     type: str
@@ -95,17 +87,6 @@ options:
       - Seconds to wait for an answer. The server itself waits 10 for a guest's lock and 30 for another node.
     type: int
     default: 60
-  stop_after_failure:
-    description: Do nothing when another node of the same run has failed.
-    type: bool
-    default: false
-  on_failure:
-    description:
-      - V(fail) fails the task.
-      - V(record) leaves it to M(hosting.aup.run_summary) to fail the run, so that every node gets its turn and its record.
-    type: str
-    choices: [fail, record]
-    default: fail
 seealso:
   - module: hosting.aup.kvm_converge
   - module: hosting.aup.run_summary

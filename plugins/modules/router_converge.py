@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._converge
 attributes:
   check_mode:
     support: full
@@ -35,18 +36,9 @@ attributes:
     support: full
     details: Shows the lines that are there and the exact commands.
 options:
-  run_id:
-    description: The run this belongs to, as M(hosting.aup.ledger_enforcement) and the like return it.
-    type: str
-    required: true
   release:
     description: The release to bring the router to. Without it, the release it has.
     type: int
-  pending:
-    description: In check mode, what the ledger would have been told before; as the ledger modules return it.
-    type: list
-    elements: dict
-    default: []
   state:
     description: V(absent) takes all of ours off the router.
     type: str
@@ -62,17 +54,6 @@ options:
     description: Seconds for logging in, and for each answer of the router.
     type: int
     default: 60
-  stop_after_failure:
-    description: Do nothing when another node of the same run has failed.
-    type: bool
-    default: false
-  on_failure:
-    description:
-      - V(fail) fails the task.
-      - V(record) leaves it to M(hosting.aup.run_summary) to fail the run, so that every node gets its turn and its record.
-    type: str
-    choices: [fail, record]
-    default: fail
 seealso:
   - module: hosting.aup.kvm_converge
   - module: hosting.aup.run_summary
