@@ -25,7 +25,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields impo
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_files import extension, read_data, unchanged
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_mapping import Mapping
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_orders import creation, images, order, outside
-from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_routers import ports as router_ports, router
+from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_routers import (
+    interface as router_interface,
+    ports as router_ports,
+    router,
+)
 
 FORMAT = 1
 LISTED = 20
@@ -427,7 +431,7 @@ def _node(reader):
         "backend": backend,
         "location": reader.need("location", fields.token),
         "pool": reader.may("pool", fields.token),
-        "uplinks": sorted(set(reader.each("uplinks", fields.interface))),
+        "uplinks": sorted(set(reader.each("uplinks", router_interface if backend == "router" else fields.interface))),
         "bridges": sorted(set(reader.each("bridges", fields.interface))),
         "routed_interfaces": sorted(set(reader.each("routed_interfaces", fields.interface_pattern))),
         "address": reader.may("address", fields.node_address),

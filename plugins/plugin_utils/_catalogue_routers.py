@@ -18,7 +18,7 @@ RESERVED = ("trunks", "lags", "peerings")
 
 _ROUTER = frozenset(("platform", "max_null_routes", "save", "protected", "rtbh", *RESERVED))
 _PORT = frozenset(("router", "interface"))
-_INTERFACE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,14}")
+_INTERFACE = re.compile(r"[A-Za-z_][A-Za-z0-9_./:-]{0,39}")
 _RTBH = frozenset(("tag", "route_map", "trigger", "upstreams"))
 _UPSTREAM = frozenset(("name", "neighbors", "community", "max"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
@@ -31,7 +31,7 @@ def interface(value):
     :raises Refused: not one
     """
     if not isinstance(value, str) or not _INTERFACE.fullmatch(value):
-        raise Refused(f"{shown(value)} is not an interface: a letter or '_', then up to 14 letters, digits, '_', '.' or '-'")
+        raise Refused(f"{shown(value)} is not an interface: a letter or '_', then up to 39 letters, digits or '_./:-'")
     return value
 
 
@@ -62,6 +62,9 @@ def ports(reader, nodes):
             inner.refuse("router", f"{name!r} is no router of `nodes`")
         elif not node.get("router"):
             inner.refuse("router", f"node '{name}' has no section `router`: nothing is known of how to act on it")
+        elif not re.fullmatch(PLATFORMS[node["router"]["platform"]].PORT, port):
+            inner.refuse("interface", f"{port!r} is no port of platform {node['router']['platform']}: "
+                         f"{PLATFORMS[node['router']['platform']].PORT_IS} is expected")
         else:
             for why, names in [("uplink", node["uplinks"]), *((key[:-1], node["router"].get(key, ())) for key in RESERVED)]:
                 if port in names:

@@ -366,9 +366,9 @@ def _check_ports_can(problems, kind, service, catalogue):
         return
     for port in service["ports"]:
         platform = catalogue["nodes"][port["router"]]["router"]["platform"]
-        if platform not in PORT_PLATFORMS:
+        if kind not in PORT_PLATFORMS.get(platform, ()):
             problems.add(
-                "not_supported: %s of service %s, as router %s (%s) does nothing on ports." % (kind, service["id"], port["router"], platform),
+                "not_supported: %s of service %s, as router %s (%s) can't carry it on a port." % (kind, service["id"], port["router"], platform),
                 "service", "Use null_route, or do it on the router by hand; docs/routers.md lists what each platform does.")
 
 

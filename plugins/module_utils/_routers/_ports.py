@@ -13,8 +13,10 @@ from ansible_collections.hosting.aup.plugins.module_utils._versions import versi
 ACTS_ON_PORTS = frozenset(("suspend", "terminate", "bandwidth_cap", "smtp_block", "port_block"))
 """Kinds of enforcement that a router carries out on a dedicated server's port."""
 CONTROLS = ("smtp_outbound", "anti_spoofing")
-PORT_PLATFORMS = frozenset(("linux",))
-"""Platforms with a driver that acts on ports; the others say so as gaps."""
+PORT_PLATFORMS = {
+    "linux": ACTS_ON_PORTS | frozenset(CONTROLS),
+}
+"""What each platform's driver carries out on ports: kinds of enforcement and controls; what is not here is a gap."""
 _KEY = "port %s"
 
 
@@ -51,6 +53,19 @@ def _decisions(policies, snapshot, service, now):
         one = decide(setting, exemptions.get(control), adopted_at, now)
         found[control] = TERMS[control].judge(service, one) if control in TERMS else one
     return found
+
+
+def _supported(decisions, can):
+    """The decisions without the controls that the platform can't carry."""
+    if not decisions:
+        return decisions
+    return {name: one if name in can else one._replace(mode="off") for name, one in decisions.items()}
+
+
+def _asks(control, decisions):
+    """Whether a decision asks something of the port."""
+    return bool(decisions) and _acts(decisions[control].mode) != "off" and (
+        control != "smtp_outbound" or bool(decisions[control].options.get("ports")))
 
 
 def _acts(mode):
@@ -117,21 +132,19 @@ def desired_ports(policies, snapshot, router, mine, now):
                 refused.append(_refusal(sid, interface, "port_of_another", "service %s has it now" % owner[interface],
                                         "Lift what was opened for %s there; another service is never held for it." % sid))
                 continue
-            terms = _terms(interface, service, decisions, hold, limits, smarthosts)
-            if terms is None:
-                continue
-            if router["router"]["platform"] in PORT_PLATFORMS:
+            platform = router["router"]["platform"]
+            can = PORT_PLATFORMS.get(platform, frozenset())
+            terms = _terms(interface, service, _supported(decisions, can), hold if hold and hold["kind"] in can else None,
+                           {kind: limit for kind, limit in limits.items() if kind in can}, smarthosts)
+            if terms is not None:
                 ports.append(terms)
-                continue
-            without = [name for name, on in (("smtp_outbound", terms["smtp"]["mode"] != "off"),
-                                             ("anti_spoofing", terms["guard"] != "off")) if on and not held]
-            if held:
-                refused.append(_refusal(sid, interface, "not_supported", "%s does nothing on ports (%s)"
-                                        % (router["router"]["platform"], ", ".join(sorted({e["kind"] for e in held}))),
+            beyond = sorted({e["kind"] for e in held} - can)
+            if beyond:
+                refused.append(_refusal(sid, interface, "not_supported", "%s can't carry %s on it" % (platform, ", ".join(beyond)),
                                         "Use null_route, or set it on the router by hand; docs/routers.md lists the verbs."))
             gaps += [{"guest": "%s, port %s" % (sid, interface), "service": sid, "mac": None, "gap":
                       "%s is not carried on platform %s: not_supported. Set it on the router by hand, or use a Linux router."
-                      % (name, router["router"]["platform"])} for name in without]
+                      % (name, platform)} for name in CONTROLS if name not in can and _asks(name, decisions)]
     return {"ports": sorted(ports, key=lambda p: p["interface"]), "known": known, "bound": bound, "gaps": gaps,
             "refused": refused, "decisions": said}
 

@@ -89,12 +89,13 @@ class CarryOut:
 
     def _apply(self, driver, steps):
         """{prefix: complaint} of changes that the router refused."""
-        lines = [(command, step) for step in steps if "port" not in step for command in step["commands"]]
+        apart = [step for step in steps if "port" in step and not driver.together]
+        lines = [(command, step) for step in steps if step not in apart for command in step["commands"]]
         self.wrote = True
-        refused = driver.apply([command for command, _step in lines]) if lines else {}
+        refused = driver.apply([command for command, _step in lines], [step["prefix"] for _command, step in lines]) if lines else {}
         failed = {lines[index][1]["prefix"]: said for index, said in refused.items()}
-        for step in steps:
-            said = driver.apply_port(step["commands"]) if "port" in step else None
+        for step in apart:
+            said = driver.apply_port(step["commands"])
             if said:
                 failed[step["prefix"]] = said
         return failed
@@ -120,13 +121,13 @@ class CarryOut:
             if step["action"] != "add" or "port" in step:
                 continue  # a port's change is one transaction: all of it is there, or none
             if any(left["prefix"] == step["prefix"] for left in planned["left"]) and step["prefix"] in refused:
-                undo += driver.undo(step)
+                undo += [(line, step["prefix"]) for line in driver.undo(step)]
             elif state and state["configured"] and not state["in_force"]:
                 failed.setdefault(step["prefix"], state["why"])
-                undo += driver.undo(step)
+                undo += [(line, step["prefix"]) for line in driver.undo(step)]
         if not undo:
             return planned
-        driver.apply(undo)
+        driver.apply([line for line, _prefix in undo], [prefix for _line, prefix in undo])
         driver.confirm()
         planned = self.last_read = plan(desired, driver.observe(desired))
         return planned

@@ -16,9 +16,9 @@ import re
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import PROMPT, Cli, RouterError
 
-_PREFIX = re.compile(r"(?<![0-9A-Fa-f:.])(?:%s|%s)(?![0-9])" % (_gate.PREFIX4, _gate.PREFIX6))
 WORD = r"[A-Za-z0-9_.:-]{1,60}"
 MARK = ("tag", 1, 4294967295, 41666)
+_ATTEMPTS = 4
 
 
 class NotUnderstood(ValueError):
@@ -85,6 +85,11 @@ class VendorDriver:
 
     name = DEVICE_TYPE = None
     announces = False
+    PORT = r"[A-Za-z][A-Za-z0-9_./:-]{0,39}"
+    """Names of interfaces that may be a service's port, and in words."""
+    PORT_IS = "the name of an interface, in full"
+    together = True
+    """Ports are changed in the same transaction as everything else."""
     MARK = MARK
     GRAMMAR = ()
     TAILS = ()
@@ -170,9 +175,10 @@ class VendorDriver:
 
     # -- changing
 
-    def apply(self, lines):
+    def apply(self, lines, groups):
         """Enter lines as one change that waits to be confirmed; `{index of a line: complaint}` of those refused.
 
+        :param groups: what each line is for (the step's `prefix`); a refused line takes all lines of its group along
         :raises RouterError: `busy` when somebody's change waits to be confirmed, as ours would confirm it
         """
         for line in lines:
@@ -180,9 +186,8 @@ class VendorDriver:
         if self.foreign_wait:
             raise self.target.error("busy", "a change of somebody else waits to be confirmed there (%s)." % self.foreign_wait,
                                     "Confirm it or let it lapse, then run again.", retryable=True)
-        about = [_PREFIX.search(self.plain(line)).group(0) for line in lines]
         todo, refused = list(range(len(lines))), {}
-        for _attempt in (1, 2):
+        for _attempt in range(_ATTEMPTS):
             self._begin()
             try:
                 new = self._enter([(index, lines[index]) for index in todo])
@@ -190,24 +195,31 @@ class VendorDriver:
                     said = self._commit()
                     if said is None:
                         return refused
-                    new = dict.fromkeys(todo, "the router does not take it: %s" % ascii(" ".join(said.split())[:160])[1:-1])
+                    why = "the router does not take it: %s" % ascii(" ".join(said.split())[:160])[1:-1]
+                    new = {index: why for index in todo if groups[index] in self._meant(said, [groups[index] for index in todo])}
             except RouterError:
                 with contextlib.suppress(RouterError):
                     self._abandon()
                 raise
             self._abandon()
             refused.update(new)
-            bad = {about[index] for index in new}
-            todo = [index for index in todo if about[index] not in bad]
+            bad = {groups[index] for index in new}
+            todo = [index for index in todo if groups[index] not in bad]
             if not todo:
                 return refused
         refused.update(dict.fromkeys(todo, "it was entered beside lines that the router refused, and taken back"))
         return refused
 
     @staticmethod
-    def plain(line):
-        """A line with its prefix in the usual form."""
-        return line
+    def _names(group):
+        """How a complaint names what a group of lines is about."""
+        return [group.partition(" ")[2] or group]
+
+    def _meant(self, said, groups):
+        """The groups that a refused commit is about: those it names, else all on ports, else all."""
+        named = {group for group in groups for name in self._names(group)
+                 if re.search(r"(?<![\w.:/-])%s(?![\w:/-])" % re.escape(name), said)}
+        return named or {group for group in groups if group.startswith("port ")} or set(groups)
 
     def _enter(self, lines):
         """{index: complaint}; a line that is taken is answered with nothing."""

@@ -278,6 +278,9 @@ class Frr:
     """The option that marks a route as ours: name, least, most, default."""
     waiting = unsaved = False
     notes = missing = ()
+    PORT = r"[A-Za-z_][A-Za-z0-9_.-]{0,14}"
+    PORT_IS = "the name of an interface (up to 15 characters)"
+    together = False  # ports are changed one by one, each in a transaction of its own
 
     def __init__(self, target):
         self.target = target
@@ -347,7 +350,7 @@ class Frr:
         """Lines that put back what was before a change."""
         return undo(change)
 
-    def apply(self, lines):
+    def apply(self, lines, _groups=()):
         """Enter lines in configuration mode; `{index of a line: complaint}` of those refused.
 
         A refused line changes nothing; the others have acted, as on any FRR.

@@ -26,7 +26,6 @@ _HEAD4 = re.compile(r"\s+[0-9.]+/([0-9]+) is (variably )?subnetted, .*")
 _ROUTE4 = re.compile(r"S[* ]*\s+([0-9.]+)(/[0-9]+)? (is directly connected, (\S+)|\[[0-9/]+\].*)")
 _ROUTE6 = re.compile(r"S\s+([0-9A-Fa-f:]+/[0-9]+) \[[0-9/]+\](?:, tag [0-9]+)?")
 _MORE = re.compile(r"\s+(\[[0-9/]+\] via .*|via .*|is directly connected, .*)")
-_PLAIN = re.compile(r"((?:no )?ip route )(%s) (%s)" % (_gate.IPV4, _gate.IPV4))
 
 
 def _prefix(words):
@@ -147,12 +146,6 @@ class IosXe(VendorDriver):
         if action == "remove":
             return ["no " + route]
         return (["no " + route] if there else []) + ["%s tag %d" % (route, mark)]
-
-    @staticmethod
-    def plain(line):
-        """A line with its prefix in the usual form."""
-        found = _PLAIN.match(line)
-        return line if not found else "%s%s" % (found.group(1), ipaddress.ip_network("%s/%s" % found.groups()[1:]))
 
     def _mark_of(self, line):
         return int(re.search(r" tag ([0-9]+)", line).group(1))

@@ -94,6 +94,9 @@ class Linux:
     """The option that marks a route as ours: name, least, most, default. Lower numbers are the kernel's."""
     waiting = unsaved = False
     notes = missing = ()
+    PORT = _linux_ports.INTERFACE
+    PORT_IS = "the name of an interface (up to 15 characters)"
+    together = False  # ports are changed one by one, each in a transaction of its own
 
     def __init__(self, target):
         self.target = target
@@ -208,7 +211,7 @@ class Linux:
         """Lines that put back what was before a change."""
         return [route_line("del" if change["action"] == "add" else "add", change["prefix"], change["mark"])]
 
-    def apply(self, lines):
+    def apply(self, lines, _groups=()):
         """Carry out lines; `{index of a line: complaint}` of those refused. The kernel takes each at once."""
         refused = {}
         for version in (4, 6):
