@@ -61,7 +61,7 @@ def summarise(opened, nodes, check):
         lines += ["  note: %s" % note for note in node["notes"]]
         if check and node["nics"]:
             lines.append("  NICs of guests: %s" % ", ".join("%d %s" % (n, kind) for kind, n in sorted(node["nics"].items())))
-        lines += ["  gap: guest %s: %s" % (gap["guest"], gap["gap"]) for gap in node["gaps"][:_GAPS_SHOWN]]
+        lines += ["  gap: %s%s" % ("guest %s: " % gap["guest"] if gap["guest"] else "", gap["gap"]) for gap in node["gaps"][:_GAPS_SHOWN]]
         if len(node["gaps"]) > _GAPS_SHOWN:
             lines.append("  gap: %d more NICs; all are in the node's result" % (len(node["gaps"]) - _GAPS_SHOWN))
         lines += ["  %s is switched off here (disarm); rearm ends that" % control for control in node["disarmed"]]

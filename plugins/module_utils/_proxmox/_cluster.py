@@ -14,7 +14,12 @@ Plan.__doc__ = """Everything one pass wants; the same code judges before and aft
 `touched`: `{service: document}` to keep before the steps are carried out; `closed`: services given back in full.
 """
 
-CARRIED = ("smtp_outbound", "anti_spoofing")
+CARRIED = ("smtp_outbound", "anti_spoofing", "mining", "reflection", "irc_server")
+# What of a control isn't carried, where it is to be enforced; of all others, all of it.
+_LEFT_OUT = {
+    "reflection": "the rates of limited ports aren't kept, and NTP's private mode passes",
+    "irc_server": "links between servers aren't seen, as no rule reads what is in a packet",
+}
 
 
 def concerned(service):
@@ -74,41 +79,48 @@ def plan(desired, cluster):
         steps += todo.steps
         if todo.prior is not None:
             priors.append({"service": sid, "fields": todo.prior, "digest": digest(todo.prior)})
-        if todo.touched is not None and (todo.touched["fields"] or todo.touched["sets"] or service["touched"]):
+        if todo.touched is not None and (
+                todo.touched["fields"] or todo.touched["sets"] or todo.touched["rules"] or service["touched"]):
             touched[sid] = todo.touched
         settled = not problems and not todo.errors and all(step["part"] in ("filter", "spoof") for step in todo.steps)
         if service["baseline"] and not held and settled:
             closed.append(sid)
         if held or service["baseline"] or service["touched"] or todo.steps:
             services.append(_entry(service, todo.here or row is not None))
-    notes += _idle(desired["services"])
+    idle, partly = _not_carried(desired["services"])
+    notes += idle
+    gaps += [{"guest": None, "service": None, "mac": None, "gap": gap} for gap in [*partly, *shared.gaps]]
     shared_steps, leftover = _shared_steps(shared, cluster, steps)
     left = {}
     for one in [*shared_steps, *steps, *errors]:
         left.setdefault(one["service"], set()).add(one.get("part", "hold"))
     for entry in services:
         _judge(entry, left.get(entry["service"], set()))
-    steps = shared_steps + steps + leftover
+    # A guest that couldn't be read may refer to any of them, and a rule whose group is gone is left out silently.
+    steps = shared_steps + steps + ([] if cluster["unread"] else leftover)
     return Plan(steps, priors, touched, closed, services, errors, notes, gaps,
                 digest({"steps": steps, "priors": [prior["digest"] for prior in priors]}))
 
 
 def _forget(service, touched, closed, services):
     """The guest is no more, and what was set on it went with it: nothing is left to be given back."""
-    touched[service["id"]] = {"guest": dict(service["guest"]), "fields": {}, "sets": []}
+    touched[service["id"]] = {"guest": dict(service["guest"]), "fields": {}, "sets": [], "rules": False}
     return closed + [service["id"]] * bool(service["baseline"]), services + [_entry(service, False)]
 
 
-def _idle(services):
-    """A sentence on controls in mode observe or enforce that a cluster doesn't carry; it counts nothing."""
+def _not_carried(services):
+    """What of the controls a cluster can't do: `(notes, gaps)`, a sentence for all that observe, one for each that enforces."""
     without = Counter()
     for service in services:
         modes = {"smtp_outbound": service["smtp"]["mode"],
                  **{control: terms["mode"] for control, terms in (service.get("controls") or {}).items()}}
-        without.update((control, mode) for control, mode in modes.items()
-                       if mode == "observe" or (mode == "enforce" and control not in CARRIED))
-    found = ", ".join("%s in %s (services: %d)" % (*which, number) for which, number in sorted(without.items()))
-    return ["what a cluster can't do, and does not: %s" % found] if found else []
+        without.update((control, mode) for control, mode in modes.items() if mode in ("observe", "enforce"))
+    found = ", ".join("%s in observe (services: %d)" % (control, number)
+                      for (control, mode), number in sorted(without.items()) if mode == "observe")
+    gaps = ["%s in enforce (services: %d): %s" % (control, number, _LEFT_OUT.get(control, "the cluster's firewall has no rule for it"))
+            for (control, mode), number in sorted(without.items())
+            if mode == "enforce" and (control not in CARRIED or control in _LEFT_OUT)]
+    return ["what a cluster can't do, and does not: %s" % found] if found else [], gaps
 
 
 def _entry(service, here):
@@ -146,7 +158,7 @@ def _shared_steps(shared, cluster, guest_steps):
         last.append({"engine": "proxmox", "verb": "group", "service": None, "part": "leftover", "name": name,
                      "before": {name: cluster["groups"][name]}, "after": {name: None}, "why": "group %s, unused" % name})
     needed = {str(rule.get(key, "")).rpartition("/")[2] for name, rules in cluster["groups"].items() if name not in gone
-              for rule in rules for key in ("source", "dest")}
+              for rule in shared.groups.get(name, rules) for key in ("source", "dest")}
     for name in sorted(cluster["sets"]):
         if name not in shared.sets and name not in needed:
             last.append({"engine": "proxmox", "verb": "cluster_set", "service": None, "part": "leftover", "name": name,

@@ -10,12 +10,19 @@ from __future__ import annotations
 import ipaddress
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 
 MARK = "hosting.aup"
 SWITCHED = MARK + " firewall switched on; it was off"
 _EVERYTHING = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")  # the server takes no /0
 _KEYS = ("type", "action", "macro", "proto", "source", "dest", "sport", "dport", "iface", "log", "icmp-type", "enable", "comment")
 _PREFIX = "aup-"
+MOST_IN_LIST = 15  # numbers in one list of ports, a range counts as two (PVE::Firewall)
+# All sets of a cluster are one file, of which each change writes the whole, and it may have 1 MiB at most.
+MOST_POOLS = 8192
+MOST_POOL_SETS = 64
+# To many stations at once: discovery within a network, which no router carries on.
+_LOUD = ("224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
 
 
 def ours(rule):
@@ -58,34 +65,165 @@ def _single(text):
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
+def port_lists(ports):
+    """Ports as lists that the server takes: three and more in a row as a range, at most 15 numbers in each.
+
+    >>> port_lists([25, 465, 587])
+    ['25,465,587']
+    >>> port_lists([194, 6660, 6661, 6662])
+    ['194,6660:6662']
+    """
+    runs = []
+    for port in sorted(set(ports)):
+        if runs and runs[-1][1] == port - 1:
+            runs[-1][1] = port
+        else:
+            runs.append([port, port])
+    items = []
+    for first, last in runs:
+        items += ["%d:%d" % (first, last)] if last - first > 1 else [str(port) for port in range(first, last + 1)]
+    lists, room = [], 0
+    for item in items:
+        size = 1 + item.count(":")
+        if size > room:
+            lists.append([])
+            room = MOST_IN_LIST
+        lists[-1].append(item)
+        room -= size
+    return [",".join(one) for one in lists]
+
+
+def _pool(text):
+    """A pool's address as the server stores it.
+
+    :raises InputError: for what is no address of one station elsewhere
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        address = None
+    if address is None or address.is_multicast or address.is_loopback or address.is_unspecified or getattr(address, "scope_id", None):
+        raise InputError("pool address %r is not that of one station elsewhere." % (text,), target=str(text),
+                         remedy="Refresh the data of pools (hosting.aup.refresh_pools).")
+    return str(address)
+
+
+def pools_by_ports(endpoints):
+    """`({ports or None: [address]}, how many are left out)`: what is refused on the same ports is one set.
+
+    :param endpoints: [[address, port or None]]; None: on every port
+    """
+    ports_of = {}
+    for text, port in endpoints:
+        ports_of.setdefault(_pool(text), set()).add(port)
+    found = {}
+    for address, ports in ports_of.items():
+        found.setdefault(None if None in ports else tuple(sorted(ports)), []).append(address)
+    kept, left = {}, 0
+    # Whole addresses first, then the sets with most in them; what is left out is said.
+    for ports in sorted(found, key=lambda one: (one is not None, -len(found[one]), one)):
+        room = MOST_POOLS - sum(map(len, kept.values())) if len(kept) < MOST_POOL_SETS else 0
+        addresses = sorted(found[ports])
+        if room > 0:
+            kept[ports] = addresses[:room]
+        left += max(0, len(addresses) - max(0, room))
+    return kept, left
+
+
 def _rule(direction, action, comment, **more):
     return dict({"type": direction, "action": action, "enable": 1, "comment": "%s %s" % (MARK, comment)}, **more)
 
 
 class Shared:
-    """Groups and sets of the cluster that its guests' rules refer to, gathered while guests are planned."""
+    """Groups and sets of the cluster that its guests' rules refer to, gathered while guests are planned.
+
+    The group of controls is named by what is decided for a guest, and so are the sets of pools by their ports: data that
+    changes, as pools do every few hours, is changed in their place, and no guest's rules with it.
+
+    :ivar gaps: sentences on what of the data isn't carried
+    """
 
     def __init__(self, desired):
         self._smarthosts = desired["smtp"]["smarthosts"]
         self._rescue = desired["rescue"]
-        self.groups, self.sets = {}, {}
+        self._parameters = desired.get("controls") or {}
+        self.groups, self.sets, self.gaps = {}, {}, []
 
-    def _set(self, label, entries):
-        name = name_of(label, entries)
+    def _set(self, label, entries, key=None):
+        name = name_of(label, entries if key is None else key)
         self.sets[name] = entries
         return name
 
-    def _group(self, label, rules):
-        name = name_of(label, rules)
+    def _group(self, label, rules, key=None):
+        name = name_of(label, rules if key is None else key)
         self.groups[name] = rules
         return name
 
-    def smtp(self, ports):
-        """The group that refuses these destination ports, save towards the smarthosts."""
-        more = {"proto": "tcp", "dport": ",".join(str(port) for port in ports)}
-        if self._smarthosts:
-            more["dest"] = "+dc/" + self._set("mail", _all_but(self._smarthosts))
-        return self._group("smtp", [_rule("out", "REJECT", "smtp_outbound", **more)])
+    def controls(self, service):
+        """`(group, controls in it)` of all that is in force for this service; None for neither."""
+        decided = {}
+        if service["smtp"]["mode"] == "enforce" and service["smtp"]["ports"]:
+            decided["smtp_outbound"] = {"ports": sorted(service["smtp"]["ports"])}
+        for name, read in (("mining", self._of_mining), ("reflection", self._of_profile), ("irc_server", self._of_profile)):
+            terms = (service.get("controls") or {}).get(name)
+            if terms and terms["mode"] == "enforce":
+                decided[name] = read(name, terms)
+        rules_of = {"smtp_outbound": self._smtp, "mining": self._mining, "reflection": self._reflection, "irc_server": self._irc_server}
+        group = name_of("ctrl", decided)
+        if group in self.groups:
+            rules = self.groups[group]
+        else:
+            rules = [rule for name in rules_of if name in decided for rule in rules_of[name](decided[name])]
+            if rules:
+                self.groups[group] = rules
+        names = {rule["comment"].rpartition(" ")[2] for rule in rules}
+        return (group, [name for name in rules_of if name in names]) if rules else (None, [])
+
+    @staticmethod
+    def _of_mining(_name, terms):
+        return {"activities": sorted(terms["activities"])}
+
+    def _of_profile(self, name, terms):
+        return self._parameters[name]["profiles"][terms["profile"]]
+
+    def _smtp(self, options):
+        """These destination ports, save towards the smarthosts."""
+        more = {"dest": "+dc/" + self._set("mail", _all_but(self._smarthosts))} if self._smarthosts else {}
+        return [_rule("out", "REJECT", "smtp_outbound", proto="tcp", dport=ports, **more) for ports in port_lists(options["ports"])]
+
+    def _mining(self, options):
+        """Pools by address and port, or address alone; peers of chains by port, as connections are judged when they begin."""
+        parameters, rules = self._parameters["mining"], []
+        for activity in ("nodes", "farming"):
+            peers = (parameters["ports"].get(activity) or {}).get("tcp", ()) if activity in options["activities"] else ()
+            rules += [_rule("out", "REJECT", "mining", proto="tcp", dport=ports) for ports in port_lists(peers)]
+        if "mining" not in options["activities"]:
+            return rules
+        pools, left = pools_by_ports(parameters["pools"])
+        if left:
+            said = "mining: the data names more pools than the cluster's file is given, and %d addresses are left out" % left
+            self.gaps += [said] if said not in self.gaps else []
+        for ports, addresses in pools.items():
+            name = self._set("pool", sorted(({"cidr": one, "nomatch": 0} for one in addresses), key=by_cidr), {"ports": ports})
+            for protocol in ("tcp", "udp"):
+                rules += [_rule("out", "REJECT", "mining", proto=protocol, dest="+dc/" + name, **more)
+                          for more in ([{"dport": text} for text in port_lists(ports)] if ports else [{}])]
+        return rules
+
+    def _reflection(self, options):
+        """What amplifiers are asked: an answer belongs to its question here, so the question is what can be refused."""
+        loud = "+dc/" + self._set("once", _all_but(_LOUD))
+        return [_rule("in", "DROP", "reflection", proto="udp", dport=ports, dest=loud) for ports in port_lists(options["ports"])]
+
+    @staticmethod
+    def _irc_server(options):
+        """Listeners and clients by port, where the policy has them refused."""
+        rules = []
+        if options["listeners_refused"]:
+            rules += [_rule("in", "DROP", "irc_server", proto="tcp", dport=ports) for ports in port_lists(options["ports"])]
+        if not options["clients_allowed"]:
+            rules += [_rule("out", "REJECT", "irc_server", proto="tcp", dport=ports) for ports in port_lists(options["ports"])]
+        return rules
 
     def quarantine(self):
         """The group that leaves the rescue networks alone."""
@@ -111,10 +249,11 @@ def guest_rules(service, shared):
     if service["hold"] and service["hold"]["kind"] == "quarantine":
         rules.append(_refer(shared.quarantine(), "quarantine"))
     for block in limits.get("port_block", {}).get("blocks", ()):
-        rules.append(_rule(block["direction"], "DROP", "port_block", proto=block["protocol"],
-                           dport=",".join(str(port) for port in block["ports"])))
-    if service["smtp"]["mode"] == "enforce" and service["smtp"]["ports"]:
-        rules.append(_refer(shared.smtp(service["smtp"]["ports"]), "smtp_outbound"))
+        rules += [_rule(block["direction"], "DROP", "port_block", proto=block["protocol"], dport=ports)
+                  for ports in port_lists(block["ports"])]
+    group, names = shared.controls(service)
+    if group:
+        rules.append(_refer(group, ", ".join(names)))
     return rules
 
 

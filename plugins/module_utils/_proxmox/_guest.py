@@ -241,8 +241,8 @@ def plan(service, guest, facts, shared):
     :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
     """
     touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {}),
-               "sets": list(service["touched"].get("sets") or [])}
-    known = touched["fields"] or touched["sets"]
+               "sets": list(service["touched"].get("sets") or []), "rules": bool(service["touched"].get("rules"))}
+    known = touched["fields"] or touched["sets"] or touched["rules"]
     if guest is None:
         return GuestPlan(False, [], None, touched if known else None, [], [], [])
     errors = identity(service, guest)
@@ -261,6 +261,7 @@ def plan(service, guest, facts, shared):
         touched["sets"] = sorted(
             {name for name in touched["sets"] if name in guest["sets"]} | {step["name"] for step in steps})
         steps += _rule_steps(service, guest, rules)
+        touched["rules"] = bool(rules) or any(_firewall.ours(rule) for rule in guest["rules"])
     else:
         notes.append("not verified: the firewall of guest %s was not read in this run" % guest["vmid"])
         rules, switch, steps = [], {}, []

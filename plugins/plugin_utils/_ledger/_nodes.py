@@ -240,13 +240,13 @@ def record_baselines(tx, node, baselines):
 def keep_touched(tx, node, documents):
     """Keep what is set on guests of a node that has no place of ours, before it is set. No event: baselines are the record.
 
-    :param documents: `{service: document}`; one that says nothing any more (no `fields`, no `sets`) is forgotten
+    :param documents: `{service: document}`; one that says nothing any more but whose guest it was is forgotten
     """
     for service in sorted(documents):
         document = documents[service]
         mine = (t.touched.c.node == node) & (t.touched.c.service == values.identifier(service, "service"))
         known = tx.execute(sa.select(t.touched.c.document).where(mine)).scalar()
-        text = values.to_text(document) if document.get("fields") or document.get("sets") else None
+        text = values.to_text(document) if any(found for key, found in document.items() if key != "guest") else None
         if text == known:
             continue
         tx.execute(t.touched.delete().where(mine))

@@ -90,4 +90,4 @@ class ClusterConverge(Converge):
 def _wants(desired):
     """The part of a desired state that the cluster shows."""
     return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits")}
-             for entry in desired["services"]], desired["smtp"], desired["rescue"], desired["proxmox"])
+             for entry in desired["services"]], desired["smtp"], desired["controls"], desired["rescue"], desired["proxmox"])

@@ -264,6 +264,17 @@ def test_node_down_in_the_middle(house):
     assert not house.again()["errors"] and house.statuses("vps-101") == [] and not held(house, 101)
 
 
+def test_what_an_unread_guest_may_refer_to_stays(house):
+    """Its group and sets are not tidied away while its node can't be asked."""
+    assert not house.enforce("quarantine", "vps-101")["errors"]
+    house.cluster.nodes["pve2"] = "offline"
+    held = house.cluster.firewall.cluster.render()
+    assert codes(house.enforce("cpu_throttle", "vps-100", case="T-2", share="20%")) == {"vps-101": "node_down"}
+    assert codes(house.provision()) == {"vps-101": "node_down"} and house.cluster.firewall.cluster.render() == held
+    house.cluster.nodes["pve2"] = "online"
+    assert house.again()["outcome"] == "unchanged"
+
+
 # -- answers that don't come, tasks that don't end well ------------------------------------------------------------------
 
 
