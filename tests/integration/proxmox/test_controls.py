@@ -148,8 +148,8 @@ def test_amplifiers_are_refused_their_questions_and_networks_their_discovery_is_
 
 
 def test_what_no_rule_can_say_is_a_gap_and_changes_nothing(cluster, tmp_path):
-    text = policy(irc_server="{mode: enforce, clause: house.5, adoption: {mode: enforce}}", bittorrent="{mode: enforce, clause: house.5, adoption: {mode: enforce}}",
-                  new_connections="{mode: enforce, adoption: {mode: enforce}}", mining="{mode: observe}")
+    enforced = "{mode: enforce, clause: house.5, adoption: {mode: enforce}}"
+    text = policy(irc_server=enforced, bittorrent=enforced, new_connections=enforced, mining="{mode: observe}")
     with provider(tmp_path, cluster, text) as house:
         house.services = {f"vps-{vmid}": service(vmid) for vmid in (VM, CT)}
         found = house.state()
