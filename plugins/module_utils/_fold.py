@@ -19,6 +19,8 @@ LIMITS = ("bandwidth_cap", "cpu_throttle", "io_throttle", "null_route", "port_bl
 KINDS = HOLDS + LIMITS
 
 _RATE = re.compile(r"([1-9][0-9]{0,6}) ?(k|M|G)bit/s")
+_CORES = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,2}))? ?cores?")
+_MOST_CORES = 1024
 _FACTOR = {"k": 10**3, "M": 10**6, "G": 10**9}  # decimal: 10 Mbit/s is 10,000,000 bit/s
 
 
@@ -34,16 +36,21 @@ def rate_bps(text):
     return int(match.group(1)) * _FACTOR[match.group(2)]
 
 
-def share_percent(text):
-    """Per cent of a share such as `20%`.
+def share_of_processors(text):
+    """What a share of a guest's processors says: `20%` is of all it has, `0.5 cores` is that much time of the host's.
 
-    :raises InputError: not a whole percentage from 1% to 100%
+    :returns: `("percent", 20)` or `("millicores", 500)`
+    :raises InputError: neither a whole percentage from 1% to 100% nor 0.01 to 1024 cores
     """
     match = re.fullmatch(r"([0-9]{1,3})%", text) if isinstance(text, str) else None
-    if match is None or not 1 <= int(match.group(1)) <= 100:
-        raise InputError("share %r is not a whole percentage from 1%% to 100%%." % (text,), target="share",
-                         remedy="Write it like 20%.")
-    return int(match.group(1))
+    if match is not None and 1 <= int(match.group(1)) <= 100:
+        return "percent", int(match.group(1))
+    match = _CORES.fullmatch(text) if isinstance(text, str) else None
+    millicores = int(match.group(1)) * 1000 + int((match.group(2) or "").ljust(3, "0")) if match else 0
+    if not 10 <= millicores <= _MOST_CORES * 1000:
+        raise InputError("share %r is neither a whole percentage from 1%% to 100%% nor 0.01 to %d cores." % (text, _MOST_CORES),
+                         target="share", remedy="Write it like 20%, or like 0.5 cores.")
+    return "millicores", millicores
 
 
 def in_force(enforcement, now):
@@ -107,8 +114,8 @@ def _port_blocks(parts):
 def fold_limits(enforcements):
     """`{kind: terms}` of the limits that these enforcements amount to, each the tightest asked for.
 
-    Terms have `enforcement_ids` and `until_at`, and by kind `rate_bps`, `percent`, `iops` and
-    `bytes_per_second`, `ports`, or `blocks`.
+    Terms have `enforcement_ids` and `until_at`, and by kind `rate_bps`, `percent` (None when only cores are asked
+    for) and, if any case asks for cores, `millicores`, `iops` and `bytes_per_second`, `ports`, or `blocks`.
     """
     limits = {}
     for kind in LIMITS:
@@ -120,7 +127,11 @@ def fold_limits(enforcements):
         if kind == "bandwidth_cap":
             terms["rate_bps"] = min(rate_bps(o["rate"]) for o in options)
         elif kind == "cpu_throttle":
-            terms["percent"] = min(share_percent(o["share"]) for o in options)
+            shares = [share_of_processors(o["share"]) for o in options]
+            # Which of both is tighter depends on the guest's processors, which its node knows.
+            terms["percent"] = _least(value for unit, value in shares if unit == "percent")
+            if any(unit == "millicores" for unit, _value in shares):
+                terms["millicores"] = _least(value for unit, value in shares if unit == "millicores")
         elif kind == "io_throttle":
             terms["iops"] = _least(o.get("iops") for o in options)
             terms["bytes_per_second"] = _least(o.get("bytes_per_second") for o in options)

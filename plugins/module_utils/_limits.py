@@ -20,14 +20,21 @@ _UNITS = (("bytes_sec", "bytes_per_second"), ("iops_sec", "iops"))
 _WAYS = ("total", "read", "write")
 
 
-def quota(percent, vcpus, period=None):
-    """Microseconds per period that `percent` of a guest's processors amount to."""
-    return max((period or DEFAULT_PERIOD) * percent * vcpus // 100, LEAST_QUOTA)
+def quota(terms, vcpus, period=None):
+    """Microseconds per period that a throttle leaves a guest, all its processors together.
+
+    :param terms: `percent` of them, or None, and `millicores` of the host's, if any case asked so: the tighter counts
+    """
+    period = period or DEFAULT_PERIOD
+    cap = period * vcpus * (terms.get("percent") or 100) // 100
+    if terms.get("millicores"):
+        cap = min(cap, period * terms["millicores"] // 1000)
+    return max(cap, LEAST_QUOTA)
 
 
-def tighten_quota(base, percent, vcpus, period=None):
+def tighten_quota(base, terms, vcpus, period=None):
     """The quota under a throttle; `base` None is unlimited."""
-    cap = quota(percent, vcpus, period)
+    cap = quota(terms, vcpus, period)
     return cap if base is None else min(base, cap)
 
 
@@ -76,7 +83,7 @@ def _fields(guest):
 
 def _tightened(part, terms, base, scheduler):
     if part == "cpu_throttle":
-        return tighten_quota(base, terms["percent"], scheduler["vcpus"], scheduler["period"])
+        return tighten_quota(base, terms, scheduler["vcpus"], scheduler["period"])
     return tighten_disk(base, terms)
 
 

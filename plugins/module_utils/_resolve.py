@@ -18,6 +18,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._versions import chang
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import THEN, timeline
 
 FORMAT = 1
+FORMAT_CORES = 2  # a processor throttle in cores: an older keeper would take it for none
 CONTROLS = ("smtp_outbound", *TERMS)
 
 Resolution = namedtuple("Resolution", "desired reasons")
@@ -325,9 +326,15 @@ def resolve(policies, snapshot, node, now):
     }
     if then:
         desired[THEN] = then
+    if any(_in_cores(view) for entry in entries for view in [entry, *entry.get(THEN, ())]):
+        desired["format"] = FORMAT_CORES
     desired["controls"] = {control: TERMS[control].parameters(policies, snapshot, node, now)
                            for control in _in_use([desired, *entries])}
     return Resolution(desired, reasons)
+
+
+def _in_cores(view):
+    return "millicores" in (view.get("limits") or {}).get("cpu_throttle", ())
 
 
 def _elsewhere(snapshot, node, baseline):

@@ -74,7 +74,8 @@ options:
     description: Of V(bandwidth_cap), each way at layer 2, like V(10 Mbit/s), which is 10,000,000 bit/s. Without it the policy's.
     type: raw
   share:
-    description: Of V(cpu_throttle), how much of its processors' time a guest gets, like V(20%). Without it the policy's.
+    description:
+      - Of V(cpu_throttle), how much processor time a guest gets, like V(20%) of all its processors' or V(0.5 cores). Without it the policy's.
     type: raw
   iops:
     description: Of V(io_throttle), operations per second of each disk. Without it the policy's.

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.module_utils._fold import rate_bps, share_percent
+from ansible_collections.hosting.aup.plugins.module_utils._fold import rate_bps, share_of_processors
 
 PROTOCOLS, DIRECTIONS = ("tcp", "udp"), ("out", "in")
 MAX_PORTS = 256
@@ -27,7 +27,7 @@ def _rate(value):
 
 
 def _share(value):
-    share_percent(value)
+    share_of_processors(value)
     return value
 
 
@@ -134,7 +134,8 @@ def option_text(kind, options):
     if kind == "bandwidth_cap":
         return "%s each way" % options.get("rate")
     if kind == "cpu_throttle":
-        return "%s of its processors" % options.get("share")
+        return "%s of its processors" % options.get("share") if str(options.get("share")).endswith("%") else "%s of processor time" % (
+            options.get("share"))
     if kind == "io_throttle":
         parts = [
             "%d %s" % (options[name], unit)

@@ -15,6 +15,7 @@ from collections import namedtuple
 from datetime import datetime
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import share_of_processors
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 
 INVALID = object()
@@ -219,6 +220,22 @@ class Percentage:
         if not match or not 1 <= int(match.group(1)) <= 100:
             return problems.add(path, self.expected, value)
         return "%d%%" % int(match.group(1))
+
+
+class Share:
+    """Of a guest's processors: `20%` of all it has, or `0.5 cores` of the host's."""
+
+    expected = 'a share of processors ("20%", or "0.5 cores")'
+
+    def read(self, value, path, problems):
+        try:
+            unit, number = share_of_processors(value)
+        except InputError:
+            return problems.add(path, self.expected, value)
+        if unit == "percent":
+            return "%d%%" % number
+        text = ("%d.%02d" % (number // 1000, number % 1000 // 10)).rstrip("0").rstrip(".")
+        return "%s %s" % (text, "core" if text == "1" else "cores")
 
 
 class Amount:

@@ -181,7 +181,7 @@ def _wanted(service, guest, switch):
         for name in guest["nics"]:
             wanted[name + ".rate"] = (rate, "bandwidth_cap")
     if "cpu_throttle" in limits:
-        wanted["cpulimit"] = (_units.processors_text(limits["cpu_throttle"]["percent"], guest["processors"]), "cpu_throttle")
+        wanted["cpulimit"] = (_units.processors_text(limits["cpu_throttle"], guest["processors"]), "cpu_throttle")
     wanted.update(switch)
     return wanted
 

@@ -37,9 +37,15 @@ def number(text):
         return None
 
 
-def processors_text(percent, processors):
-    """`cpulimit` for a share in per cent of this many processors."""
-    return plain(max(LEAST_PROCESSORS, (Decimal(percent) * processors / 100).quantize(Decimal("0.0001"))))
+def processors_text(terms, processors):
+    """`cpulimit` for a throttle of a guest with this many processors.
+
+    :param terms: `percent` of them, or None, and `millicores`, if asked for: the tighter counts
+    """
+    share = Decimal(terms.get("percent") or 100) * processors / 100
+    if terms.get("millicores"):
+        share = min(share, Decimal(terms["millicores"]) / 1000)
+    return plain(max(LEAST_PROCESSORS, share.quantize(Decimal("0.0001"))))
 
 
 def tighter(wanted, present):

@@ -96,8 +96,9 @@ def test_a_quota_in_the_configuration_comes_and_goes_without_a_trace(host, domai
     domain.destroy()  # this node's guests have no control groups: live quotas are tested in the lab
     before = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     fields = _limits.capture(_libvirt.detail(host, domain.UUIDString()))
-    limits = {"cpu_throttle": {"percent": 20, "enforcement_ids": ["E-1"]}}
-    _steps, touched = converge(host, domain, limits, fields, _hold.untouched())
-    assert domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_CONFIG)["global_quota"] == 40000
+    touched = _hold.untouched()
+    for terms, quota in (({"percent": 20}, 40000), ({"percent": None, "millicores": 500}, 50000), ({"percent": 10, "millicores": 500}, 20000)):
+        _steps, touched = converge(host, domain, {"cpu_throttle": {**terms, "enforcement_ids": ["E-1"]}}, fields, touched)
+        assert domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_CONFIG)["global_quota"] == quota
     converge(host, domain, {}, fields, touched)
     assert domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before

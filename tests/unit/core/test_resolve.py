@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import canonical
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import (
+    share_of_processors,
     HOLDS,
     KINDS,
     POWER_ORDER,
@@ -237,7 +238,7 @@ def test_fold_does_not_depend_on_order_and_is_never_weaker_than_any_part(active,
 
 @given(st.lists(st.builds(enforcement, number=st.integers(1, 10**6), sid=st.just("a"), kind=st.sampled_from(
     ["bandwidth_cap", "cpu_throttle", "io_throttle", "port_block", "smtp_block"]),
-    rate=st.sampled_from(["10 Mbit/s", "1Gbit/s", "512 kbit/s"]), share=st.sampled_from(["20%", "100%", "1%"]),
+    rate=st.sampled_from(["10 Mbit/s", "1Gbit/s", "512 kbit/s"]), share=st.sampled_from(["20%", "100%", "1%", "0.5 cores", "2cores"]),
     iops=st.none() | st.integers(1, 1000), ports=st.lists(st.integers(1, 9), min_size=1)), min_size=1))
 def test_limits_are_the_tightest_any_case_asks_for(active):
     limits = fold_limits(active)
@@ -247,13 +248,25 @@ def test_limits_are_the_tightest_any_case_asks_for(active):
         if part["kind"] == "bandwidth_cap":
             assert terms["rate_bps"] <= asked[options["rate"]]
         elif part["kind"] == "cpu_throttle":
-            assert terms["percent"] <= int(options["share"][:-1])
+            unit, number = share_of_processors(options["share"])
+            assert terms[unit] <= number and ("millicores" in terms) == any(
+                "cores" in one["options"]["share"] for one in active if one["kind"] == "cpu_throttle")
         elif part["kind"] == "io_throttle" and options["iops"]:
             assert terms["iops"] <= options["iops"]
         elif part["kind"] == "port_block":
             assert set(options["ports"]) <= set(terms["blocks"][0]["ports"])
         elif part["kind"] == "smtp_block":
             assert set(options["ports"]) <= set(terms["ports"])
+
+
+def test_only_a_throttle_in_cores_now_or_later_needs_the_format_an_older_keeper_leaves_alone():
+    def made(*active):
+        return run(snapshot([service("a")], enforcements=list(active))).desired["format"]
+
+    cores = {"kind": "cpu_throttle", "share": "0.5 cores"}
+    assert made() == made(enforcement(1, "a", "cpu_throttle")) == made(enforcement(1, "a", ends_at=NOW - 1, **cores)) == 1
+    assert made(enforcement(1, "a", **cores)) == 2
+    assert made(enforcement(1, "a", "suspend"), enforcement(2, "a", status="opened", starts_at=NOW + 60, **cores)) == 2
 
 
 def test_an_smtp_block_closes_what_policy_or_exemption_left_open():

@@ -18,7 +18,10 @@ TUNES = st.one_of(
     st.just({}), st.fixed_dictionaries({}, optional={
         "total_bytes_sec": NUMBERS, "total_iops_sec": NUMBERS, "total_bytes_sec_max": NUMBERS}),
     st.fixed_dictionaries({}, optional={"read_bytes_sec": NUMBERS, "write_bytes_sec": NUMBERS, "read_iops_sec": NUMBERS}))
-CPU = st.builds(lambda percent: {"percent": percent, "enforcement_ids": ["E-1"]}, PERCENTS)
+CPU = st.one_of(
+    st.builds(lambda percent: {"percent": percent, "enforcement_ids": ["E-1"]}, PERCENTS),
+    st.builds(lambda percent, cores: {"percent": percent, "millicores": cores, "enforcement_ids": ["E-1"]},
+              st.none() | PERCENTS, st.integers(1, 400).map(lambda n: n * 10)))
 IO = st.builds(lambda iops, rate: {"iops": iops, "bytes_per_second": rate, "enforcement_ids": ["E-2"]},
                st.none() | NUMBERS, NUMBERS)
 LIMITS = st.fixed_dictionaries({}, optional={"cpu_throttle": CPU, "io_throttle": IO})
@@ -106,7 +109,7 @@ def test_in_force_and_never_looser_than_the_plan_and_the_panel_wins_in_the_end(q
         for scope in _limits.SCOPES:
             now, disk = node.guest["scheduler"][scope]["quota"], node.guest["disks"]["vda"][scope]
             if "cpu_throttle" in node.limits:
-                assert now <= _limits.quota(node.limits["cpu_throttle"]["percent"], 2)
+                assert now <= _limits.quota(node.limits["cpu_throttle"], 2)
                 assert base["quota"] is None or now <= base["quota"]
             else:
                 assert now == base["quota"]
@@ -147,7 +150,7 @@ def test_a_baseline_of_before_throttles_existed_still_gives_back_what_the_node_r
 @pytest.mark.parametrize("percent, vcpus, period, wanted", [
     (20, 1, None, 20000), (20, 4, None, 80000), (100, 2, None, 200000), (1, 1, None, 1000), (1, 1, 50000, 1000), (50, 3, 50000, 75000)])
 def test_a_share_of_all_processors_together(percent, vcpus, period, wanted):
-    assert _limits.quota(percent, vcpus, period) == wanted
+    assert _limits.quota({"percent": percent}, vcpus, period) == wanted
 
 
 def test_a_guest_without_disks_is_said_to_have_none():
@@ -156,3 +159,12 @@ def test_a_guest_without_disks_is_said_to_have_none():
     steps, errors = _limits.plan({"id": "s", "limits": {"io_throttle": {"iops": 1, "bytes_per_second": None, "enforcement_ids": []}}},
                                  seen, _limits.capture(seen), _hold.untouched())
     assert not steps and errors[0]["code"] == "no_disk"
+
+
+@pytest.mark.parametrize("terms, vcpus, period, wanted", [
+    ({"percent": None, "millicores": 500}, 1, None, 50_000), ({"percent": None, "millicores": 500}, 8, None, 50_000),
+    ({"percent": None, "millicores": 500}, 8, 20_000, 10_000), ({"percent": None, "millicores": 4000}, 2, None, 200_000),
+    ({"percent": 20, "millicores": 500}, 2, None, 40_000), ({"percent": 20, "millicores": 500}, 8, None, 50_000),
+    ({"percent": None, "millicores": 10}, 1, None, 1000), ({"percent": 20}, 2, None, 40_000)])
+def test_cores_are_the_hosts_and_a_share_is_the_guests_and_the_tighter_counts(terms, vcpus, period, wanted):
+    assert _limits.quota(terms, vcpus, period) == wanted

@@ -30,7 +30,7 @@ CATALOGUE = {"format": 1, "generated_at": None, "prefixes": ["192.0.2.0/24", "20
 # No two have a value in common, and none is what a plan has.
 OPTIONS = {"suspend": [{"power": power} for power in ("pause", "shutdown", "destroy")], "quarantine": [{}], "terminate": [{}],
            "null_route": [{}], "smtp_block": [{"ports": [25]}, {"ports": [587]}], "port_block": [{"ports": [80]}, {"ports": [443, 80]}],
-           "bandwidth_cap": [{"rate": "10 Mbit/s"}, {"rate": "2 Mbit/s"}], "cpu_throttle": [{"share": "20%"}, {"share": "50%"}],
+           "bandwidth_cap": [{"rate": "10 Mbit/s"}, {"rate": "2 Mbit/s"}], "cpu_throttle": [{"share": "20%"}, {"share": "0.7 cores"}],
            "io_throttle": [{"iops": 50, "bytes_per_second": None}, {"iops": 70, "bytes_per_second": 1_000_000}]}
 PLANS = [{}, {"total_iops_sec": 60}, {"total_iops_sec": 999, "total_bytes_sec": 2_000_000}]
 LATER_PLANS = [{"total_iops_sec": 65}, {"total_iops_sec": 1500}, {"total_bytes_sec": 3_000_000}]
@@ -214,7 +214,7 @@ class Orders(RuleBasedStateMachine):
                 assert off
         else:
             assert (guest.state, guest.autostart, guest.config) == (self.before[0], self.before[1], self.before[3])
-        shares = [int(options["share"][:-1]) * VCPUS * 1000 for options in self._binding("cpu_throttle")]
+        shares = [{"20%": 20 * VCPUS * 1000, "0.7 cores": 70_000}[options["share"]] for options in self._binding("cpu_throttle")]
         plan = self.before[5]["config"]
         quota = min(shares + ([] if plan is None else [plan]), default=None)
         assert guest.quota == {"config": quota, "live": None if off else quota}

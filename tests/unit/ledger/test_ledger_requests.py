@@ -262,7 +262,8 @@ def test_check_mode_of_a_confirmation_shows_what_would_be_held(ledger):
     ("port_block", {"ports": "6697,6667", "protocol": "udp"}, {"ports": [6667, 6697], "protocol": "udp"}),
     ("port_block", {"ports": [80, "443"], "direction": "in"}, {"ports": [80, 443], "direction": "in"}),
     ("smtp_block", {}, {"ports": [25, 465, 587]}), ("smtp_block", {"ports": 25}, {"ports": [25]}),
-    ("cpu_throttle", {"share": "20%"}, {"share": "20%"}), ("io_throttle", {"iops": "100"}, {"iops": 100}),
+    ("cpu_throttle", {"share": "20%"}, {"share": "20%"}), ("cpu_throttle", {"share": "0.5cores"}, {"share": "0.5cores"}),
+    ("io_throttle", {"iops": "100"}, {"iops": 100}),
     ("null_route", {}, {})])
 def test_options_of_each_kind_over_those_of_the_policy(ledger, kind, named, options):
     held = asked(ledger, requests.hold, kind, "vps-1", "scanning", duration="1h", **named)["enforcements"][0]
@@ -271,7 +272,8 @@ def test_options_of_each_kind_over_those_of_the_policy(ledger, kind, named, opti
 
 @pytest.mark.parametrize("kind, named, words", [
     ("bandwidth_cap", {"rate": "fast"}, "is not a whole number of kbit/s"), ("bandwidth_cap", {"rate": 10}, "is not a whole number of"),
-    ("cpu_throttle", {"share": "0%"}, "from 1% to 100%"), ("io_throttle", {}, "needs iops or bytes_per_second"),
+    ("cpu_throttle", {"share": "0%"}, "from 1% to 100%"), ("cpu_throttle", {"share": "0.001 cores"}, "nor 0.01 to 1024 cores"),
+    ("io_throttle", {}, "needs iops or bytes_per_second"),
     ("io_throttle", {"iops": "-3"}, "is not a whole number from 1"), ("port_block", {"ports": "70000"}, "from 1 to 65535"),
     ("port_block", {"ports": []}, "needs ports"), ("port_block", {"ports": "80", "protocol": "sctp"}, "protocol 'sctp' is not known"),
     ("suspend", {"rate": "1 Mbit/s"}, "suspend has no option rate"), ("null_route", {"colour": "red"}, "option colour is not known")])

@@ -25,6 +25,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     STEP_CONDITIONS,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import SHIPPED, load_policy, shipped_names
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import measure_text
 from policy_cases import DOCUMENT
 
 HEAD = """\
@@ -349,3 +350,19 @@ def _keys(kind):
     fields = {name: field.kind for name, field in getattr(kind, "fields", {}).items()}
     below = [*fields.values(), *getattr(kind, "named_kinds", {}).values(), getattr(kind, "kind", None)]
     return set(fields).union(*(_keys(one) for one in below if one is not None))
+
+
+@pytest.mark.parametrize("text, canonical", [
+    ("20%", "20%"), ("0.5 cores", "0.5 cores"), ("0.50cores", "0.5 cores"), ("1 core", "1 core"), ("2.00 cores", "2 cores"), ("0.05 cores", "0.05 cores")])
+def test_a_processor_share_is_of_the_guests_or_in_cores(write, text, canonical):
+    path = write("house.yml", HEAD + BODY + """\
+enforcements: {cpu_throttle: {share: "%s"}}
+violations:
+  excessive_cpu: {clause: house.1, fault: none, ladder: [{enforcement: cpu_throttle, duration: 1h, options: {share: "%s"}}]}
+""" % (text, text))
+    policy = load_policy(path)
+    document = policy.document
+    assert document["enforcements"]["cpu_throttle"]["share"] == canonical
+    assert document["violations"]["excessive_cpu"]["ladder"][0]["options"]["share"] == canonical
+    step = policy.violation("excessive_cpu", "fra", "personal").ladder[0]
+    assert measure_text(step.alternatives[0]) == "processors throttled to %s for 1 h" % canonical

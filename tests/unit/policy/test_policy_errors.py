@@ -373,6 +373,8 @@ WRONG = [
         "'10'",
         None,
     ),
+    (("enforcements", "cpu_throttle"), {"share": "half a core"}, "enforcements.cpu_throttle.share", "0.5 cores", "half a core", None),
+    (("enforcements", "cpu_throttle"), {"share": 0.5}, "enforcements.cpu_throttle.share", "0.5 cores", "0.5", None),
     (
         ("enforcements", "terminate"),
         {"max_duration": "1d"},

@@ -16,7 +16,7 @@ RATES = st.sampled_from(["0.25", "12.5", "100"])
 KINDS = st.sampled_from(["suspend", "terminate", "quarantine", "bandwidth_cap", "cpu_throttle", "smtp_block", "port_block"])
 TERMS = {
     "bandwidth_cap": [{"rate_bps": 10_000_000, "enforcement_ids": ["E"]}, {"rate_bps": 2_000_000, "enforcement_ids": ["E"]}],
-    "cpu_throttle": [{"percent": 20, "enforcement_ids": ["E"]}, {"percent": 10, "enforcement_ids": ["E"]}],
+    "cpu_throttle": [{"percent": 20, "enforcement_ids": ["E"]}, {"percent": None, "millicores": 150, "enforcement_ids": ["E"]}],
     "smtp_block": [{"enforcement_ids": ["E"]}] * 2,
     "port_block": [{"blocks": [{"direction": "out", "protocol": "tcp", "ports": [6667]}], "enforcement_ids": ["E"]}] * 2,
 }
@@ -183,7 +183,7 @@ def check_in_force(house, kind):
         limit = TERMS[kind][house.kinds[kind]]["rate_bps"] / 8 / 1024 / 1024 / len(seen["nics"])
         assert all(0 < float(_nics.value_of(nic["text"], "rate")) <= limit for nic in seen["nics"].values())
     elif kind == "cpu_throttle":
-        assert 0 < float(seen["config"]["cpulimit"]) <= 2 * TERMS[kind][house.kinds[kind]]["percent"] / 100
+        assert 0 < float(seen["config"]["cpulimit"]) <= (0.4, 0.15)[house.kinds[kind]]
     elif kind != "quarantine" or house.service()["hold"]["kind"] == kind:  # else a stricter hold takes its place
         assert any(_firewall.ours(rule) for rule in seen["rules"])
 
