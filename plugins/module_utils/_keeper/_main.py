@@ -109,6 +109,21 @@ def _run(args):
     return 0
 
 
+def _check_limits(args):
+    from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt
+    from ansible_collections.hosting.aup.plugins.module_utils._keeper import _check_limits as check
+
+    host = _libvirt.connect(args.uri)
+    try:
+        found = check.look(host)
+        if args.measure:
+            found.append(check.measure(host, args.seconds, say=_say))
+    finally:
+        host.close()
+    sys.stdout.write(json.dumps(found, sort_keys=True) + "\n" if args.json else "\n".join(check.lines(found)) + "\n")
+    return FAILED if any(entry["wrong"] for entry in found) else 0
+
+
 def _hook(args):
     from ansible_collections.hosting.aup.plugins.module_utils._keeper import _hook as hook
 
@@ -203,6 +218,11 @@ def _parser(version):
         one.add_argument("controls", nargs="*", metavar="CONTROL", help="all without it")
         one.add_argument("--reason", default="")
         one.set_defaults(do=_switch)
+    one = commands.add_parser("check-limits", help="look whether the kernel and qemu have the limits that libvirt says guests have")
+    one.add_argument("--measure", action="store_true", help="make a guest of one busy processor, limit and time it; it is gone again afterwards")
+    one.add_argument("--seconds", type=int, default=30, help="how long to time it")
+    one.add_argument("--json", action="store_true")
+    one.set_defaults(do=_check_limits)
     one = commands.add_parser("status", help="what is in force here")
     one.add_argument("--json", action="store_true")
     one.set_defaults(do=_status)

@@ -79,3 +79,19 @@ def test_the_last_gives_back_exactly(pairs):
 def test_what_the_customer_does_after_a_hold_is_the_customers(pairs):
     """Although a throttle of another case still stands, and with it what was kept of the guest before."""
     assert (pairs["paused"]["state"], pairs["paused"]["iops"]) == ("paused", 50)
+
+
+def test_a_plan_that_is_upgraded_under_a_cap_is_the_plan_after_it(pairs):
+    """By a panel, in libvirt: our cap stands beside it, or over it, and what comes back is what the panel said last."""
+    told = pairs["upgrade"]
+    running, off = ({when: told[when][name] for when in ("before", "capped", "upgraded", "lifted")} for name in ("vps-1", "vps-2"))
+    assert [running[when]["inbound"] for when in running] == [500, 500, 4000, 4000]
+    assert [running[when]["kernel"] for when in running] == [["4Mbit"], ["4Mbit"], ["32Mbit"], ["32Mbit"]]
+    assert [running[when]["shaped"] for when in running] == [[], ["10Mbit"], ["10Mbit"], []]
+    assert [running[when]["iops live"] for when in running] == [running[when]["iops config"] for when in running] == [200, 50, 50, 900]
+    assert [off[when]["quota"] for when in off] == [60000, 20000, 20000, 90000]
+
+
+def test_the_catalogues_new_rate_of_a_guest_made_here_waits_for_the_end_of_its_cap(pairs):
+    assert [pairs["upgrade"][when] for when in ("made", "made, capped", "made, upgraded", "made, lifted")] == [
+        ["4Mbit"], ["4Mbit"], ["10Mbit"], ["80Mbit"]]
