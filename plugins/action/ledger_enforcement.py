@@ -12,6 +12,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests impor
     hold,
     release_hold,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._respond import carry_out, refuse_beside_proposal
 
 
 class ActionModule(LedgerAction):
@@ -27,9 +28,10 @@ class ActionModule(LedgerAction):
         "duration": {"type": "str"},
         "note": {"type": "str"},
         "break_glass": {"type": "str"},
+        "proposal": {"type": "str"},
         **{name: {"type": "raw"} for name in OPTION_NAMES},
     }
-    INPUTS = ("service", "violation", "case", "kind", "duration", "note", "break_glass", *OPTION_NAMES)
+    INPUTS = ("service", "violation", "case", "kind", "duration", "note", "break_glass", "proposal", *OPTION_NAMES)
 
     def _do(self, ledger, args, task_vars):
         del args["ledger_url"]
@@ -41,4 +43,9 @@ class ActionModule(LedgerAction):
         if state == "lifted":
             wanted = {name: args[name] for name in ("case", "kind", "note", "known_nodes")}
             return self._write(ledger, task_vars, lambda tx: release_hold(tx, names, **wanted))
+        proposal = args.pop("proposal")
+        if proposal:
+            terms = {name: args.pop(name) for name in ("note", "break_glass", "known_nodes")}
+            refuse_beside_proposal(service=names, **args)
+            return self._write(ledger, task_vars, lambda tx: carry_out(tx, proposal, **terms))
         return self._write(ledger, task_vars, lambda tx: hold(tx, service=names, **args))

@@ -63,6 +63,11 @@ options:
   break_glass:
     description: Reason for going over the policy's number of services in one run, or past an add-on that spares a service.
     type: str
+  proposal:
+    description:
+      - With O(state=present), carry out what was proposed under this id, like V(P-3), as it was proposed. Guardrails are asked again.
+      - Beside it only O(note) and O(break_glass) are taken. M(hosting.aup.ledger_respond) does the same.
+    type: str
   rate:
     description: Of V(bandwidth_cap), each way at layer 2, like V(10 Mbit/s), which is 10,000,000 bit/s. Without it the policy's.
     type: raw

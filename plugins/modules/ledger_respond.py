@@ -53,7 +53,7 @@ options:
   proposal:
     description:
       - Carry out what was proposed under this id, like V(P-3). Guardrails are asked again.
-      - All other options but O(note) and O(break_glass) are not needed then.
+      - Beside it only O(note) and O(break_glass) are taken.
     type: str
   persists:
     description: V(true) when it goes on after the step before. On record in the case.

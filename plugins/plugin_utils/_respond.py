@@ -18,6 +18,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._ladder import (
     ahead_text,
     next_step,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox._guest import PARTS as PROXMOX_PARTS
 from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import OPTIONS, read_flag, read_options
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     active,
@@ -37,7 +38,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_request
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 # What each kind of node can carry out for the services that live on it.
-ENGINES = {"kvm": KINDS}
+ENGINES = {"kvm": KINDS, "proxmox": tuple(kind for kind in KINDS if kind in PROXMOX_PARTS)}
 _TERMS = ("seconds", "until", "review", "options", "clause")
 
 
@@ -69,6 +70,8 @@ def respond(
     :returns: dict as that of `_ledger_requests.hold`, with `decisions`
     """
     if proposal not in (None, ""):
+        refuse_beside_proposal(service=service, violation=violation, case=case, kind=kind, confirm=confirmed, persists=persists,
+                               unanswered=unanswered, harms_others=harms_others, **options)
         return carry_out(tx, str(proposal), note, break_glass, known_nodes)
     problems, released = requests.Problems(), requests.Released(tx)
     problems.run(released.any)
@@ -128,7 +131,7 @@ class _Step:
 
         def plan_of(noting, step, measure):
             given = {name: value for name, value in options.items() if name in OPTIONS.get(measure.enforcement, ())}
-            trouble = _no_engine(catalogue, self.service, measure.enforcement)
+            trouble = _no_engine(catalogue, self.service, measure.enforcement, released.routers(*found, measure.enforcement))
             if trouble:
                 noting.add(trouble, "service", "Name another alternative of the step, if it has one.")
                 return None
@@ -162,10 +165,11 @@ def _step_of(policy, violation, subject, measure):
     return next(step for step in policy.violation(violation, *subject).ladder if measure in step.alternatives)
 
 
-def _no_engine(catalogue, service, kind):
+def _no_engine(catalogue, service, kind, routers):
+    """Why a kind can't be carried out for a service where it lives, or None. Routers carry what a cluster can't."""
     for name in service["nodes"]:
         backend = catalogue["nodes"].get(name, {}).get("backend", "kvm")
-        if kind not in ENGINES.get(backend, ()):
+        if kind not in ENGINES.get(backend, ()) and not (routers and backend == "proxmox"):
             return "%s is not carried out on node %s (%s)." % (kind, name, backend)
     return None
 
@@ -260,6 +264,17 @@ def _as_data(step):
             "step": ahead.number + 1, "kinds": list(ahead.kinds), "action": ahead.mode, "needs": ahead.needs,
             "earliest_at": ahead.earliest_at},
     }
+
+
+def refuse_beside_proposal(**given):
+    """What was proposed is done as it was proposed: nothing else is said beside it but note and break_glass.
+
+    :raises InputError: names the input, which would have been passed over
+    """
+    for name, value in sorted(given.items()):
+        if value not in (None, "", []):
+            raise InputError("%s is given beside proposal." % name, target=name,
+                             remedy="Leave it out: a proposal is carried out as it was made. For something else, enforce it by hand.")
 
 
 def carry_out(tx, proposal, note=None, break_glass=None, known_nodes=None):

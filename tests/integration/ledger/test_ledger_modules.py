@@ -171,6 +171,18 @@ def test_the_modules_together(play, tmp_path):
         and unknown["failed"]
     )
 
+    # What a ladder proposed is carried out by its number, also by enforce, and nothing else is said beside it.
+    asked, more, carried, gone = play(
+        ("ledger_respond", {"service": "vps-1002", "violation": "spam"}),
+        ("ledger_enforcement", {"kind": "suspend", "proposal": "P-1"}),
+        ("ledger_enforcement", {"inputs": ["kind", "service", "proposal", "note"]}),
+        ("ledger_respond", {"proposal": "P-1"}),
+        extra={"proposal": "P-1"},
+    )
+    assert [one["id"] for one in asked["proposals"]] == ["P-1"] and more["failed"] and "kind is given beside proposal" in more["msg"]
+    assert [one["kind"] for one in carried["enforcements"]] == [one["kind"] for one in asked["proposals"]] and carried["nodes"]
+    assert gone["failed"] and "no open proposal P-1" in gone["msg"]
+
 
 def test_charges_for_billing(play, tmp_path):
     """From the case to the file that billing takes; what an account's name holds stays text."""

@@ -99,12 +99,35 @@ def test_mitigation_and_shared_addresses(ledger):
         ask(ledger, "nat", case="T-1", persists=True, kind="null_route")
 
 
+def test_a_service_on_a_cluster_gets_what_a_cluster_can_do(ledger):
+    """Suspended there; a null-route is for routers of its location, and there are none: another alternative is done."""
+    done = ask(ledger, "on-cluster", case="T-1")
+    assert done["nodes"] == ["pve1"] and [one["kind"] for one in done["enforcements"]] == ["suspend"]
+    went_on = ask(ledger, "on-cluster", case="T-1", persists=True)
+    assert "null_route is not carried out on node pve1 (proxmox)" in "\n".join(went_on["what"])
+    with pytest.raises(AupError, match="null_route is not carried out on node pve1"):
+        ask(ledger, "on-cluster", case="T-1", persists=True, kind="null_route")
+    throttled = ask(ledger, "on-cluster", violation="resource_abuse", kind="cpu_throttle", confirmed="true")
+    assert [one["kind"] for one in throttled["enforcements"]] == ["cpu_throttle"]
+
+
+def test_a_clusters_service_is_null_routed_on_the_routers_of_its_location(tmp_path):
+    router = {"backend": "router", "location": "main", "address": None, "vars": {}, "router": {"platform": "frr", "protected": []}}
+    with L.open_ledger(str(tmp_path / "routed.db"), create=True) as opened:
+        with opened.transaction(now=NOW) as tx:
+            done = requests.release_files(tx, POLICY, {POLICY.key: POLICY}, dict(CATALOGUE, nodes=dict(CATALOGUE["nodes"], r1=router)))
+            for node in ("kvm1", "pve1", "r1"):
+                tx.adopt(node, done["release_id"])
+                tx.set_node_release(node, done["release_id"])
+        ask(opened, "on-cluster", case="T-1")
+        went_on = ask(opened, "on-cluster", case="T-1", persists=True)
+        assert [one["kind"] for one in went_on["enforcements"]] == ["null_route"] and went_on["nodes"] == ["pve1", "r1"]
+
+
 def test_guardrails_hold_for_a_ladder_too(ledger):
     before = read(ledger, "head")
     with pytest.raises(GuardError, match=r"gw' is protected: it overlaps 192\.0\.2\.250 \(the addresses of the nodes\)"):
         ask(ledger, "gw")
-    with pytest.raises(AupError, match="suspend is not carried out on node pve1"):
-        ask(ledger, "on-cluster")
     for wrong, words in (({"violation": "nonsense"}, "has no violation"), ({"persists": "perhaps"}, "neither true nor false"),
                          ({"kind": "quarantine"}, "no alternative of this step"), ({"case": "C-2027-9"}, "given by the ledger"),
                          ({"service": []}, "service is missing"), ({"violation": None}, "violation is missing")):
@@ -126,6 +149,9 @@ def test_what_the_policy_does_not_say_is_proposed_and_a_person_carries_it_out(le
         ask(ledger, None, None, proposal="P-1", who={"name": None})
     with pytest.raises(AupError, match="not in the inventory"):
         ask(ledger, None, None, proposal="P-1", known_nodes=[])
+    for beside in ({"service": "vps-2"}, {"violation": "spam"}, {"kind": "suspend"}, {"ports": "25"}, {"persists": "true"}, {"confirmed": "true"}):
+        with pytest.raises(InputError, match="is given beside proposal"):
+            ask(ledger, **{"service": None, "violation": None, "proposal": "P-1", "who": "bob", **beside})
     carried = ask(ledger, None, None, proposal="P-1", who="bob", now=NOW + 60)
     held = carried["enforcements"][0]
     assert (held["kind"], held["until"], held["review_at"], held["clause"]) == ("smtp_block", "remedied", NOW + 60 + 7 * DAY, "house.2")
