@@ -159,7 +159,8 @@ def main():
     domain.resume()
     house.converge([])
     upgrade = upgraded(house)
-    print(json.dumps({"upgrade": upgrade, "paused": paused, "free": free, "alone": alone, "pairs": pairs, "errors": house.errors, "seconds": time.monotonic() - start}))
+    print(json.dumps({"upgrade": upgrade, "paused": paused,
+                      "free": free, "alone": alone, "pairs": pairs, "errors": house.errors, "seconds": time.monotonic() - start}))
 
 
 if __name__ == "__main__":
