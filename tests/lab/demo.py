@@ -16,6 +16,7 @@ from . import inventory, plan
 from .controller import collections_path
 from .guest import Guest
 from .lab import Lab, Progress, machine_network
+from .measured import Measured
 from .process import LabError, run
 from .stories import PLACES, POOL, STORIES, pool, tell
 from .table import compare
@@ -131,6 +132,8 @@ class Demo(Telling):
         gone.rename(ledger)
         done = self.playbook("reconcile")
         self.must("the ledger has taken in that the host ended it", "ended by the node itself" in done.stdout)
+
+        Measured(self).tell()
 
         self.chapter("mining by location: a pool from a list, closed where the policy closes it")
         pool(self)

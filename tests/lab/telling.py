@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,18 +47,26 @@ class Telling:
         self.say(f"  ✓ {claim}")
 
     def playbook(self, verb: str, extra_vars: Mapping[str, Any] | None = None, *, at: str | None = None,
-                 task: str | None = "Summary", quietly: bool = False, hidden: Mapping[str, Any] | None = None) -> Run:
+                 task: str | None = "Summary", quietly: bool = False, hidden: Mapping[str, Any] | None = None,
+                 check: bool = False, env: Mapping[str, str] | None = None) -> Run:
         """Run a verb as an operator would and print its own summary (``task`` None: what its last task says); ``hidden``
-        are variables that an operator would have in the inventory."""
-        words = " ".join(f"-e {key}={value!r}" if " " in str(value) else f"-e {key}={value}"
-                         for key, value in (extra_vars or {}).items())
-        done = self.spine.play(verb, {**(extra_vars or {}), **(hidden or {})}, at=at).ok()
+        are variables that an operator would have in the inventory, ``env`` who he is."""
+        words = " ".join(_typed(key, value) for key, value in (extra_vars or {}).items())
+        done = self.spine.play(verb, {**(extra_vars or {}), **(hidden or {})}, at=at, check=check, env=env).ok()
         if self.loud and not quietly:
-            print(f"$ ansible-playbook hosting.aup.{verb} {words}".rstrip() + f"   ({done.printed.seconds:.1f} s)")
+            who = "".join(f"{name}={value} " for name, value in (env or {}).items())
+            print(f"$ {who}ansible-playbook hosting.aup.{verb} {words}".rstrip() + (" --check" if check else "") + f"   ({done.printed.seconds:.1f} s)")
             for line in summary(done.stdout, task):
                 print(f"  | {line}")
             print(flush=True)
         return done
+
+
+def _typed(key: str, value: Any) -> str:
+    """An extra variable as one types it."""
+    if isinstance(value, list | dict):
+        return f"-e '{json.dumps({key: value})}'"
+    return f"-e {key}={value!r}" if " " in str(value) else f"-e {key}={value}"
 
 
 def summary(output: str, task: str | None) -> list[str]:
