@@ -9,8 +9,9 @@ protocol number, what the platform has; `ours`: it is one of ours, and the route
 `rib`: `{prefix: {"blackhole", "installed"}}` of drop routes really in use.
 `taken`: `[{"prefix", "what"}]`, addresses that must not be cut off: the router's own, next hops, BGP peers.
 `occupied`: `{prefix: what}`, routes that win over ours, or that ours would displace.
-`rtbh`: None, or `{"missing": {"4": [lines], "6": [lines]}, "announced": {prefix: {"to": [peers], "trigger": bool}},
-"up": [peers with a session]}`.
+`rtbh`: None, or `{"missing": {"4": [lines], "6": [lines]}, "announced": {prefix: {"to": [peers], "trigger": bool,
+"wrong": {peer: community that it should hear and doesn't}}}, "up": [peers with a session]}`; `wrong` where the platform
+shows what a neighbor is told, else left out.
 `ports`: what is on ports and what would be, see `_ports.plan_ports`; left out by platforms that don't act on ports.
 """
 from __future__ import annotations
@@ -85,6 +86,9 @@ def _announced(route, settings, observed):
     silent = [peer for peer in peers if peer in observed["rtbh"]["up"] and peer not in said["to"]]
     if silent:
         return "it is not announced to %s" % ", ".join(silent)
+    wrong = sorted((peer, community) for peer, community in (said.get("wrong") or {}).items() if peer in said["to"])
+    if wrong:
+        return "it is announced without its community: %s" % ", ".join("%s to %s" % (text, peer) for peer, text in wrong)
     if not any(peer in said["to"] for peer in peers):
         return "no upstream has a session to hear it"
     return None

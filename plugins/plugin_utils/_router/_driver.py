@@ -71,11 +71,16 @@ def _running_unsaved(text, ours):
     return bool(mine), len(mine) < len(changed)
 
 
+def announces_now(desired):
+    """Whether a route is wanted that is to be announced."""
+    return any(route["rtbh"] for route in desired["null_routes"])
+
+
 class VendorDriver:
     """One connection to one router with a command line.
 
     A platform gives `name`, `DEVICE_TYPE`, `GRAMMAR`, and `_look`, `_lines`, `_mark_of`, `_begin`, `_abandon`,
-    `_commit`, `_confirm`, `save`.
+    `_commit`, `_confirm`, `save`; one that announces `_sessions(version)` and `_told(prefix, version, rtbh, up)` as well.
 
     :ivar waiting: a change of ours waits to be confirmed
     :ivar unsaved: a restart would forget a route of ours, or bring one back
@@ -149,6 +154,27 @@ class VendorDriver:
         occupied = {network: "a connected route for it" for _address, network in seen["own"] if network}
         occupied.update(seen.get("occupied", {}))
         return {"routes": routes, "rib": seen["rib"], "occupied": occupied, "taken": taken, "rtbh": seen.get("rtbh")}
+
+    def _announcements(self, desired, missing):
+        """`rtbh` for `_plan`; only what is wanted is asked for.
+
+        :param missing: `{"4": lines, "6": lines}` that announcing needs and the router lacks
+        """
+        announced, up = {}, {}
+        for route in desired["null_routes"]:
+            version = ipaddress.ip_network(route["prefix"]).version
+            if not route["rtbh"] or missing[str(version)]:
+                continue
+            if version not in up:
+                up[version] = self._sessions(version)
+            announced[route["prefix"]] = self._told(route["prefix"], version, desired["settings"]["rtbh"], up[version])
+        return {"missing": missing, "announced": announced, "up": sorted(set().union(*up.values()))}
+
+    @staticmethod
+    def _peers(rtbh, version, up):
+        """(upstream, neighbor) of one family with a session."""
+        return [(upstream, peer) for upstream in rtbh["upstreams"] for peer in upstream["neighbors"]
+                if ipaddress.ip_address(peer).version == version and peer in up]
 
     def compare_saved(self, differences, desired):
         """Note what of the configuration a restart would forget."""

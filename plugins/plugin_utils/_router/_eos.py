@@ -12,10 +12,11 @@ import ipaddress
 import re
 import secrets
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
     VendorDriver,
+    announces_now,
     checked_route,
     parse_json,
 )
@@ -28,6 +29,8 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"%s tag %s" % (_ROUTE, _gate.NUMBER), r"no %s" % _ROUTE,
     r"show running-config", r"show running-config diffs", r"show (?:ip|ipv6) route static \| json",
     r"show configuration sessions \| json", r"configure session %s(?: commit| abort)?" % _OURS,
+    r"show (?:ip|ipv6) bgp summary \| json", r"show ip bgp %s detail \| json" % _gate.PREFIX4,
+    r"show ipv6 bgp %s detail \| json" % _gate.PREFIX6,
     r"commit timer 00:[0-5][0-9]:00", r"abort", r"write memory",
 ))
 _STATES = {"pending": False, "completed": False, "aborted": False, "pendingCommitTimer": True}
@@ -38,9 +41,9 @@ def _prefix(words):
 
 
 def parse_running(text):
-    """`{"statics", "own", "peers"}` of a running configuration."""
+    """`{"lines", "statics", "own", "peers"}` of a running configuration."""
     lines = _running.whole(text)
-    return {"statics": _running.statics(lines, _prefix), "own": _running.own(lines), "peers": _running.peers(lines)}
+    return {"lines": lines, "statics": _running.statics(lines, _prefix), "own": _running.own(lines), "peers": _running.peers(lines)}
 
 
 def parse_rib(text):
@@ -57,6 +60,30 @@ def parse_rib(text):
         return rib
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise NotUnderstood("routes: %s" % exc) from exc
+
+
+def parse_summary(text):
+    """BGP neighbors of the default VRF with a session."""
+    try:
+        peers = parse_json(text)["vrfs"].get("default", {"peers": {}})["peers"]
+        return {str(ipaddress.ip_address(peer)) for peer, about in peers.items() if about["peerState"] == "Established"}
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise NotUnderstood("BGP summary: %s" % exc) from exc
+
+
+def parse_bgp(text):
+    """`{"to": neighbors that are told, "communities"}` of one prefix; both empty when BGP does not carry it."""
+    try:
+        entries = parse_json(text)["vrfs"].get("default", {"bgpRouteEntries": {}})["bgpRouteEntries"]
+        told, communities = set(), set()
+        for entry in entries.values():
+            for group in entry["bgpAdvertisedPeerGroups"].values():
+                told.update(str(ipaddress.ip_address(peer)) for peer in group["peerList"])
+            for path in entry["bgpRoutePaths"]:
+                communities.update(path["routeDetail"]["communityList"] if path["routeType"]["active"] else ())
+        return {"to": sorted(told), "communities": sorted(communities)}
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise NotUnderstood("BGP entry: %s" % exc) from exc
 
 
 def _no_complaint(text):
@@ -82,6 +109,7 @@ class Eos(VendorDriver):
     """One connection to one EOS router."""
 
     name = NAME
+    announces = True
     DEVICE_TYPE = "arista_eos"
     GRAMMAR = GRAMMAR
     TAILS = (JSON,)
@@ -103,7 +131,17 @@ class Eos(VendorDriver):
         rib = {}
         for family in ("ip", "ipv6"):
             rib.update(self._read("show %s route static%s" % (family, JSON), parse_rib))
+        rtbh = desired["settings"].get("rtbh")
+        if rtbh and announces_now(desired):
+            running["rtbh"] = self._announcements(desired, _running_bgp.missing_for_rtbh(running["lines"], rtbh, True))
         return dict(running, rib=rib)
+
+    def _sessions(self, version):
+        return self._read("show %s bgp summary%s" % ("ip" if version == 4 else "ipv6", JSON), parse_summary)
+
+    def _told(self, prefix, version, rtbh, _up):
+        said = self._read("show %s bgp %s detail%s" % ("ip" if version == 4 else "ipv6", prefix, JSON), parse_bgp)
+        return {"to": said["to"], "trigger": bool(_running_bgp.community_texts(rtbh["trigger"]).intersection(said["communities"]))}
 
     def _lines(self, action, prefix, mark, there):
         network = checked_route(prefix, mark)

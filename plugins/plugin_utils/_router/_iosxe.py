@@ -8,11 +8,17 @@ written. A `no` without `Null0` would remove every route of the prefix; ours alw
 """
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
+    NotUnderstood,
+    VendorDriver,
+    announces_now,
+    checked_route,
+)
 
 NAME = "iosxe"
 _ROUTE = r"(?:ip route %s %s|ipv6 route %s) Null0" % (_gate.IPV4, _gate.IPV4, _gate.PREFIX6)
@@ -20,11 +26,15 @@ DIFFERENCES = "show archive config differences nvram:startup-config system:runni
 GRAMMAR = tuple(re.compile(text) for text in (
     r"%s tag %s" % (_ROUTE, _gate.NUMBER), r"no %s" % _ROUTE, re.escape(DIFFERENCES),
     r"show running-config", r"show archive config rollback timer", r"show (?:ip|ipv6) route static",
+    r"show bgp ipv[46] unicast summary", r"show bgp ipv4 unicast %s" % _gate.PREFIX4, r"show bgp ipv6 unicast %s" % _gate.PREFIX6,
+    r"show bgp ipv4 unicast neighbors %s advertised-routes" % _gate.IPV4,
+    r"show bgp ipv6 unicast neighbors [0-9a-f:]{2,39} advertised-routes",
     r"configure terminal revert timer [1-9][0-9]?", r"configure (?:confirm|revert now)", r"end", r"write memory",
 ))
 _HEAD4 = re.compile(r"\s+[0-9.]+/([0-9]+) is (variably )?subnetted, .*")
 _ROUTE4 = re.compile(r"S[* ]*\s+([0-9.]+)(/[0-9]+)? (is directly connected, (\S+)|\[[0-9/]+\].*)")
 _ROUTE6 = re.compile(r"S\s+([0-9A-Fa-f:]+/[0-9]+) \[[0-9/]+\](?:, tag [0-9]+)?")
+_ADVERTISED = re.compile(r" ?[*>sdhirmbSVINfxactRr ]{0,6} ([0-9A-Fa-f:.]+/[0-9]{1,3})(?: |$)")
 _MORE = re.compile(r"\s+(\[[0-9/]+\] via .*|via .*|is directly connected, .*)")
 
 
@@ -35,9 +45,9 @@ def _prefix(words):
 
 
 def parse_running(text):
-    """`{"statics", "own", "peers", "archive"}` of a running configuration."""
+    """`{"lines", "statics", "own", "peers", "archive"}` of a running configuration."""
     lines = _running.whole(text)
-    return {"statics": _running.statics(lines, _prefix), "own": _running.own(lines), "peers": _running.peers(lines),
+    return {"lines": lines, "statics": _running.statics(lines, _prefix), "own": _running.own(lines), "peers": _running.peers(lines),
             "archive": _archives(lines)}
 
 
@@ -95,6 +105,60 @@ def parse_rib6(text):
     return rib
 
 
+def parse_summary(text):
+    """BGP neighbors with a session, from `show bgp … summary`; a long address stands on a line of its own."""
+    if text.strip().startswith("% BGP not active"):
+        return set()
+    head, _found, body = text.partition("State/PfxRcd")
+    if not _found or "local AS number" not in head:
+        raise NotUnderstood("BGP summary: %s" % ascii(text.strip()[:80]))
+    up, alone = set(), None
+    for line in body.splitlines()[1:]:
+        words = line.split()
+        if not words:
+            continue
+        if alone is None:
+            alone, words = words[0].lstrip("*"), words[1:]
+        try:
+            peer = str(ipaddress.ip_address(alone))
+        except ValueError as exc:
+            raise NotUnderstood("BGP summary: %s" % ascii(line.strip()[:80])) from exc
+        if words:
+            if len(words) < 9:
+                raise NotUnderstood("BGP summary: %s" % ascii(line.strip()[:80]))
+            up |= {peer} if words[8].isdigit() else set()
+            alone = None
+    return up
+
+
+def parse_bgp(text):
+    """Communities of one prefix's paths; None when BGP does not carry it."""
+    if text.strip() == "% Network not in table":
+        return None
+    if not text.lstrip().startswith("BGP routing table entry for "):
+        raise NotUnderstood("BGP entry: %s" % ascii(text.strip()[:80]))
+    return sorted({word for line in text.splitlines() if line.strip().startswith("Community: ")
+                   for word in line.split()[1:]})
+
+
+def parse_advertised(text):
+    """Prefixes that a neighbor is told; what has no length in the listing is none of ours."""
+    if not text.lstrip().startswith("BGP table version is "):
+        if text.strip() in ("", "Total number of prefixes 0"):
+            return set()
+        raise NotUnderstood("advertised routes: %s" % ascii(text.strip()[:80]))
+    _head, found, body = text.partition("Next Hop")
+    if not found or not re.search(r"^Total number of prefixes [0-9]+ *$", body, re.MULTILINE):
+        raise NotUnderstood("advertised routes that do not end")
+    said = set()
+    for line in body.splitlines()[1:]:
+        match = _ADVERTISED.match(line)
+        if match:
+            with contextlib.suppress(ValueError):  # host bits: never ours
+                said.add(str(ipaddress.ip_network(match.group(1))))
+    return said
+
+
 def parse_timer(text):
     """User whose change waits to be confirmed, or None."""
     if text.strip() == "%No Rollback Confirmed Change pending":
@@ -116,12 +180,14 @@ class IosXe(VendorDriver):
     """One connection to one IOS-XE router."""
 
     name = NAME
+    announces = True
     DEVICE_TYPE = "cisco_xe"
     GRAMMAR = GRAMMAR
 
     def __init__(self, target):
         super().__init__(target)
         self._looked = False
+        self._listed = {}  # what each neighbor is told, by this look
 
     def _look(self, desired):
         running = self._read("show running-config", parse_running)
@@ -135,7 +201,26 @@ class IosXe(VendorDriver):
             self.compare_saved(self._read(DIFFERENCES, parse_differences), desired)
         rib = self._read("show ip route static", parse_rib4)
         rib.update(self._read("show ipv6 route static", parse_rib6))
+        rtbh = desired["settings"].get("rtbh")
+        if rtbh and announces_now(desired):
+            self._listed = {}
+            running["rtbh"] = self._announcements(desired, _running_bgp.missing_for_rtbh(running["lines"], rtbh, False))
         return dict(running, rib=rib)
+
+    def _sessions(self, version):
+        return self._read("show bgp ipv%d unicast summary" % version, parse_summary)
+
+    def _told(self, prefix, version, rtbh, up):
+        communities = self._read("show bgp ipv%d unicast %s" % (version, prefix), parse_bgp)
+        if communities is None:
+            return {"to": [], "trigger": False}
+        told = []
+        for _upstream, peer in self._peers(rtbh, version, up):
+            if peer not in self._listed:
+                line = "show bgp ipv%d unicast neighbors %s advertised-routes" % (version, peer)
+                self._listed[peer] = self._read(line, parse_advertised)
+            told += [peer] if prefix in self._listed[peer] else []
+        return {"to": told, "trigger": bool(_running_bgp.community_texts(rtbh["trigger"]).intersection(communities))}
 
     def _lines(self, action, prefix, mark, there):
         network = checked_route(prefix, mark)

@@ -13,10 +13,12 @@ import ipaddress
 import re
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._running_bgp import community_texts
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
     VendorDriver,
     addresses_in,
+    announces_now,
     checked_route,
     parse_json,
 )
@@ -27,7 +29,10 @@ SET, JSON = " | display set", " | display json"
 _WHERE = r"(?:routing-options static route %s|routing-options rib inet6\.0 static route %s)" % (_gate.PREFIX4, _gate.PREFIX6)
 GRAMMAR = tuple(re.compile(text) for text in (
     r"set %s (?:discard|tag %s)" % (_WHERE, _gate.NUMBER), r"delete %s" % _WHERE,
-    r"show configuration (?:routing-options|interfaces|protocols bgp) \| display set",
+    r"show configuration (?:routing-options|interfaces|protocols bgp|policy-options) \| display set",
+    r"show bgp summary \| display json",
+    r"show route advertising-protocol bgp %s %s exact detail \| display json" % (_gate.IPV4, _gate.PREFIX4),
+    r"show route advertising-protocol bgp [0-9a-f:]{2,39} %s exact detail \| display json" % _gate.PREFIX6,
     r"show route protocol static \| display json", r"show system commit",
     r"configure exclusive", r"commit check", r"commit", r"commit confirmed [1-9][0-9]? comment %s" % COMMENT,
     r"rollback 0", r"exit configuration-mode",
@@ -100,13 +105,101 @@ def parse_own(text):
     return [pair for line in parse_set(text) for pair in addresses_in(line)]
 
 
-def parse_peers(text):
+def peers_in(lines):
     """BGP neighbors."""
     found = []
-    for line in parse_set(text):
+    for line in lines:
         words = line.split()
         found += [words[at + 1] for at, word in enumerate(words[:-1]) if word == "neighbor" and addresses_in(words[at + 1])]
     return sorted(set(found))
+
+
+def active(lines):
+    """The `set` lines that act: without what is deactivated."""
+    off = [line.split(" ", 1)[1] for line in lines if line.startswith("deactivate ")]
+    return [line[4:] for line in lines if line.startswith("set ")
+            and not any(line[4:] == path or line[4:].startswith(path + " ") for path in off)]
+
+
+def missing_for_rtbh(policies, bgp, rtbh):
+    """`{"4": lines, "6": lines}` that announcing needs and the router lacks.
+
+    A neighbor's own `export` stands instead of its group's, and that instead of all neighbors'.
+
+    :param policies: lines of `policy-options`; bgp: of `protocols bgp`, both as `active` gives them
+    """
+    members, terms, exports, group_of = {}, {}, {}, {}
+    for words in map(str.split, policies):
+        if words[1:2] == ["community"] and words[3:4] == ["members"]:
+            members.setdefault(words[2], set()).update(words[4:])
+        elif words[1:2] == ["policy-statement"] and words[3:4] == ["term"]:
+            terms.setdefault((words[2], words[4]), set()).add(" ".join(words[5:]))
+    for words in map(str.split, bgp):
+        if words[2:3] == ["group"] and words[4:5] == ["neighbor"] and addresses_in(words[5]):
+            group_of[str(ipaddress.ip_address(words[5]))] = words[3]
+        if "export" in words[:-1]:
+            at = words.index("export")
+            exports.setdefault(" ".join(words[:at]), []).append(words[at + 1])
+    good = {(policy, name) for policy, name in terms for community in members
+            if {"from tag %d" % rtbh["tag"], "then accept"} <= terms[policy, name]
+            and {"then community add " + community, "then community set " + community} & terms[policy, name]}
+    missing = {"4": [], "6": []}
+    for upstream in rtbh["upstreams"]:
+        for peer in upstream["neighbors"]:
+            found = missing[str(ipaddress.ip_address(peer).version)]
+            group = group_of.get(peer)
+            if group is None:
+                found.append("# BGP has no neighbor %s (rtbh.upstreams of the catalogue)" % peer)
+                continue
+            levels = ["protocols bgp group %s neighbor %s" % (group, peer), "protocols bgp group %s" % group, "protocols bgp"]
+            level = next((level for level in levels if level in exports), levels[1])
+            texts = community_texts(upstream["community"])
+            right = {name for name, said in members.items() if said & texts}
+            if any(policy in exports.get(level, ()) and any("then community %s %s" % (verb, name) in terms[policy, term]
+                                                            for verb in ("add", "set") for name in right)
+                   for policy, term in good):
+                continue
+            found += _wanted_policy(rtbh, upstream, level, exports.get(level))
+    for version, found in missing.items():
+        if not any(ipaddress.ip_address(peer).version == int(version) for up in rtbh["upstreams"] for peer in up["neighbors"]):
+            found.append("# the catalogue names no IPv%s neighbor of an upstream (rtbh.upstreams)" % version)
+    return {version: list(dict.fromkeys(found)) for version, found in missing.items()}
+
+
+def _wanted_policy(rtbh, upstream, level, there):
+    name = "%s-%s" % (rtbh["route_map"], upstream["name"])
+    term = "set policy-options policy-statement %s term rtbh " % name
+    lines = ["set policy-options community %s members [ %s no-export ]" % (name, upstream["community"]),
+             term + "from protocol static", term + "from tag %d" % rtbh["tag"], term + "then community add %s" % name,
+             term + "then accept", "set %s export %s" % (level, name)]
+    return lines + (["insert %s export %s before %s" % (level, name, there[0])] if there else [])
+
+
+def parse_summary(text):
+    """BGP neighbors with a session."""
+    try:
+        (about,) = parse_json(without_banners(text))["bgp-information"]
+        return {str(ipaddress.ip_address(_text(peer, "peer-address").partition("+")[0])) for peer in about.get("bgp-peer", ())
+                if _text(peer, "peer-state") == "Established"}
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise NotUnderstood("BGP summary: %s" % exc) from exc
+
+
+def parse_advertised(text):
+    """Communities with which a neighbor is told of a prefix; None when it isn't told.
+
+    Nothing at all is taken for "not told": that is reported as a failure, never as done.
+    """
+    if not without_banners(text).strip():
+        return None
+    try:
+        found = [entry for info in parse_json(without_banners(text))["route-information"]
+                 for table in info.get("route-table", ()) for route in table.get("rt", ()) for entry in route["rt-entry"]]
+        if not found:
+            return None
+        return sorted({str(one["data"]) for entry in found for group in entry.get("communities", ()) for one in group["community"]})
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise NotUnderstood("advertised route: %s" % exc) from exc
 
 
 def _text(element, name):
@@ -165,6 +258,7 @@ class Junos(VendorDriver):
     """One connection to one Junos router."""
 
     name = NAME
+    announces = True
     DEVICE_TYPE = "juniper_junos"
     GRAMMAR = GRAMMAR
     TAILS = (SET, JSON)
@@ -177,12 +271,33 @@ class Junos(VendorDriver):
         statics = self._read("show configuration routing-options" + SET, parse_statics)
         rib = self._read("show route protocol static" + JSON, parse_rib)
         configured = {entry["prefix"] for entry in statics}
+        bgp = self._read("show configuration protocols bgp" + SET, parse_set)
+        rtbh, announced = desired["settings"].get("rtbh"), None
+        if rtbh and announces_now(desired):
+            policies = self._read("show configuration policy-options" + SET, parse_set)
+            announced = self._announcements(desired, missing_for_rtbh(active(policies), active(bgp), rtbh))
         return {"statics": statics, "rib": rib,
                 "own": self._read("show configuration interfaces" + SET, parse_own),
-                "peers": self._read("show configuration protocols bgp" + SET, parse_peers),
+                "peers": peers_in(bgp), "rtbh": announced,
                 # From a configuration group: not among the routes above, and in use all the same.
                 "occupied": {prefix: "a static route from elsewhere in its configuration" for prefix in rib
                              if prefix not in configured}}
+
+    def _sessions(self, _version):
+        return self._read("show bgp summary" + JSON, parse_summary)
+
+    def _told(self, prefix, version, rtbh, up):
+        told, wrong = [], {}
+        for upstream, peer in self._peers(rtbh, version, up):
+            line = "show route advertising-protocol bgp %s %s exact detail%s" % (peer, prefix, JSON)
+            communities = self._read(line, parse_advertised)
+            if communities is None:
+                continue
+            told.append(peer)
+            if not community_texts(upstream["community"]).intersection(communities):
+                wrong[peer] = upstream["community"]
+        # The static route itself is what is announced: there is no entry of its own that could lack the trigger.
+        return {"to": told, "trigger": True, "wrong": wrong}
 
     def _lines(self, action, prefix, mark, _there):
         path = where(checked_route(prefix, mark))

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
+from tests.integration.routers.devices.base import PEERS, RTBH
 from tests.integration.routers.devices.eos import Eos
 from tests.integration.routers.devices.iosxe import IosXe
 from tests.integration.routers.devices.junos import Junos
@@ -79,6 +80,85 @@ def test_in_and_out_again_and_nothing_in_between(device, provider):
     gone = provider.converge()
     assert gone["outcome"] == "changed" and not gone["errors"] and golden(device.written()) == device.REMOVED
     assert device.running == stray == device.startup
+
+
+@pytest.fixture
+def announcing(device, tmp_path):
+    with Provider(tmp_path, target_of(device), router_of(device, rtbh=RTBH)) as made:
+        made.provision()
+        made.patience = 0.3
+        device.lines.clear()
+        yield made
+
+
+def heard(device):
+    return {peer: texts for _prefix, (_mine, told) in device.told().items() for peer, texts in told.items()}
+
+
+def test_announced_to_each_upstream_with_its_own_community_and_withdrawn(device, announcing):
+    opened = announcing.null_route(rtbh="true")
+    done = announcing.converge(run_id=opened["run_id"])
+    assert (done["state"], done["errors"]) == ("applied", []), done
+    assert [line.replace("41667", "41666") for line in golden(device.written())] == device.ADDED
+    assert heard(device) == {peer: [up["community"], "no-export"] for up in RTBH["upstreams"] for peer in up["neighbors"]}
+    assert announcing.status(opened["enforcements"][0]["id"]) == "active"
+    device.lines.clear()
+    again = announcing.converge()
+    assert again["outcome"] == "unchanged" and not device.written()
+    # An answer about BGP that is not understood is no "not announced".
+    for line in [line for line in dict.fromkeys(device.lines) if "bgp" in line and "configuration" not in line]:
+        device.complaints = {re.escape(line): "% Authorization denied for command\n"}
+        assert codes(announcing.converge()) == ["bad_reply"], line
+    device.complaints = {}
+    announcing.lift()
+    assert not announcing.converge()["errors"] and not device.told() and not device.running
+    announcing.null_route(case="T-2")
+    assert not announcing.converge()["errors"] and device.running == HOSTS and not device.told()
+
+
+def test_what_announcing_needs_is_listed_not_added(device, announcing):
+    announcing.null_route(rtbh="true")
+    saved = copy.deepcopy((device.redistribute, device.maps, device.out))
+    junos = device.platform == "junos"
+    broken = [("out", PEERS[2], None, "protocols bgp group up2 export RTBH-up2" if junos else "neighbor 192.0.2.3 route-map TO-up2 out"),
+              ("maps", "TO-up1", [], "members [ 65535:666 no-export ]" if junos else " set community 65535:666 no-export"),
+              ("maps", "TO-up1", [("community", "TRIGGER", "64501:1")], "65535:666 no-export")]
+    if not junos:
+        broken += [("redistribute", 4, None, "redistribute static route-map RTBH"),
+                   ("maps", "RTBH", [("tag", 7, RTBH["trigger"])], " match tag 41667"),
+                   ("maps", "RTBH", [("tag", 41667, "64500:1")], " set community 64500:666")]
+    for attribute, key, value, said in broken:
+        getattr(device, attribute)[key] = value
+        done = announcing.converge()
+        assert set(codes(done)) == {"rtbh_missing"}, (key, done)
+        assert said in "\n".join(error["remedy"] for error in done["errors"]), (key, done["errors"])
+        assert "203.0.113.10/32" not in device.running
+        device.redistribute, device.maps, device.out = copy.deepcopy(saved)
+        device.running = {}
+    assert announcing.converge()["state"] == "applied" and len(heard(device)) == 4
+
+
+def test_an_upstream_that_hears_nothing_is_said(device, announcing):
+    held = announcing.null_route(rtbh="true")["enforcements"][0]["id"]
+    device.deaf = {PEERS[2]}
+    done = announcing.converge()
+    assert codes(done) == ["not_announced"] and "192.0.2.3" in done["errors"][0]["message"], done
+    assert set(device.running) == set(HOSTS), "what drops here stays"
+    device.deaf, device.down = set(), {PEERS[2]}
+    done = announcing.converge()
+    assert done["errors"] == [] and any("no BGP session with 192.0.2.3" in note for note in done["notes"]), done
+    assert announcing.status(held) == "active"
+
+
+@pytest.mark.parametrize("device", ["junos"], indirect=True)
+def test_an_upstream_that_hears_another_community_is_said(device, announcing, monkeypatch):
+    announcing.null_route(rtbh="true")
+    right = device.told
+    monkeypatch.setattr(device, "told", lambda: {prefix: (mine, {peer: ["64501:1"] for peer in told})
+                                                 for prefix, (mine, told) in right().items()})
+    done = announcing.converge()
+    assert codes(done) == ["not_announced"] and len(done["errors"]) == 2
+    assert "65535:666 to 192.0.2.2, 64502:999 to 192.0.2.3" in done["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(("prefix", "target", "tag", "code"), [

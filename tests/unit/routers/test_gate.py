@@ -22,6 +22,13 @@ MEANT = {
     "junos": ("set routing-options {t} route {p} discard", "set routing-options {t} route {p} tag {m}",
               "delete routing-options {t} route {p}"),
 }
+# What is asked of BGP, with the values that stand in it.
+ASKED = {
+    "eos": ("show ip bgp 203.0.113.10/32 detail | json", "show ipv6 bgp 2001:db8::1/128 detail | json", "show ip bgp summary | json"),
+    "iosxe": ("show bgp ipv4 unicast 203.0.113.10/32", "show bgp ipv6 unicast neighbors 2001:db8::2 advertised-routes"),
+    "junos": ("show route advertising-protocol bgp 192.0.2.2 203.0.113.10/32 exact detail | display json",
+              "show route advertising-protocol bgp 2001:db8::2 2001:db8::1/128 exact detail | display json"),
+}
 NASTY = ["\n", "\r", "\x1a", "\x03", "\t", "?", "|", ";", "&", "$(reboot)", "`id`", "\\", "!", "#", "  ", "\x00", "\u0661",
          "\u2028", "%lo", "/0", " no router bgp 1", "exit", "١"]
 prefixes = st.one_of(
@@ -106,7 +113,8 @@ def test_no_text_passes_that_is_no_line_of_a_vendor(name, text, tail):
 @given(st.sampled_from(sorted(VENDORS)), st.integers(0, 90), st.sampled_from([n for n in NASTY if n not in ("/0", "exit")]))
 def test_nothing_can_be_put_into_a_good_line_of_a_vendor(name, at, bad):
     driver = vendor(name)
-    for line in driver._lines("add", "203.0.113.10/32", 41666, False) + driver._lines("remove", "2001:db8::1/128", 41666, True):
+    for line in [*driver._lines("add", "203.0.113.10/32", 41666, False), *driver._lines("remove", "2001:db8::1/128", 41666, True),
+                 *ASKED[name]]:
         _gate.pass_line(line, driver.GRAMMAR, driver.TAILS)
         with pytest.raises(InputError):
             _gate.pass_line(line[:at] + bad + line[at:], driver.GRAMMAR, driver.TAILS)

@@ -14,7 +14,10 @@ import re
 from tests.unit.routers.fake_router import FakeRouter
 
 OWN = {4: "192.0.2.1/28", 6: "2001:db8:1::1/64"}
-PEERS = ("192.0.2.2", "2001:db8:1::2")
+PEERS = ("192.0.2.2", "2001:db8:1::2", "192.0.2.3", "2001:db8:1::3")
+RTBH = {"tag": 41667, "route_map": "RTBH", "trigger": "64500:666", "upstreams": [
+    {"name": "up1", "neighbors": list(PEERS[:2]), "community": "65535:666", "max": 50},
+    {"name": "up2", "neighbors": list(PEERS[2:]), "community": "64502:999", "max": 50}]}
 
 
 class Device(FakeRouter):
@@ -37,6 +40,12 @@ class Device(FakeRouter):
         self.cut, self.cuts = None, 0
         self.locked_by = None
         self.dead_rib = False  # routes are configured and don't act
+        # BGP's part of the configuration; what is announced follows from it.
+        self.redistribute = {4: "RTBH", 6: "RTBH"}
+        self.maps = {"RTBH": [("tag", RTBH["tag"], RTBH["trigger"])]}
+        self.maps.update({"TO-" + up["name"]: [("community", "TRIGGER", up["community"] + " no-export")] for up in RTBH["upstreams"]})
+        self.out = {peer: "TO-" + up["name"] for up in RTBH["upstreams"] for peer in up["neighbors"]}
+        self.down, self.deaf = set(), set()  # without a session; not told for no reason one can see
 
     def put(self, prefix, target="drop", tag=None):
         """Somebody's own route, saved."""
@@ -52,6 +61,19 @@ class Device(FakeRouter):
         """The timer of an unconfirmed change runs out."""
         if self.pending:
             self.running, self.pending = self.pending[1], None
+
+    def told(self):
+        """`{prefix: (communities in BGP, {peer: communities that it hears})}`."""
+        found = {}
+        for prefix, routes in self.running.items():
+            version = ipaddress.ip_network(prefix).version
+            entries = self.maps.get(self.redistribute.get(version), ())
+            marked = [text for target, tag in routes for kind, value, text in entries if (target, kind, value) == ("drop", "tag", tag)]
+            if marked and not self.dead_rib:
+                found[prefix] = (marked[0].split(), {
+                    peer: text.split() for peer in PEERS if peer not in self.down | self.deaf
+                    and ipaddress.ip_address(peer).version == version for _kind, _value, text in self.maps.get(self.out.get(peer), ())})
+        return found
 
     def written(self):
         """Lines that ask for more than reading."""
@@ -97,6 +119,25 @@ class Device(FakeRouter):
             return False
         channel.sendall("%s\r\n%s%s" % (text, said.replace("\n", "\r\n"), session.prompt()))
         return True
+
+
+def bgp_lines(device, indent, six=str):
+    """The configuration of BGP as EOS and IOS-XE write it, from `router bgp` on, and the route maps."""
+    lines = ["router bgp 64500"]
+    lines += [indent + "neighbor %s remote-as 6450%d" % (six(peer), number) for number, peer in enumerate(PEERS, 1)]
+    for version in (4, 6):
+        mine = [peer for peer in PEERS if ipaddress.ip_address(peer).version == version]
+        lines += [indent + "!", indent + "address-family ipv%d" % version]
+        body = ["redistribute static route-map %s" % self for self in [device.redistribute.get(version)] if self]
+        for peer in mine:
+            body += ["neighbor %s %s" % (six(peer), what) for what in ("activate", "send-community")]
+            body += ["neighbor %s route-map %s out" % (six(peer), device.out[peer])] if device.out.get(peer) else []
+        lines += [indent * 2 + line for line in body] + [indent + "exit-address-family"] * (indent == " ")
+    for name, entries in device.maps.items():
+        for number, (kind, value, text) in enumerate(entries, 1):
+            lines += ["!", "route-map %s permit %d" % (name, number * 10), indent + "match %s %s" % (kind, value),
+                      indent + "set community " + text]
+    return "".join(line + "\n" for line in lines)
 
 
 def statics(running, version):

@@ -9,7 +9,7 @@ import ipaddress
 import json
 import re
 
-from tests.integration.routers.devices.base import OWN, PEERS, Device, statics
+from tests.integration.routers.devices.base import OWN, PEERS, Device, bgp_lines, statics
 
 
 class Session:
@@ -39,6 +39,9 @@ class Session:
         match = re.fullmatch(r"show (ip|ipv6) route static \| json", text)
         if match:
             return device.rib(4 if match.group(1) == "ip" else 6)
+        match = re.fullmatch(r"show (ip|ipv6) bgp (summary|(\S+) detail) \| json", text)
+        if match:
+            return device.carried(match.group(3)) if match.group(3) else device.summary(4 if match.group(1) == "ip" else 6)
         if text == "show configuration sessions | json":
             return json.dumps({"maxSavedSessions": 1, "maxOpenSessions": 5, "sessions": {
                 name: {"state": state, "commitUser": "", "description": "", "instances": {}}
@@ -138,9 +141,24 @@ class Eos(Device):
             for network, target, tag in statics(running, version):
                 text += "%s route %s %s%s\n" % (word, network, "Null0" if target == "drop" else target,
                                                 " tag %d" % tag if tag else "")
-        text += "ip route vrf MGMT 0.0.0.0/0 192.0.2.99\n!\nrouter bgp 64500\n"
-        text += "".join("   neighbor %s remote-as 6450%d\n" % (peer, number) for number, peer in enumerate(PEERS, 1))
-        return text + "!\nend\n"
+        text += "ip route vrf MGMT 0.0.0.0/0 192.0.2.99\n!\n"
+        return text + bgp_lines(self, "   ") + "!\nend\n"
+
+    def summary(self, version):
+        """`show ip bgp summary | json`."""
+        peers = {peer: {"peerState": "Idle" if peer in self.down else "Established", "prefixReceived": 2} for peer in PEERS
+                 if ipaddress.ip_address(peer).version == version}
+        return json.dumps({"vrfs": {"default": {"vrf": "default", "routerId": "192.0.2.1", "asn": 64500, "peers": peers}}}) + "\n"
+
+    def carried(self, prefix):
+        """`show ip bgp <prefix> detail | json`."""
+        said, entries = self.told().get(prefix), {}
+        if said:
+            entries = {prefix: {
+                "bgpAdvertisedPeerGroups": {"": {"peerList": sorted(said[1])}} if said[1] else {}, "maskLength": 32,
+                "bgpRoutePaths": [{"routeType": {"valid": True, "active": True}, "nextHop": "",
+                                   "routeDetail": {"origin": "Incomplete", "communityList": said[0]}}]}}
+        return json.dumps({"vrfs": {"default": {"vrf": "default", "routerId": "192.0.2.1", "bgpRouteEntries": entries}}}) + "\n"
 
     def rib(self, version):
         """`show ip route static | json`."""

@@ -8,7 +8,7 @@ import difflib
 import ipaddress
 import re
 
-from tests.integration.routers.devices.base import OWN, PEERS, Device, statics
+from tests.integration.routers.devices.base import OWN, PEERS, Device, bgp_lines, statics
 
 _CODES = ("Codes: L - local, C - connected, S - static, R - RIP, M - mobile, B - BGP\n"
           "       D - EIGRP, EX - EIGRP external, O - OSPF, IA - OSPF inter area\n")
@@ -102,6 +102,10 @@ class IosXe(Device):
             found = [line for line in difflib.ndiff(self.shown(self.startup).splitlines(True), self.shown(self.running).splitlines(True))
                      if line[:1] in "+-"]
             return "!Contextual Config Diffs:\n" + "".join(line[0] + line[2:] for line in found)
+        match = re.fullmatch(r"show bgp ipv([46]) unicast (?:(summary)|neighbors (\S+) advertised-routes|(\S+))", text)
+        if match:
+            version, summary, peer, prefix = match.groups()
+            return self.summary(int(version)) if summary else self.advertised(peer) if peer else self.carried(prefix)
         return {"show ip route static": self.rib4, "show ipv6 route static": self.rib6}.get(
             text, lambda: "% Invalid input detected at '^' marker.\n")()
 
@@ -110,15 +114,49 @@ class IosXe(Device):
         interface = ipaddress.ip_interface(OWN[4])
         text = "!\nversion 17.9\nhostname edge-router-of-fra1\n!\n"
         text += "archive\n path bootflash:aup\n maximum 5\n!\n" if self.archive else ""
-        text += ("interface GigabitEthernet1\n ip address %s %s\n ipv6 address %s\n!\nrouter bgp 64500\n"
+        text += ("interface GigabitEthernet1\n ip address %s %s\n ipv6 address %s\n!\n"
                  % (interface.ip, interface.netmask, OWN[6].upper()))
-        text += "".join(" neighbor %s remote-as 6450%d\n" % (peer, number) for number, peer in enumerate(PEERS, 1)) + "!\n"
+        text += bgp_lines(self, " ", str.upper) + "!\n"
         for version in (4, 6):
             for network, target, tag in statics(running, version):
                 where = "ip route %s %s" % (network.network_address, network.netmask) if version == 4 else \
                     "ipv6 route %s" % str(network).upper()
                 text += "%s %s%s\n" % (where, "Null0" if target == "drop" else target, " tag %d" % tag if tag else "")
         return text + "!\nend\n"
+
+    def summary(self, version):
+        """`show bgp … summary`; long addresses stand on a line of their own."""
+        text = ("BGP router identifier 192.0.2.1, local AS number 64500\nBGP table version is 5, main routing table version 5\n\n"
+                "Neighbor        V           AS MsgRcvd MsgSent   TblVer  InQ OutQ Up/Down  State/PfxRcd\n")
+        for number, peer in enumerate(PEERS, 1):
+            if ipaddress.ip_address(peer).version == version:
+                name = peer.upper()
+                text += name.ljust(16) if version == 4 else name + "\n" + " " * 16
+                text += "4        6450%d      20      22        5    0    0 %s\n" % (
+                    number, "never    Idle (Admin)" if peer in self.down else "00:05:00        2")
+        return text
+
+    def carried(self, prefix):
+        """`show bgp … <prefix>`."""
+        said = self.told().get(prefix)
+        return "% Network not in table\n" if not said else (
+            "BGP routing table entry for %s, version 5\nPaths: (1 available, best #1, table default)\n"
+            "  Advertised to update-groups:\n     1          2         \n  Refresh Epoch 1\n  Local\n"
+            "    0.0.0.0 from 0.0.0.0 (192.0.2.1)\n"
+            "      Origin incomplete, metric 0, localpref 100, weight 32768, valid, sourced, best\n"
+            "      Community: %s\n      rx pathid: 0, tx pathid: 0x0\n" % (prefix.upper(), " ".join(said[0])))
+
+    def advertised(self, peer):
+        """`show bgp … neighbors <peer> advertised-routes`."""
+        heard = [prefix for prefix, said in self.told().items() if peer in said[1]]
+        text = ("BGP table version is 5, local router ID is 192.0.2.1\nStatus codes: s suppressed, d damped, h history, * valid, "
+                "> best, i - internal,\nOrigin codes: i - IGP, e - EGP, ? - incomplete\n\n"
+                "     Network          Next Hop            Metric LocPrf Weight Path\n *>   198.51.100.0     0.0.0.0              "
+                "    0         32768 i\n")
+        for prefix in heard:
+            text += " *>   %s" % prefix.upper() + (" 0.0.0.0" if "." in prefix else "\n                       ::") + \
+                "                  0         32768 ?\n"
+        return text + "\nTotal number of prefixes %d\n" % (len(heard) + 1)
 
     def _used(self, version):
         return [entry for entry in statics(self.running, version) if not (self.dead_rib and entry[1] == "drop")]

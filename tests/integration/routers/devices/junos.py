@@ -53,7 +53,16 @@ class Session:
             return ("set interfaces ge-0/0/0 unit 0 description \"to up1\"\nset interfaces ge-0/0/0 unit 0 family inet address %s\n"
                     "set interfaces ge-0/0/0 unit 0 family inet6 address %s\n" % (OWN[4], OWN[6]))
         if text == "show configuration protocols bgp | display set":
-            return "".join("set protocols bgp group up%d neighbor %s\n" % pair for pair in enumerate(PEERS, 1))
+            return device.bgp()
+        if text == "show configuration policy-options | display set":
+            return device.policies()
+        if text == "show bgp summary | display json":
+            return json.dumps({"bgp-information": [{"attributes": {"xmlns": "x"}, "bgp-peer": [
+                {"peer-address": _data(peer + "+179"), "peer-as": _data("64501"),
+                 "peer-state": _data("Idle" if peer in device.down else "Established")} for peer in PEERS]}]}) + "\n"
+        match = re.fullmatch(r"show route advertising-protocol bgp (\S+) (\S+) exact detail \| display json", text)
+        if match:
+            return device.advertised(*match.groups())
         if text == "show route protocol static | display json":
             return device.rib()
         return "           ^\nunknown command.\n"
@@ -130,6 +139,43 @@ class Junos(Device):
             text += "    %s\n" % comment if comment else ""
             text += "    rollback pending\n" if number == 0 and self.pending else ""
         return text
+
+    def told(self):
+        """On Junos the upstream's own policy finds the static route; nothing marks it inside."""
+        saved, self.redistribute = self.redistribute, dict.fromkeys(self.redistribute, "any")
+        self.maps["any"] = [("tag", 41667, "")]
+        found, self.redistribute = super().told(), saved
+        self.maps.pop("any")
+        return found
+
+    def bgp(self):
+        """`show configuration protocols bgp | display set`."""
+        text = ""
+        for number, peer in enumerate(PEERS):
+            where = "set protocols bgp group %s neighbor %s" % ("up1" if number < 2 else "up2", peer)
+            text += "%s peer-as 6450%d\n" % (where, number) + ("%s export %s\n" % (where, self.out[peer]) if self.out.get(peer) else "")
+        return text
+
+    def policies(self):
+        """`show configuration policy-options | display set`."""
+        text = "set policy-options prefix-list OTHERS 198.51.100.0/24\n"
+        for name, entries in self.maps.items():
+            term = "set policy-options policy-statement %s term rtbh " % name
+            for kind, _value, said in entries if name.startswith("TO-") else ():
+                assert kind == "community"
+                text += "".join(term + line + "\n" for line in (
+                    "from protocol static", "from tag 41667", "then community add C-" + name, "then accept"))
+                text += "".join("set policy-options community C-%s members %s\n" % (name, one) for one in said.split())
+        return text
+
+    def advertised(self, peer, prefix):
+        """`show route advertising-protocol bgp … detail | display json`."""
+        heard = self.told().get(prefix, ([], {}))[1].get(peer)
+        tables = [] if heard is None else [{"table-name": _data("inet.0" if "." in prefix else "inet6.0"), "rt": [{
+            "rt-destination": _data(prefix), "rt-entry": [{
+                "protocol-name": _data("BGP"), "nh": [{"to": _data("Self")}], "as-path": _data("[64500] I"),
+                "communities": [{"community": [{"data": one} for one in heard]}]}]}]}]
+        return json.dumps({"route-information": [{"attributes": {"xmlns": "x"}, "route-table": tables}]}) + "\n"
 
     def arm_foreign(self):
         """Another operator's commit waits."""
