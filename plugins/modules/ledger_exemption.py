@@ -25,9 +25,12 @@ attributes:
     details: The rows before and after.
 options:
   state:
-    description: V(present) records the exemption, V(revoked) takes it back.
+    description:
+      - V(present) records the exemption, V(revoked) takes it back.
+      - V(requested) keeps a request until somebody decides, with what was found in DNS; nothing is let through yet.
+      - V(approved) looks again and gives what O(request) asks for. V(denied) refuses it.
     type: str
-    choices: [present, revoked]
+    choices: [present, revoked, requested, approved, denied]
     default: present
   service:
     description: Ids of the services. Several may also stand in one text with commas between.
@@ -39,10 +42,16 @@ options:
         V(pen_test), V(bulk_mail), V(reseller) or V(vpn).
     type: str
   reason:
-    description: Why. Recorded; required with O(state=present).
+    description: Why. Recorded; required with O(state=present), O(state=requested) and O(state=denied).
     type: str
   duration:
     description: How long, like V(90d). Needed where the policy limits it.
+    type: str
+  request:
+    description: The request to decide, like V(Q-3).
+    type: str
+  requested_by:
+    description: Who asks, with O(state=requested). Kept with the request, never in the event log's open part.
     type: str
   approved_by:
     description: Who approved it. Without it, whoever runs this.
@@ -95,6 +104,17 @@ EXAMPLES = r"""
     control: smtp_outbound
     reason: company mail server, ticket T-4600
     duration: 365d
+
+- name: Keep a request until the abuse desk decides
+  hosting.aup.ledger_exemption:
+    ledger_url: sqlite:////var/lib/aup/ledger.db
+    state: requested
+    service: vps-1001
+    control: smtp_outbound
+    domain: shop.example
+    reason: newsletters of a shop
+    requested_by: ticket T-4600
+    duration: 365d
 """
 
 RETURN = r"""
@@ -140,4 +160,9 @@ error:
     remedy: "Nothing was written: retry."
     retryable: true
     applied_steps: []
+requests:
+  description: The requests concerned, without who asked and why.
+  returned: with O(state=requested), O(state=approved) or O(state=denied)
+  type: list
+  elements: dict
 """

@@ -8,6 +8,7 @@ import ipaddress
 import re
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
+from ansible_collections.hosting.aup.plugins.plugin_utils._spf import check_host
 
 try:
     import dns.exception
@@ -84,14 +85,20 @@ def fcrdns(lookup, addresses, _domain):
     return wrong
 
 
-def spf(lookup, _addresses, domain):
-    """The domain publishes one SPF record, which doesn't permit everybody (RFC 7208, 4.5). Returns what is wrong."""
-    records = [text for text in lookup.ask(domain, "TXT") if text == "v=spf1" or text.lower().startswith("v=spf1 ")]
-    if len(records) != 1:
-        return ["%s publishes %s" % (domain, "no SPF record" if not records else "%d SPF records, which are none to receivers" % len(records))]
-    if re.search(r"(?i)(?:^|\s)\+?all(?:\s|$)", records[0]):
-        return ["the SPF record of %s permits everybody (+all)" % domain]
-    return []
+def spf(lookup, addresses, domain):
+    """Each address passes the domain's SPF record (RFC 7208), and not because everybody would. Returns what is wrong."""
+    wrong = []
+    for address in addresses:
+        found = check_host(lookup, address, domain)
+        if found.result == "none":
+            return [found.why]
+        if found.result == "permerror":
+            wrong.append("the SPF record of %s is none to receivers (%s)" % (domain, found.why))
+        elif found.result != "pass":
+            wrong.append("the SPF record of %s does not permit %s (%s, %s)" % (domain, address, found.result, found.why))
+        elif found.everybody:
+            wrong.append("the SPF record of %s permits everybody (%s)" % (domain, found.why))
+    return list(dict.fromkeys(wrong))
 
 
 def dmarc(lookup, _addresses, domain):
@@ -133,7 +140,7 @@ def unmet(checks, lookup, service, domain):
     """
     addresses = sorted({address for nic in service["nics"] for address in nic.get("addresses") or ()})
     wrong = []
-    if "fcrdns" in checks and not addresses:
+    if {"fcrdns", "spf"} & set(checks) and not addresses:
         wrong.append("service %s has no address of its own" % service["id"])
     for name in checks:
         wrong += CHECKS[name](lookup, addresses, domain)

@@ -51,8 +51,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     case_problem,
     create_release,
     current_release,
+    decide_request,
     end_due,
     exceed,
+    exemption_requests,
     exemptions_of,
     expire_exemptions,
     find_case,
@@ -74,8 +76,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import ROUTINE
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._deadlines import pass_deadlines
-from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_measure, queue_for_report
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._diff import diff_lines, difference
+from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_measure, queue_for_report, queue_for_version
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._diff import concerned_services, diff_lines, difference, lines_for
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 
@@ -701,7 +703,7 @@ def exempt(
         policy = found and problems.run(released.policy, *found)
         terms = policy and control and problems.run(policy.exemption, control)
         if terms:
-            _check_exemption(problems, policy, terms, seconds)
+            check_exemption(problems, policy, terms, seconds)
             if terms.allowed and terms.checks and not waive:
                 _check_preconditions(problems, name, terms, checked)
             check_known(found[0]["nodes"], known_nodes, problems, name)
@@ -779,7 +781,7 @@ def _check_preconditions(problems, name, terms, checked):
 
 
 def strike(tx, policy, service, case_id, violation, clause, fault):
-    """Take back the exemptions that a case costs its customer. Returns lines for people.
+    """Take back the exemptions that a case costs its customer, and deny those asked for. Returns lines for people.
 
     Those resting on the clause of the case, and those that the policy says this violation revokes; only where the
     fault is the customer's.
@@ -795,10 +797,19 @@ def strike(tx, policy, service, case_id, violation, clause, fault):
         if violation in revoked_by or clause is not None and exemption["clause"] == clause:
             revoke_exemption(tx, exemption_id=exemption["id"], reason="strike: case %s, %s" % (case_id, violation))
             lines.append("  exemption %s of %s from %s is revoked by this" % (exemption["id"], service, exemption["control"]))
+    for asked in exemption_requests(tx):
+        try:
+            terms = policy.exemption(asked["control"])
+        except PolicyError:
+            continue
+        if asked["service"] == service and (violation in terms.revoked_by or clause is not None and terms.clause == clause):
+            decide_request(tx, request_id=asked["id"], note="strike: case %s, %s" % (case_id, violation))
+            lines.append("  request %s of %s for %s is denied by this" % (asked["id"], service, asked["control"]))
     return lines
 
 
-def _check_exemption(problems, policy, terms, seconds):
+def check_exemption(problems, policy, terms, seconds):
+    """Note where the policy allows no such exemption, or none for so long."""
     if not terms.allowed:
         problems.add(
             "%s may not be relaxed for a service (%s)." % (terms.control, terms.reason),
@@ -909,7 +920,13 @@ def check_amendments(tx, present, policies, accept_unannounced, problems):
     known = {key: Policy.from_released(document) for key, document in documents.items()}
     for key, new in sorted(policies.items()):
         before = [policy for policy in known.values() if policy.name == new.name]
-        if not before or key in known:
+        if key in known:
+            if announced_seconds(known[key]) and not accept_unannounced and _material(difference(known[key], new)):
+                problems.add(
+                    "policy %s was released with other words, and promises to tell of material changes." % key, "aup_policy",
+                    "Give the change a version of its own; or, where nobody is worse off, -e aup_accept_unannounced=true.")
+            continue
+        if not before:
             continue
         old = version_at(before, tx.now)
         found = difference(old, new)
@@ -928,6 +945,34 @@ def check_amendments(tx, present, policies, accept_unannounced, problems):
                 % (key, new.effective, old.key, told // 86400),
                 "aup_policy", "Set effective to %s or later; or, where nobody is worse off, -e aup_accept_unannounced=true."
                 % iso(tx.now + told + 86399)[:10])
+    return lines
+
+
+def announce(tx, present, policies, catalogue):
+    """Queue the notices of versions that the release before did not have, to the customers they concern. Lines for people.
+
+    :param present: the release before, or None
+    :param policies: {key: Policy} of the new release
+    :param catalogue: the whole catalogue
+    """
+    if present is None:
+        return []
+    release, documents, before = release_contents(tx, present["id"])
+    known = {key: Policy.from_released(document) for key, document in documents.items()}
+    lines = []
+    for key, new in sorted(policies.items()):
+        versions = [policy for policy in known.values() if policy.name == new.name]
+        if not versions or key in known:
+            continue
+        old = version_at(versions, tx.now)
+        found = difference(old, new)
+        if not _material(found):
+            continue
+        services = {name: one for name, one in catalogue["services"].items() if name in before["services"]}
+        rows = concerned_services(found, new, old, release, known, {"services": services})
+        notices = queue_for_version(tx, old, new, rows, services, lambda own, found=found: lines_for(found, own))
+        if notices:
+            lines.append("  %d notices of %s to customers wait to be sent: hosting.aup.notices" % (len(notices), key))
     return lines
 
 
@@ -959,6 +1004,7 @@ def release_files(
     run_id = start_run(tx, "provision", {"policies": sorted(policies), "default": default.key})
     documents = {key: policy.document for key, policy in policies.items()}
     release = create_release(tx, documents, default.key, technical_slice(catalogue))
+    told = announce(tx, present, policies, catalogue)
     names = sorted(catalogue["nodes"])
     outside = [] if known_nodes is None else sorted(set(names) - set(known_nodes))
     warnings = [
@@ -975,7 +1021,7 @@ def release_files(
             release["nodes"],
             "" if release["created"] else " (as before)",
         )
-    ] + changes
+    ] + changes + told
     return {
         "run_id": run_id,
         "release_id": release["id"],

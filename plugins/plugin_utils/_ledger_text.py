@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemption_requests import request_line
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import FOR_A_PERSON, notice_line
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
@@ -69,12 +70,14 @@ def status_lines(status):
         % (e["id"], e["service"], e["control"], iso(e["ends_at"]) or "it is revoked", _due(e, status["now"]))
         for e in status["exemptions"]
     ]
+    lines += ["  %s" % request_line(q) for q in status.get("requests", ())]
     lines += [
         "open case %s: %s%s" % (c["id"], c["violation"], " of %s" % c["service"] if c["service"] else "")
         for c in status["cases"]
     ]
     lines += [input_line(found, status["now"]) for found in status.get("inputs", ())]
     lines += _notice_lines(status.get("notices", ()))
+    lines += ["  LATE: %s" % text for text in status.get("late", ())]
     return lines + [
         "  answer to notice %s of %s, case %s, %s %s" % (
             n["id"], n["service"], n["case_id"], "was due" if n["deadline_at"] <= status["now"] else "due", iso(n["deadline_at"]))
@@ -97,6 +100,8 @@ def due_lines(status, seconds):
     found += [
         (n["deadline_at"], "answer: to notice %s of %s, case %s" % (n["id"], n["service"], n["case_id"])) for n in status.get("deadlines", ())
     ]
+    found += [(status["now"], "waits for a person: %s" % request_line(q)) for q in status.get("requests", ())]
+    found += [(status["now"], "waits for a person: %s" % text) for text in status.get("late", ())]
     for n in status.get("notices", ()):
         waiting = n["status"] in FOR_A_PERSON
         found.append((status["now"] if waiting else n["next_at"], "%s: %s" % ("waits for a person" if waiting else "notice", notice_line(n))))

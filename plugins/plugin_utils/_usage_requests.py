@@ -27,7 +27,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges impor
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._usage import close_window, note_exceeded, note_threshold
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import Released, hold, report_case
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import Released, hold, notice_lines, report_case
+from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_transfer
 
 KIND = "bandwidth_cap"
 ALLOWANCE, ANCHOR = "transfer_bytes", "transfer_from"
@@ -117,7 +118,7 @@ def _judge(one_pass, window):
     except InputError:
         found = None  # it left the catalogue: its window is closed when it is over
     if found is not None:
-        service, _policy, terms, _violation, allowance = found
+        service, policy, terms, violation, allowance = found
         used = pure.used(window["received"], window["sent"], terms["direction"])
         bought = _bought(tx, window["case_id"], terms["mode"])
         percent = pure.passed(used, allowance + bought, terms["notices"])
@@ -126,6 +127,9 @@ def _judge(one_pass, window):
                                   "begins_at": iso(window["begins_at"]), "ends_at": iso(window["ends_at"])})
             one_pass.say("%s has used %d %% of its transfer: %s of %s until %s" % (
                 service["id"], percent, pure.bytes_text(used), pure.bytes_text(allowance + bought), iso(window["ends_at"])))
+            for line in notice_lines(queue_for_transfer(tx, policy, terms, violation, service["id"], window, percent,
+                                                        pure.bytes_text(used), pure.bytes_text(allowance + bought))):
+                one_pass.say(line)
         if used > allowance + bought:
             _exceeded(one_pass, window, found, used, bought, over)
         elif window["case_id"]:

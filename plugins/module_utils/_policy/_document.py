@@ -32,7 +32,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._schema import
     path_text,
     required,
 )
-from ansible_collections.hosting.aup.plugins.module_utils._policy._template import FIELDS, wrong_parts
+from ansible_collections.hosting.aup.plugins.module_utils._policy._template import fields_of, wrong_parts
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import (
     AMENDED_ON,
     CARRIED_BY_CODE,
@@ -56,6 +56,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary im
     STEP_CONDITIONS,
     STEP_MODES,
     UNTIL,
+    WITHOUT_CASE,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 
@@ -250,6 +251,7 @@ POLICY = Map(
             effective_on=optional(ListOf(Choice(*AMENDED_ON), shortest=1, single=True, unordered=True)),
             announced=optional(Duration()),
             grace=optional(Duration()),
+            notice=optional(_NAME),
         )
     ),
     locations=required(ListOf(_NAME, shortest=1, unordered=True)),
@@ -349,6 +351,7 @@ POLICY = Map(
             mode=required(Choice(*TRANSFER_MODES)),
             direction=optional(Choice(*TRANSFER_DIRECTIONS), "both"),
             notices=optional(ListOf(Percentage(), single=True, unordered=True), ["80%", "100%"]),
+            notice=optional(_NAME),
             clause=required(_CLAUSE),
         )
     ),
@@ -526,6 +529,7 @@ class _Relations:
                     self._check_carrier(("clauses", name, "held_by", number), carrier)
         for number, clause in enumerate((self._document.get("amendments") or {}).get("clauses") or []):
             self._check_declared(("amendments", "clauses", number), clause, "clauses", "a clause")
+        self._check_timing(("amendments", "notice"), (self._document.get("amendments") or {}).get("notice"), "amendment")
         for name, control in self._part("controls"):
             self._check_control(("controls", name), control)
         for name, exemption in self._part("exemptions"):
@@ -706,7 +710,7 @@ class _Relations:
             self._problems.say(
                 path + ("allowed",), "neither ladder nor fees where it is allowed", "allowed with them"
             )
-        self._check_declared(path + ("notice",), written.get("notice"), "notices", "a notice")
+        self._check_timing(path + ("notice",), written.get("notice"), None)
         ladder = whole.get("ladder") or []
         for number, step in enumerate(ladder):
             if isinstance(step, dict) and "ladder" in written:
@@ -762,7 +766,7 @@ class _Relations:
 
     def _check_step(self, path, step):
         self._check_clause(path, step)
-        self._check_declared(path + ("notice",), step.get("notice"), "notices", "a notice")
+        self._check_timing(path + ("notice",), step.get("notice"), None)
         after = step.get("after") or {}
         if "times" in after and after.get("condition") != "repeated":
             self._problems.say(
@@ -858,6 +862,7 @@ class _Relations:
     def _check_transfer(self, transfer):
         """A mode that caps needs a cap on the violation's ladder, one that bills a fee by the unit of transfer."""
         self._check_clause(("transfer",), transfer)
+        self._check_timing(("transfer", "notice"), transfer.get("notice"), "transfer")
         name, mode = transfer.get("violation"), transfer.get("mode")
         self._check_declared(("transfer", "violation"), name, "violations", "a violation")
         violation = (self._document.get("violations") or {}).get(name)
@@ -885,11 +890,20 @@ class _Relations:
 
     def _check_notice(self, path, notice):
         self._check_clause(path, notice)
+        fields = fields_of(notice.get("timing"))
         for key in ("subject", "text"):
-            for written, name in wrong_parts(notice.get(key) or ""):
+            for written, name in wrong_parts(notice.get(key) or "", fields):
                 self._problems.say(
                     path + (key,),
-                    "only fields that exist (%s), and $$ for a dollar sign" % ", ".join("${%s}" % field for field in FIELDS),
+                    "only fields that exist (%s), and $$ for a dollar sign" % ", ".join("${%s}" % field for field in fields),
                     describe(written),
-                    did_you_mean(name, list(FIELDS)) or "Write ${field}; $$ is a dollar sign.",
+                    did_you_mean(name, list(fields)) or "Write ${field}; $$ is a dollar sign.",
                 )
+
+    def _check_timing(self, path, name, wanted):
+        """A notice named where one about a case, about transfer or about a version belongs is such a one."""
+        self._check_declared(path, name, "notices", "a notice")
+        timing = self._timing(name)[0]
+        if timing is not None and (timing != wanted if wanted else timing in WITHOUT_CASE):
+            self._problems.say(
+                path, "a notice whose timing is %s" % (wanted or "before, with, after or held"), "%s, which is timed '%s'" % (name, timing))

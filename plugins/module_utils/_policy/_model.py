@@ -296,6 +296,17 @@ class Policy:
         """A notice as a dict: timing, wait, subject, text … :raises PolicyError: no such notice"""
         return self._named("notice", "notices", name)
 
+    def notice_without_case(self, timing):
+        """(name, subject, text, unknown) of the notice about transfer or about a version to come (timing `transfer`, `amendment`).
+
+        That which `transfer.notice` or `amendments.notice` names, else the standard text under the name of its timing.
+        """
+        part = self.document.get("transfer" if timing == "transfer" else "amendments") or {}
+        name = part.get("notice")
+        if name is None:
+            return (timing, *STANDARD[timing], "ask")
+        return (name, *self.notice_text(name), self.notice(name).get("unknown", "ask"))
+
     def notice_text(self, name):
         """(subject, text) templates of a notice: its own, else those of its timing.
 

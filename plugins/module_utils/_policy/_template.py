@@ -30,7 +30,30 @@ FIELDS = {
     "opened": "when it was opened (UTC)",
     "pass_on": "to a reseller: what to tell their customer; otherwise empty",
 }
-"""Every field there is, and what stands for it."""
+"""Every field of a notice about a case, and what stands for it."""
+_SHARED = ("recipient", "provider", "contact", "service", "clause", "clause_text", "pass_on")
+FIELDS_OF = {
+    "transfer": {
+        **{name: FIELDS[name] for name in _SHARED},
+        "percent": "how much of the allowance is used: 80 or 100, as the policy's `transfer.notices`",
+        "used": "what was transferred in this window",
+        "allowance": "the allowance of the window, with what was bought",
+        "begins": "when the window began (UTC)",
+        "ends": "when the window ends (UTC)",
+        "action": "what follows above the allowance",
+    },
+    "amendment": {
+        **{name: FIELDS[name] for name in _SHARED if name != "clause_text"},
+        "policy": "the new version, name@version",
+        "prior": "the version that binds until then",
+        "effective": "the day from which the new one applies",
+        "services": "the services that it changes something for",
+        "changes": "what changes for them, one line each",
+        "grace": "what a customer may do who doesn't agree",
+    },
+}
+"""Fields of notices that are about no case, by their timing."""
+_ALL = {name for fields in (FIELDS, *FIELDS_OF.values()) for name in fields}
 
 _PART = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*|\{[^\s}]{0,20}))")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -55,16 +78,34 @@ STANDARD = {
         + _FACTS + "Until when: ${answer}\n\n${pass_on}\n\n" + _ANSWER,
     ),
 }
+STANDARD["transfer"] = (
+    "Service ${service} has used ${percent} % of its transfer",
+    "${recipient},\n\nservice ${service} has used ${percent} % of its transfer: ${used} of ${allowance},"
+    " from ${begins} to ${ends}.\n\n"
+    "Above it: ${action}.\nClause ${clause}: ${clause_text}\n\n${pass_on}\n\n"
+    "Questions: reply to this message, or write to ${contact} and name service ${service}.\n\n${provider}\n",
+)
+STANDARD["amendment"] = (
+    "Our acceptable use policy changes on ${effective}",
+    "${recipient},\n\nour acceptable use policy changes on ${effective} (${prior} becomes ${policy}; clause ${clause}).\n\n"
+    "It concerns: ${services}\nWhat changes for you:\n${changes}\n\n${grace}\n\n${pass_on}\n\n"
+    "Questions: reply to this message, or write to ${contact}.\n\n${provider}\n",
+)
 STANDARD["after"] = STANDARD["held"] = STANDARD["with"]
 """(subject, text) of a notice by its timing, where the policy writes none of its own."""
 
 
-def wrong_parts(text):
-    """What in a template is no field: [(as written, the word in it)]."""
+def fields_of(timing):
+    """The fields that a notice of this timing may name."""
+    return FIELDS_OF.get(timing, FIELDS)
+
+
+def wrong_parts(text, fields=frozenset(_ALL)):
+    """What in a template is none of these fields: [(as written, the word in it)]."""
     return [
         (match.group(0), match.group(2) or match.group(3).strip("{"))
         for match in _PART.finditer(text)
-        if match.group(1) is None and match.group(2) not in FIELDS
+        if match.group(1) is None and match.group(2) not in fields
     ]
 
 
@@ -76,7 +117,7 @@ def render(text, values):
     """
     wrong = wrong_parts(text)
     if wrong:
-        raise PolicyError("a notice's text has %s, which is no field." % wrong[0][0], target="notices", remedy="Known are: %s." % ", ".join(FIELDS))
+        raise PolicyError("a notice's text has %s, which is no field." % wrong[0][0], target="notices", remedy="Known are: %s." % ", ".join(sorted(_ALL)))
 
     def value(match):
         dollar, name, _other = match.groups()

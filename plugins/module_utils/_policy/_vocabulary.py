@@ -35,7 +35,9 @@ FAULTS = ("none", "customer", "unknown")
 UNTIL = ("remedied", "decision")
 STEP_MODES = ("act", "propose")
 STEP_CONDITIONS = ("persists", "unanswered", "repeated", "harms_others")
-NOTICE_TIMINGS = ("before", "with", "after", "held")
+# The last two are about no case: how much of a service's transfer is used, and a version to come.
+NOTICE_TIMINGS = ("before", "with", "after", "held", "transfer", "amendment")
+WITHOUT_CASE = ("transfer", "amendment")
 # What to do when a mail server may or may not have taken a notice: a person looks, or it is sent again.
 NOTICE_UNKNOWN = ("ask", "resend")
 POWER = ("pause", "shutdown", "destroy")

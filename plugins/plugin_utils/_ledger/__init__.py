@@ -60,6 +60,12 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._evidence impo
     remove_evidence,
     standing_flags,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemption_requests import (
+    decide_request,
+    exemption_requests,
+    pending_request,
+    request_exemption,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import (
     add_exemption,
     exemptions_of,
@@ -176,6 +182,7 @@ __all__ = [
     "dated_inputs",
     "deadline_passed",
     "decide_fault",
+    "decide_request",
     "disclosures",
     "due_notices",
     "end_due",
@@ -184,6 +191,7 @@ __all__ = [
     "evidence_problems",
     "evidence_rules",
     "exceed",
+    "exemption_requests",
     "exemptions_of",
     "expire_evidence",
     "expire_exemptions",
@@ -219,6 +227,7 @@ __all__ = [
     "open_case_of",
     "open_enforcement",
     "open_ledger",
+    "pending_request",
     "place_flag",
     "policy_released",
     "proposals",
@@ -239,6 +248,7 @@ __all__ = [
     "release_notice",
     "remove_evidence",
     "replay",
+    "request_exemption",
     "review",
     "revoke_exemption",
     "run_summary",

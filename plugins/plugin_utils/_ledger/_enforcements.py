@@ -11,6 +11,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _events
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import charge_what_is_owed
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemption_requests import erase_requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import erase_notices
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
@@ -547,6 +548,7 @@ def erase_details(tx, *, service=None, events=None, reason):
         )
     if service is not None:
         erase_notices(tx, service)
+        erase_requests(tx, service)
     if todo:
         # The record and the erasure carry the same time: verify holds one against the other.
         tx.append("details_erased", {"events": todo}, {"reason": reason})

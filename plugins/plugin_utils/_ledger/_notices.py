@@ -18,7 +18,7 @@ from __future__ import annotations
 import secrets
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError
-from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.module_utils._time import duration_text, iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import find_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
@@ -33,7 +33,7 @@ FOR_A_PERSON = ("held", "unknown", "bounced", "failed")
 _COLUMNS = (
     "id", "case_id", "enforcement_id", "service", "name", "timing", "status", "message_id", "opened_at", "next_at",
     "attempts", "role", "recipient", "subject", "body", "error", "receipt", "delivered_at", "answer_seconds",
-    "deadline_at", "deadline", "erased_at",
+    "deadline_at", "deadline", "erased_at", "topic",
 )
 _BRIEF = ("id", "service", "case_id", "name", "timing", "status", "delivered_at", "deadline_at", "deadline")
 
@@ -104,16 +104,19 @@ def _set(tx, before, event, refs=None, detail=None, **columns):
 
 
 @verb
-def queue_notice(tx, *, case_id, service, name, timing, facts, enforcement_id=None, answer_seconds=None):
-    """Put a notice into the outbox, once per enforcement, or per case, service and name.
+def queue_notice(tx, *, case_id=None, service, name, timing, facts, enforcement_id=None, answer_seconds=None, topic=None):
+    """Put a notice into the outbox, once per enforcement, or per case, service and name, or per topic.
 
     :param name: the policy's name of the notice
+    :param topic: what a notice without a case is about; the ledger has each topic once, for ever
     :param facts: what its text is made from, nothing personal
     :param answer_seconds: how long the customer has after delivery, or None
     :returns: the notice; `already` True when it is there
     """
     service, name = values.identifier(service, "service"), values.identifier(name, "notice")
-    if enforcement_id is None:
+    if topic is not None:
+        same = (t.notice.c.topic == values.identifier(topic, "topic"),)
+    elif enforcement_id is None:
         same = (
             t.notice.c.case_id == case_id, t.notice.c.service == service, t.notice.c.name == name,
             t.notice.c.enforcement_id.is_(None), t.notice.c.status != "cancelled",
@@ -128,7 +131,8 @@ def queue_notice(tx, *, case_id, service, name, timing, facts, enforcement_id=No
     notice_id = "N-%d" % number
     event = tx.append(
         "notice_%s" % ("held" if status == "held" else "queued"),
-        {"notice": notice_id, "service": service, "case": case_id, "enforcement": enforcement_id, "name": name, "timing": timing},
+        {"notice": notice_id, "service": service, "case": case_id, "enforcement": enforcement_id, "name": name, "timing": timing,
+         **({} if topic is None else {"topic": topic})},
     )
     tx.execute(
         t.notice.insert().values(
@@ -136,6 +140,7 @@ def queue_notice(tx, *, case_id, service, name, timing, facts, enforcement_id=No
             timing=timing, status=status, facts=values.to_text(facts), opened_at=tx.now, next_at=tx.now, attempts=0,
             # The ledger's id keeps it apart from other ledgers', the domain is the sender's and put on when sent.
             message_id="%s.%s" % (notice_id, tx.ledger_id), answer_seconds=answer_seconds, event_number=event,
+            topic=topic,
         )
     )
     document = _one(tx, notice_id)
@@ -167,7 +172,8 @@ def ready_notices(tx):
 @reader
 def due_notices(tx):
     """Notices that may be sent now, oldest first; none of a case whose notices are locked."""
-    return find_notices(tx, t.notice.c.status == "queued", t.notice.c.next_at <= tx.now, t.notice.c.case_id.not_in(_locked_cases()))
+    return find_notices(tx, t.notice.c.status == "queued", t.notice.c.next_at <= tx.now,
+                        sa.or_(t.notice.c.case_id.is_(None), t.notice.c.case_id.not_in(_locked_cases())))
 
 
 @reader
@@ -472,9 +478,33 @@ def without_text(document):
     return {name: value for name, value in document.items() if name not in ("facts", "recipient", "subject", "body")}
 
 
+@reader
+def late_announcements(tx):
+    """Customers told of a version to come later than was promised, one sentence each, while that still matters."""
+    rows = find_notices(tx, t.notice.c.timing == "amendment", t.notice.c.status != "cancelled", t.notice.c.facts.is_not(None))
+    return [sentence for sentence in (told_late(document, tx.now) for document in rows) if sentence]
+
+
+def told_late(document, now):
+    """What is wrong with the time of a notice about a version to come; None when it is in time. Pure.
+
+    In time is delivered, or still to be, as long before the day the version applies as was promised. Once the promised
+    time has gone by since its delivery, nobody is bound too early any more.
+    """
+    facts = document["facts"]
+    at = document["delivered_at"] if document["status"] == "delivered" else None
+    told, promised = now if at is None else at, facts.get("announced") or 0
+    if not promised or told <= facts["effective_at"] - promised or at is not None and now >= at + promised:
+        return None
+    return "%s told of %s later than promised: notice %s %s, and it applies from %s; owed is %s ahead. Move its effective to %s or later, or name %s as policy of its services." % (
+        document["service"], facts["values"]["policy"], document["id"], "is not delivered yet" if at is None else "was delivered %s" % iso(at),
+        facts["values"]["effective"], duration_text(promised), iso(told + promised + 86399)[:10], facts["values"]["prior"])
+
+
 def notice_line(document):
     """One notice as a line for people; without its address."""
-    parts = ["%s %s: %s of %s, case %s" % (document["status"], document["id"], document["name"], document["service"], document["case_id"])]
+    about = "case %s" % document["case_id"] if document["case_id"] is not None else "about %s" % document["topic"]
+    parts = ["%s %s: %s of %s, %s" % (document["status"], document["id"], document["name"], document["service"], about)]
     if document["status"] == "queued" and document["attempts"]:
         parts.append("tried %d times, again at %s" % (document["attempts"], iso(document["next_at"])))
     if document.get("locked") and document["status"] in OPEN:

@@ -10,9 +10,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._cases import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import dated_inputs
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import find_exemptions
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemption_requests import exemption_requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._journals import held_by_hand
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import node_document
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import notices, running_deadlines, without_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._notices import late_announcements, notices, running_deadlines, without_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import proposals
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import current_release
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
@@ -55,10 +56,12 @@ def status(tx):
         "unreviewed": unreviewed(tx),
         "by_hand": held_by_hand(tx),
         "exemptions": find_exemptions(tx, t.exemption.c.status == "open"),
+        "requests": exemption_requests(tx),
         "cases": cases(tx),
         "inputs": list(dated_inputs(tx).values()),
         "notices": [without_text(notice) for notice in notices(tx)],
         "deadlines": [without_text(notice) for notice in running_deadlines(tx)],
+        "late": late_announcements(tx),
     }
 
 

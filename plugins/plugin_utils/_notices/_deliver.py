@@ -243,7 +243,9 @@ class Outbox:
 
 
 def evidence_lines(tx, case_id, service):
-    """What a case rests on, for the customer of a service: no file's name, nothing of prohibited content or of others."""
+    """What a case rests on, for the customer of a service (nothing without a case): no file's name, nothing of prohibited content or of others."""
+    if case_id is None:
+        return []
     case, found = L.find_case(tx, case_id), L.find_evidence(tx, t.evidence.c.case_id == case_id)
     return ["our record of case %s, opened %s" % (case_id, iso(case["opened_at"]))] + [
         "a file (%s) of %s, SHA-256 %s" % (one["media_type"], iso(one["added_at"]), one["sha256"])

@@ -72,7 +72,7 @@ def compose(facts, role, name, sender, evidence, answer_seconds):
             else "no date is set"
         ),
         pass_on=(
-            "The service is used by a customer of yours. Please pass on to them what happened, the clause, what to do"
+            facts.get("pass_on") or "The service is used by a customer of yours. Please pass on to them what happened, the clause, what to do"
             " and until when, and answer for them."
             if role == "liable"
             else ""

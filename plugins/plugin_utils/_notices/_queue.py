@@ -1,16 +1,23 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which notice a case or a measure owes, put into the outbox with the same transaction. PRIVATE.
+"""Which notice a case, a measure, used transfer or a new version owes, put into the outbox in the same transaction. PRIVATE.
 
 Nothing personal is written here: who the customer is, is looked up when the notice is sent.
 """
 
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+import hashlib
+
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_duration
+from ansible_collections.hosting.aup.plugins.module_utils._versions import announced_seconds, effective_at
 from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import option_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import queue_notice
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import measure_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import (
+    measure_text,
+    span,
+    transfer_follows,
+)
 
 _MEASURES = {
     "suspend": "the service is suspended",
@@ -126,3 +133,74 @@ def queue_for_measure(tx, policy, named, document):
         facts=_facts(policy, named, document["service"], document["case_id"], document["clause"], enforcement_text(document), tx.now, name),
         answer_seconds=None if number is None else answer_seconds(policy, named, number),
     )
+
+
+_TELL_THEM = "The service is used by a customer of yours. Please pass this on to them."
+
+
+def _topic(*parts):
+    """What a notice without a case is about, as a name of the ledger: the same parts give the same name."""
+    text = "/".join(parts)
+    return text if len(text) <= 128 else "%s/%s" % (parts[0], hashlib.sha256(text.encode()).hexdigest())
+
+
+def _without_case(policy, timing, clause, values):
+    name, subject, text, unknown = policy.notice_without_case(timing)
+    return name, {
+        "subject": subject, "text": text, "unknown": unknown, "policy": policy.key, "contact": policy.provider.get("abuse_contact"),
+        "pass_on": _TELL_THEM,
+        "values": {"provider": policy.provider["name"], "clause": clause or "none",
+                   "clause_text": policy.clause_summary(clause) or "no clause is named", **values},
+    }
+
+
+def queue_for_transfer(tx, policy, terms, violation, service, window, percent, used, allowance):
+    """Queue what tells that a service has used so much of its transfer: once per service, window and percent.
+
+    :param terms: of `Policy.transfer()`
+    :param violation: the Violation that follows above the allowance
+    :param window: as `usage_windows` gives it
+    :param used: in words, as is the allowance
+    """
+    name, facts = _without_case(policy, "transfer", terms["clause"], {
+        "service": service, "percent": str(percent), "used": used, "allowance": allowance, "begins": iso(window["begins_at"]),
+        "ends": iso(window["ends_at"]), "action": transfer_follows(policy, terms, violation),
+    })
+    return queue_notice(tx, topic=_topic("transfer", service, iso(window["begins_at"])[:10], str(percent)), service=service,
+                        name=name, timing="transfer", facts=facts)
+
+
+def queue_for_version(tx, old, new, rows, services, lines_of):
+    """Queue what tells customers of a version to come: once per version and customer, or reseller who answers for them.
+
+    Nothing where the present version neither promises it (`amendments.announced`) nor names a notice.
+
+    :param old: the Policy that binds them now; its promise and its text count
+    :param rows: as `concerned_services` returns them
+    :param services: {id: service} of the whole catalogue; what is personal in it stays out of the ledger
+    :param lines_of: rows -> what changes for them, as lines
+    :returns: the notices, each with `already`
+    """
+    amendments = old.document.get("amendments") or {}
+    if not amendments.get("announced") and not amendments.get("notice"):
+        return []
+    to = {}
+    for row in rows:
+        service = services[row["service"]]
+        liable = (service.get("liable") or {}).get("contact")
+        # Who a reseller is stays out of the ledger: only that it is the same one.
+        whom = hashlib.sha256(("%s %s" % (tx.ledger_id, liable)).encode()).hexdigest()[:24] if liable else "customer/%s" % service["customer"]
+        to.setdefault(whom, []).append(row)
+    grace = amendments.get("grace")
+    found = []
+    for whom, own in sorted(to.items()):
+        name, facts = _without_case(old, "amendment", amendments["clauses"][0], {
+            "service": own[0]["service"], "policy": new.key, "prior": old.key, "effective": new.effective,
+            "services": ", ".join(row["service"] for row in own), "changes": "\n".join("  - %s" % line for line in lines_of(own)),
+            "grace": "Who terminates because of it keeps the prior version for %s." % span(parse_duration(grace)) if grace else "",
+        })
+        del facts["values"]["clause_text"]
+        facts.update(effective_at=effective_at(new), announced=announced_seconds(old))
+        found.append(queue_notice(tx, topic=_topic("amendment", new.key, whom), service=own[0]["service"], name=name,
+                                  timing="amendment", facts=facts))
+    return found

@@ -151,9 +151,11 @@ def concerned_services(found, new, old, release, policies, catalogue):
     :param release: the release, for its default policy
     :param policies: {key: Policy} of the release
     :param catalogue: its catalogue document
-    :returns: `[{"service", "location", "account_type", "controls", "violations", "refused"}]`: names of what changes
-        for it; refused says why the new version doesn't take it at all, else None
+    :returns: `[{"service", "location", "account_type", "controls", "violations", "fees", "exemptions", "refused"}]`:
+        names of what changes for it; refused says why the new version doesn't take it at all, else None
     """
+    # Fees and exemptions know no places: they concern everybody.
+    fees, exemptions = [row["fee"] for row in found["fees"]], [row["control"] for row in found["exemptions"]]
     controls, violations = {}, {}
     for row in found["controls"]:
         controls.setdefault((row["location"], row["account_type"]), set()).add(row["control"])
@@ -172,9 +174,11 @@ def concerned_services(found, new, old, release, policies, catalogue):
             "account_type": place[1],
             "controls": sorted(controls.get(place, ())),
             "violations": sorted(violations.get((*place, addons), ())),
+            "fees": fees,
+            "exemptions": exemptions,
             "refused": _refused(new, *place),
         }
-        if row["controls"] or row["violations"] or row["refused"]:
+        if any(row[part] for part in ("controls", "violations", "fees", "exemptions", "refused")):
             result.append(row)
     return result
 
@@ -208,9 +212,27 @@ def diff_lines(found, services=None):
     if services is not None:
         lines.append("%d service%s concerned" % (len(services), "" if len(services) == 1 else "s"))
         for row in services:
-            changed = row["refused"] or ", ".join([*row["controls"], *row["violations"]])
+            changed = row["refused"] or ", ".join(
+                [*row["controls"], *row["violations"], *("fee %s" % one for one in row["fees"]), *("exemption from %s" % one for one in row["exemptions"])])
             lines.append("  %s (%s, %s): %s" % (row["service"], row["location"], row["account_type"], changed))
     return lines
+
+
+def lines_for(found, rows):
+    """What of a difference concerns these services, for their customer: as `diff_lines`, and of their places alone.
+
+    :param rows: of `concerned_services`
+    """
+    places = {(row["location"], row["account_type"]) for row in rows}
+    own = {
+        part: [row for row in found[part] if (row["location"], row["account_type"]) in places
+               and any(row[part[:-1]] in one[part] for one in rows)]
+        for part in ("controls", "violations")
+    }
+    lines = _control_lines(own["controls"]) + _violation_lines(own["violations"])
+    lines += ["fee %s" % _change(row["fee"], row["before"], row["after"]) for row in found["fees"]]
+    lines += ["exemption from %s: changed" % row["control"] for row in found["exemptions"]]
+    return lines + sorted({"no longer taken: %s" % row["refused"] for row in rows if row["refused"]})
 
 
 def _change(name, before, after):

@@ -106,6 +106,23 @@ def transfer_text(terms):
     return "%s; %s (violation %s)%s" % (counted, _TRANSFER[terms["mode"]], terms["violation"], "; told at %s" % told if told else "")
 
 
+def transfer_follows(policy, terms, violation):
+    """What follows above the allowance, for the customer.
+
+    :param policy: for its fees
+    :param terms: of `Policy.transfer()`
+    :param violation: the Violation it names, at the service's place
+    """
+    fees = [fee_text(policy.fee(name)) for name in violation.fees if policy.fee(name)["per"] in ("TB", "TiB")]
+    if terms["mode"] == "bill":
+        return "what is above is billed when the window ends: %s" % "; ".join(fees)
+    step = next(step for step in violation.ladder if any(m.enforcement == "bandwidth_cap" for m in step.alternatives))
+    rate = next(m for m in step.alternatives if m.enforcement == "bandwidth_cap").options.get("rate")
+    until = "until the window ends" + (" or more is bought (%s)" % "; ".join(fees) if terms["mode"] == "cap_until_paid" and fees else "")
+    return "%sthe service is limited%s %s" % (
+        "we decide whether " if step.mode == "propose" else "", " to %s" % rate if rate else " in bandwidth", until)
+
+
 def notice_text(notice):
     """When the customer is told."""
     if notice is None:

@@ -14,10 +14,15 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, PolicyError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError, PolicyError
+from ansible_collections.hosting.aup.plugins.plugin_utils import _exemption_requests as asking
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._dns_checks import DnsError, look_up
+from ansible_collections.hosting.aup.plugins.plugin_utils._dns_checks import Lookup
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_text import due_lines, status_lines
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
+from ansible_collections.hosting.aup.plugins.plugin_utils._spf import check_host
 
 HEAD = "schema: 1\nname: p\nversion: '1'\neffective: 2026-01-01\nprovider: {name: P}\nextends: default\n"
 ZONE = {
@@ -28,6 +33,19 @@ ZONE = {
     ("2.2.0.192.in-addr.arpa.", "PTR"): ["liar.good.example."],
     ("liar.good.example.", "A"): ["192.0.2.99"],
     ("open.example.", "TXT"): ['"v=spf1 +all"'],
+    ("other.example.", "TXT"): ['"v=spf1 ip4:198.51.100.0/24 -all"'],
+    # Mail of this domain goes out through what it names in every way there is.
+    ("every.example.", "TXT"): ['"v=spf1 a/30 a:alias.every.example mx//64 exists:%{ir}.%{v}.ok.every.example include:good.example redirect=six.every.example"'],
+    ("every.example.", "A"): ["203.0.113.5"],
+    ("every.example.", "AAAA"): ["2001:db8:a::1"],
+    ("every.example.", "MX"): ["10 in.every.example."],
+    ("in.every.example.", "A"): ["203.0.113.77"],
+    ("in.every.example.", "AAAA"): ["2001:db8:7::1"],
+    ("alias.every.example.", "CNAME"): ["real.every.example."],
+    ("real.every.example.", "A"): ["203.0.113.99"],
+    ("9.100.51.198.in-addr.ok.every.example.", "A"): ["127.0.0.2"],
+    ("six.every.example.", "TXT"): ['"v=spf1 ip6:2001:db8:9::/48 ~all"'],
+    ("loop.example.", "TXT"): ['"v=spf1 include:loop.example -all"'],
     ("two.example.", "TXT"): ['"v=spf1 -all"', '"v=spf1 a -all"'],
 }
 
@@ -54,6 +72,11 @@ class NameServer:
             answer.flags |= dns.flags.AA
             if name.endswith("broken.example."):
                 answer.set_rcode(dns.rcode.SERVFAIL)
+            elif (name, "CNAME") in ZONE:
+                (target,) = ZONE[name, "CNAME"]
+                answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", "CNAME", target))
+                if (target, kind) in ZONE:
+                    answer.answer.append(dns.rrset.from_text(target, 60, "IN", kind, *ZONE[target, kind]))
             elif (name, kind) in ZONE:
                 answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", kind, *ZONE[name, kind]))
             elif not any(known == name for known, _kind in ZONE):
@@ -106,6 +129,8 @@ def test_what_is_in_order_is_given_and_says_who_approved(strict, names):
         ("vps-1", "none.example", "none.example publishes no SPF record"),
         ("vps-1", "open.example", "permits everybody"),
         ("vps-1", "two.example", "2 SPF records"),
+        ("vps-1", "other.example", "does not permit 192.0.2.1 (fail, -all of other.example)"),
+        ("vps-1", "loop.example", "it takes more than 10 lookups"),
     ],
 )
 def test_what_is_not_in_order_is_refused_with_what_is_missing(strict, names, service, domain, wrong):
@@ -114,6 +139,79 @@ def test_what_is_not_in_order_is_refused_with_what_is_missing(strict, names, ser
     assert wrong in str(caught.value)
     done = exempt(strict, names, service, domain, waive="their provider is slow, ticket 9")
     assert done["changed"] and any("waived: their provider is slow" in line for line in done["what"])
+
+
+def test_each_mechanism_of_spf_in_a_real_name_server(names):
+    lookup = Lookup(["127.0.0.1"], names.port)
+    said = {
+        address: check_host(lookup, address, "every.example")[:2]
+        for address in ("203.0.113.6", "203.0.113.99", "203.0.113.77", "2001:db8:7::25", "198.51.100.9", "192.0.2.1", "2001:db8:9::1", "192.0.2.7")
+    }
+    assert said == {
+        "203.0.113.6": ("pass", "a/30 of every.example"),
+        "203.0.113.99": ("pass", "a:alias.every.example of every.example"),
+        "203.0.113.77": ("pass", "mx//64 of every.example"),
+        "2001:db8:7::25": ("pass", "mx//64 of every.example"),
+        "198.51.100.9": ("pass", "exists:%{ir}.%{v}.ok.every.example of every.example"),
+        "192.0.2.1": ("pass", "include:good.example of every.example"),
+        "2001:db8:9::1": ("pass", "ip6:2001:db8:9::/48 of six.every.example"),
+        "192.0.2.7": ("softfail", "~all of six.every.example"),
+    }
+
+
+def ask(desk, names, service, domain="good.example", **more):
+    with desk.ledger.read(now=desk.now) as tx:
+        due = requests.checks_due(tx, [service], "smtp_outbound")
+    checked = look_up(due, domain, ["127.0.0.1"], names.port)
+    return desk.ask(asking.ask, service, "smtp_outbound", "newsletters of vps {{ 7 }}", "90d", "Frau Kundin", domain, checked, **more)
+
+
+def test_a_request_waits_is_looked_up_again_and_is_decided_once(strict, names):
+    asked = ask(strict, names, "vps-1")
+    assert asked["changed"] and "its preconditions are met" in asked["what"][0] and asked["nodes"] == []
+    assert not ask(strict, names, "vps-1")["changed"], "one at a time"
+    unmet = ask(strict, names, "vps-3")
+    assert "not met: 192.0.2.3 has no PTR record" in unmet["what"][0]
+    with strict.ledger.read(now=strict.now) as tx:
+        status = L.status(tx)
+        assert tx.exemptions_of("vps-1") == [], "asked for is not given"
+    assert sum("request Q-" in line for line in status_lines(status)) == 2 and sum("request Q-" in line for line in due_lines(status, 86400)) == 2
+    assert not any("Kundin" in line for line in status_lines(status))
+    with pytest.raises(InputError) as caught:  # its name has gone from DNS, or never was there
+        strict.ask(asking.approve, "Q-2", checked={"vps-3": ["192.0.2.3 has no PTR record"]})
+    assert "no PTR record" in str(caught.value)
+    with pytest.raises(InputError):
+        strict.ask(asking.approve, "Q-1")  # not looked up again
+    done = strict.ask(asking.approve, "Q-1", "Ms Desk", checked={"vps-1": []})
+    assert done["nodes"] == ["kvm1"] and "request Q-1 is approved" in done["what"][0]
+    for decide in (lambda: strict.ask(asking.approve, "Q-1", checked={"vps-1": []}), lambda: strict.ask(asking.deny, "Q-1", "no")):
+        with pytest.raises(ConflictError):
+            decide()
+    with pytest.raises(InputError):
+        strict.ask(asking.deny, "Q-2")
+    assert "denied" in strict.ask(asking.deny, "Q-2", "no reverse DNS")["what"][0]
+    with pytest.raises(InputError):
+        strict.ask(asking.deny, "Q-9", "no")
+    with strict.ledger.read(now=strict.now) as tx:
+        (given,) = tx.exemptions_of("vps-1")
+        assert (given["control"], given["ends_at"]) == ("smtp_outbound", strict.now + 90 * 86400)
+        assert tx.exemption_requests() == [] and [q["exemption_id"] for q in tx.exemption_requests("approved")] == [given["id"]]
+        assert not any("Kundin" in str(e["refs"]) for e in tx.history("vps-1"))
+    strict.ask(L.erase_details, service="vps-1", reason="asked to be forgotten")
+    with strict.ledger.read(now=strict.now) as tx:
+        (kept,) = tx.exemption_requests("approved")
+        assert (kept["asked_by"], kept["reason"], kept["status"]) == (None, None, "approved") and tx.verify()["ok"]
+
+
+def test_what_the_policy_forbids_is_not_even_kept_and_a_strike_denies(strict, names):
+    for arguments in (("vps-2", "vpn", "why"), ("vps-99", "smtp_outbound", "why", "9d"), ("vps-2", "pen_test", "why", "90d"), ("vps-2", "pen_test", None, "7d")):
+        with pytest.raises(InputError):
+            strict.ask(asking.ask, *arguments)
+    ask(strict, names, "vps-1")
+    done = strict.hold("vps-1", case="T-2")
+    assert any("request Q-1 of vps-1 for smtp_outbound is denied by this" in line for line in done["what"])
+    with strict.ledger.read(now=strict.now) as tx:
+        assert tx.exemption_requests() == [] and len(tx.exemption_requests("denied")) == 1
 
 
 def test_what_can_not_be_looked_up_is_not_given(strict, names):

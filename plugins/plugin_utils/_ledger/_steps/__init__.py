@@ -15,6 +15,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0009_touched
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0010_usage
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0011_evidence
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0012_announcements
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
@@ -29,4 +30,5 @@ STEPS = (
     (9, _s0009_touched.upgrade),
     (10, _s0010_usage.upgrade),
     (11, _s0011_evidence.upgrade),
+    (12, _s0012_announcements.upgrade),
 )
