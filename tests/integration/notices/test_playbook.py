@@ -59,5 +59,14 @@ def test_the_playbook(desk):
     assert code == 0 and "notice N-2 is dropped" in said, said
     code, said = play(desk, "notices.yml", {**extra, "state": "nonsense"})
     assert code != 0 and "is not known" in said
+    asked = {"state": "requested", "service": "vps-3", "control": "smtp_outbound", "duration": "30d", "reason": "{{ 7 }}", "requested_by": "Frau Kundin"}
+    code, said = play(desk, "exempt.yml", asked, "--check")
+    assert code == 0 and "request Q-1: vps-3 from smtp_outbound for 720h" in said, said
+    code, said = play(desk, "exempt.yml", asked)
+    assert code == 0 and "request Q-1: vps-3 from smtp_outbound for 720h" in said and "Kundin" not in said, said
+    code, said = play(desk, "exempt.yml", {"state": "denied", "request": "Q-2", "reason": "no"})
+    assert code != 0 and "there is no request Q-2" in said, said
     code, said = play(desk, "status.yml", {"due": "30d"})
-    assert code == 0 and "review: smtp_block of vps-1" in said, said
+    assert code == 0 and "review: smtp_block of vps-1" in said and "waits for a person: request Q-1" in said, said
+    code, said = play(desk, "exempt.yml", {"state": "denied", "request": "Q-1", "reason": "no reverse DNS"})
+    assert code == 0 and "request Q-1 of vps-3 for smtp_outbound is denied" in said, said

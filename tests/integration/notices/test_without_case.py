@@ -78,7 +78,7 @@ def test_80_and_100_percent_are_told_once_each_window_and_the_cap_with_them(coun
     assert [(n["name"], n["timing"], n["case_id"] is None) for n in desk.notices().values()] == [
         ("transfer", "transfer", True), ("transfer", "transfer", True), ("with_action", "with", False)]
     assert desk.send().counts["delivered"] == 2
-    assert [m["Subject"] for m in desk.mail.mailbox.mails[1:]][0] == "Service vps-1 has used 100 % of its transfer"
+    assert desk.mail.mailbox.mails[1]["Subject"] == "Service vps-1 has used 100 % of its transfer"
     with desk.ledger.read(now=desk.now) as tx:
         assert tx.verify()["ok"] and L.running_deadlines(tx) == []
     # The next window begins anew.
