@@ -35,7 +35,8 @@ ZONE = {
     ("open.example.", "TXT"): ['"v=spf1 +all"'],
     ("other.example.", "TXT"): ['"v=spf1 ip4:198.51.100.0/24 -all"'],
     # Mail of this domain goes out through what it names in every way there is.
-    ("every.example.", "TXT"): ['"v=spf1 a/30 a:alias.every.example mx//64 exists:%{ir}.%{v}.ok.every.example include:good.example redirect=six.every.example"'],
+    ("every.example.", "TXT"): [
+        '"v=spf1 a/30 a:alias.every.example mx//64 exists:%{ir}.%{v}.ok.every.example " "include:good.example redirect=six.every.example"'],
     ("every.example.", "A"): ["203.0.113.5"],
     ("every.example.", "AAAA"): ["2001:db8:a::1"],
     ("every.example.", "MX"): ["10 in.every.example."],
@@ -204,7 +205,8 @@ def test_a_request_waits_is_looked_up_again_and_is_decided_once(strict, names):
 
 
 def test_what_the_policy_forbids_is_not_even_kept_and_a_strike_denies(strict, names):
-    for arguments in (("vps-2", "vpn", "why"), ("vps-99", "smtp_outbound", "why", "9d"), ("vps-2", "pen_test", "why", "90d"), ("vps-2", "pen_test", None, "7d")):
+    for arguments in (("vps-2", "vpn", "why"), ("vps-99", "smtp_outbound", "why", "9d"), ("vps-2", "pen_test", "why", "90d"),
+                      ("vps-2", "pen_test", None, "7d")):
         with pytest.raises(InputError):
             strict.ask(asking.ask, *arguments)
     ask(strict, names, "vps-1")

@@ -33,7 +33,8 @@ def play(desk, playbook, extra, *arguments):
 def test_the_playbook(desk):
     desk.now = int(time.time())
     services = [
-        {key: value for key, value in service.items() if value not in (None, [], {}) and key not in ("nodes", "pool")} | {"node": "kvm1", "nics": service["nics"]}
+        {key: value for key, value in service.items() if value not in (None, [], {}) and key not in ("nodes", "pool")}
+        | {"node": "kvm1", "nics": service["nics"]}
         for service in CATALOGUE["services"].values()
     ]
     catalogue = desk.directory / "catalogue.json"
