@@ -98,6 +98,7 @@ class VendorDriver:
     MARK = MARK
     GRAMMAR = ()
     TAILS = ()
+    ALLOWED = ""
     PROMPT = PROMPT
 
     def __init__(self, target):
@@ -117,7 +118,7 @@ class VendorDriver:
     # -- asking
 
     def _passed(self, line):
-        return _gate.pass_line(line, self.GRAMMAR, self.TAILS)
+        return _gate.pass_line(line, self.GRAMMAR, self.TAILS, self.ALLOWED)
 
     def _ask(self, line, question=None):
         return self.cli.ask(self._passed(line), question)
@@ -128,9 +129,12 @@ class VendorDriver:
         try:
             return parse(text)
         except NotUnderstood as exc:
-            raise self.target.error(
-                "bad_reply", "its answer to %r was not understood: %s." % (line, exc),
-                "Nothing is concluded from it. Report it with platform and version.") from exc
+            raise self.odd(line, exc) from exc
+
+    def odd(self, line, exc):
+        """The error for an answer that is not understood."""
+        return self.target.error("bad_reply", "its answer to %r was not understood: %s." % (line, exc),
+                                 "Nothing is concluded from it. Report it with platform and version.")
 
     def refused(self, what, said, code="config_refused", remedy="Check the user's rights on the router."):
         """The error for a step that the router does not take."""

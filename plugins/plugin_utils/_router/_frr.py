@@ -209,7 +209,7 @@ def _families(bgp_lines):
     return found
 
 
-def _community_texts(community):
+def community_texts(community):
     """How FRR may print a community: well-known ones by name."""
     return {community} | ({"blackhole"} if community == "65535:666" else set())
 
@@ -262,7 +262,7 @@ def missing_for_rtbh(lines, rtbh):
 
 
 def _sets(body, community):
-    texts = _community_texts(community)
+    texts = community_texts(community)
     return any(line.startswith("set community ") and texts.intersection(line.split()[2:]) for line in body)
 
 
@@ -315,7 +315,7 @@ class Frr:
         rib, occupied = {}, {}
         for family in FAMILIES.values():
             for prefix, found in self._read("show %s route static json" % family, parse_rib).items():
-                rib[prefix] = _in_use(found)
+                rib[prefix] = in_use(found)
             for kind in ("kernel", "connected"):
                 for prefix in self._read("show %s route %s json" % (family, kind), parse_rib):
                     occupied[prefix] = "a %s route for it" % kind
@@ -339,7 +339,7 @@ class Frr:
                 continue
             said = self._read("show bgp ipv%d unicast %s json" % (version, route["prefix"]), parse_bgp)
             announced[route["prefix"]] = {
-                "to": said["to"], "trigger": bool(_community_texts(rtbh["trigger"]).intersection(said["communities"]))}
+                "to": said["to"], "trigger": bool(community_texts(rtbh["trigger"]).intersection(said["communities"]))}
         return {"missing": missing, "announced": announced, "up": sorted(peer for peer in peers if peers[peer])}
 
     def commands(self, change):
@@ -397,7 +397,8 @@ def _is_address(text):
     return True
 
 
-def _in_use(routes):
+def in_use(routes):
+    """`{"blackhole", "installed"}` of one prefix' routes: whether a static null route is the one in use."""
     for route in routes:
         hops = route.get("nexthops") or ()
         if route.get("protocol") == "static" and route.get("selected") and any(hop.get("blackhole") for hop in hops):

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The platforms there are: one file each, listed here. PRIVATE to the collection.
 
-VyOS and RouterOS have no driver yet; IOS-XR and NX-OS come after them. All but RouterOS have candidate and confirmation:
-each is one more subclass of `_driver.VendorDriver` in a file of its own (`_vyos`, `_iosxr`, `_nxos`), a fake in
-tests/integration/routers/devices, and a line here.
+IOS-XR and NX-OS have no driver yet. Both have candidate and confirmation: each is one more subclass of
+`_driver.VendorDriver` in a file of its own (`_iosxr`, `_nxos`), a fake in tests/integration/routers/devices, and a line here.
 """
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._frr import Fr
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._iosxe import IosXe
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._junos import Junos
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._vyos import Vyos
 
-PLATFORMS = {driver.name: driver for driver in (Eos, Frr, IosXe, Junos, Linux)}
+PLATFORMS = {driver.name: driver for driver in (Eos, Frr, IosXe, Junos, Linux, Vyos)}
 ANNOUNCING = frozenset(name for name, driver in PLATFORMS.items() if driver.announces)
 """Platforms that announce a null route to upstreams by themselves."""

@@ -100,9 +100,10 @@ class Cli:
 
     :param device_type: netmiko's name of the platform
     :param prompt: pattern of what follows the name in the prompt
+    :param login: `login(netmiko) -> class` where netmiko's own way in is not the one wanted
     """
 
-    def __init__(self, target, device_type, prompt=PROMPT):
+    def __init__(self, target, device_type, prompt=PROMPT, login=None):
         netmiko, paramiko = _libraries(target)
         self.target = target
         arguments = {
@@ -114,7 +115,7 @@ class Cli:
         }
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # or it prints tracebacks of refused sessions
         try:
-            self._device = netmiko.ConnectHandler(**arguments)
+            self._device = (login(netmiko) if login else netmiko.ConnectHandler)(**arguments)
         except (netmiko.NetmikoTimeoutException, netmiko.NetmikoAuthenticationException) as exc:
             raise _failed(target, exc) from exc
         except netmiko.ReadTimeout as exc:

@@ -19,9 +19,10 @@ from tests.integration.routers.devices.base import PEERS, RTBH
 from tests.integration.routers.devices.eos import Eos
 from tests.integration.routers.devices.iosxe import IosXe
 from tests.integration.routers.devices.junos import Junos
+from tests.integration.routers.devices.vyos import Vyos
 from tests.integration.routers.provider import Provider
 
-DEVICES = {device.platform: device for device in (Eos, IosXe, Junos)}
+DEVICES = {device.platform: device for device in (Eos, IosXe, Junos, Vyos)}
 HOSTS = {"203.0.113.10/32": [("drop", 41666)], "2001:db8:100::10/128": [("drop", 41666)]}
 TAG = 41666
 

@@ -75,11 +75,11 @@ def test_absent_is_only_what_says_so():
 
 def test_a_route_counts_only_when_it_is_used():
     route = {"protocol": "static", "selected": True, "installed": True, "nexthops": [{"blackhole": True}]}
-    assert _frr._in_use([route]) == {"blackhole": True, "installed": True}
-    assert not _frr._in_use([{**route, "selected": False}])["blackhole"]
-    assert not _frr._in_use([{**route, "nexthops": [{"ip": "192.0.2.2"}]}])["blackhole"]
-    assert not _frr._in_use([{**route, "installed": False}])["installed"]
-    assert not _frr._in_use([])["blackhole"]
+    assert _frr.in_use([route]) == {"blackhole": True, "installed": True}
+    assert not _frr.in_use([{**route, "selected": False}])["blackhole"]
+    assert not _frr.in_use([{**route, "nexthops": [{"ip": "192.0.2.2"}]}])["blackhole"]
+    assert not _frr.in_use([{**route, "installed": False}])["installed"]
+    assert not _frr.in_use([])["blackhole"]
 
 
 def test_golden_lines():
