@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from types import MappingProxyType
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
@@ -29,7 +30,7 @@ _ROUTES = {version: "vtysh %s" % " ".join('-c "show %s route %s json"' % (family
 INTERFACES, SUMMARY = 'vtysh -c "show interface json"', 'vtysh -c "show bgp summary json"'
 _ROUTE = r"protocols static (?:route %s|route6 %s)" % (_gate.PREFIX4, _gate.PREFIX6)
 GRAMMAR = tuple(re.compile(text) for text in (
-    r"set %s blackhole tag %s" % (_ROUTE, _gate.NUMBER), r"delete %s" % _ROUTE,
+    r"set %s blackhole tag %s" % (_ROUTE, _gate.NUMBER), r"delete %s(?: blackhole)?" % _ROUTE,
     *(re.escape(line) for line in (RUNNING, "run " + RUNNING, SAVED, TIMER, ENTRY, *_ROUTES.values(), INTERFACES, SUMMARY)),
     r'vtysh -c "show bgp (?:ipv4 unicast %s|ipv6 unicast %s) json"' % (_gate.PREFIX4, _gate.PREFIX6),
     r"configure", r"compare", r"commit", r"commit-confirm [1-9][0-9]?", r"[yn]", r"confirm", r"save", r"exit discard",
@@ -78,17 +79,36 @@ def parse_statics(lines):
             if network.version != (4 if words[2] == "route" else 6):
                 raise NotUnderstood("static route %s" % ascii(" ".join(words)[:100]))
             found.setdefault(str(network), []).append(words[4:])
-    return [_static(prefix, said) for prefix, said in found.items()]
+    return [entry for prefix, said in found.items() for entry in _static(prefix, said)]
 
 
 def _static(prefix, said):
-    tags = [words[2] for words in said if words[:2] == ("blackhole", "tag") and len(words) == 3]
+    """A route's null route, and what else is on it: two entries, as either can go without the other."""
+    drops = [words for words in said if words[:1] == ("blackhole",)]
+    tags = [words[2] for words in drops if words[1:2] == ("tag",) and len(words) == 3]
     if any(not tag.isdigit() for tag in tags):
         raise NotUnderstood("the tag of %s" % prefix)
-    return {"prefix": prefix, "blackhole": any(words[:1] == ("blackhole",) for words in said),
-            "mark": int(tags[0]) if len(tags) == 1 else None, "exact": len(said) == len(tags) == 1,
-            "hops": [words[1] for words in said if words[:1] == ("next-hop",) and len(words) > 1 and _is_address(words[1])],
-            "line": "static route %s %s" % (prefix, " ".join(sorted(" ".join(words) for words in said)))}
+    rest = [words for words in said if words not in drops]
+    found = []
+    if drops:
+        found.append({"prefix": prefix, "blackhole": True, "mark": int(tags[0]) if len(tags) == 1 else None,
+                      "exact": len(drops) == len(tags) == 1, "hops": [], "line": _line(prefix, drops)})
+    if rest:
+        hops = [words[1] for words in rest if words[:1] == ("next-hop",) and len(words) > 1 and _is_address(words[1])]
+        found.append({"prefix": prefix, "blackhole": False, "mark": None, "exact": False, "hops": hops, "line": _line(prefix, rest)})
+    return found
+
+
+def _line(prefix, said):
+    return "static route %s %s" % (prefix, " ".join(sorted(" ".join(words) for words in said)))
+
+
+def by_prefix(statics):
+    """`{prefix: its lines}`, to tell whether routes are still as they were read."""
+    found = {}
+    for entry in statics:
+        found.setdefault(entry["prefix"], []).append(entry["line"])
+    return found
 
 
 def parse_own(lines):
@@ -251,11 +271,11 @@ class Vyos(VendorDriver):
     ALLOWED = '"'
     PROMPT = r"(?::[^\s$#>]{0,60})?[$#>] ?"
     announces = True
+    _seen = MappingProxyType({})
 
     def __init__(self, target):
         super().__init__(target)
         self._reload = self._armed = self._looked = False
-        self._seen = {}
 
     def _connect(self):
         return Cli(self.target, self.DEVICE_TYPE, self.PROMPT, _login)
@@ -277,7 +297,7 @@ class Vyos(VendorDriver):
                 self.notes.append("%s: it would take an unconfirmed change back by a reboot, so changes are committed without a "
                                   "timer. See docs/routers.md: commit-confirm action reload." % self.target.name)
         statics = self._understood(RUNNING, lambda: parse_statics(lines))
-        self._seen = {entry["prefix"]: entry["line"] for entry in statics}
+        self._seen = by_prefix(statics)
         rib, occupied = {}, {}
         for version in (4, 6):
             found = self._read(_ROUTES[version], _of_frr(parse_routes))
@@ -327,8 +347,8 @@ class Vyos(VendorDriver):
         network = checked_route(prefix, mark)
         path = "protocols static %s %s" % ("route" if network.version == 4 else "route6", network)
         if action == "remove":
-            # The node above, or an empty route stays; only one that holds nothing else is ever ours.
-            return ["delete " + path]
+            # Without the node above an empty route would stay; with it, whatever else is on it would go.
+            return ["delete " + path + (" blackhole" if len(self._seen.get(prefix, ())) > 1 else "")]
         return ["set %s blackhole tag %d" % (path, mark)]
 
     def _mark_of(self, line):
@@ -349,8 +369,7 @@ class Vyos(VendorDriver):
         self._configure()
         line = "run " + RUNNING
         lines = self._read(line, lambda text: parse_commands(without_levels(text)))
-        now = {entry["prefix"]: entry["line"] for entry in self._understood(line, lambda: parse_statics(lines))}
-        if now != self._seen:
+        if by_prefix(self._understood(line, lambda: parse_statics(lines))) != self._seen:
             # Deleting takes all of a route: somebody's next hop, entered since it was read, would go too.
             raise self.target.error("busy", "its static routes were edited by somebody else just now.", "Run again.", retryable=True)
 
@@ -400,7 +419,7 @@ class Vyos(VendorDriver):
             kept = parse_statics(parse_commands(self._ask(SAVED)))
         except NotUnderstood:
             kept = None
-        if kept is None or {entry["prefix"]: entry["line"] for entry in kept} != self._seen:
+        if kept is None or by_prefix(kept) != self._seen:
             raise self.refused("it did not save", without_levels(said), "not_saved",
                                "The routes act, but a restart forgets them. Check disk and rights on the router.")
 

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _iosxe, _junos, _linux
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _iosxe, _junos, _linux, _vyos
 
 GRAMMARS = {"frr": _frr.GRAMMAR, "linux": _linux.GRAMMAR}
-VENDORS = {driver.name: driver for driver in (_eos.Eos, _iosxe.IosXe, _junos.Junos)}
+VENDORS = {driver.name: driver for driver in (_eos.Eos, _iosxe.IosXe, _junos.Junos, _vyos.Vyos)}
 # What each platform may be told about one prefix and one mark; nothing else is ever built.
 MEANT = {
     "eos": ("ip{v} route {p} Null0 tag {m}", "no ip{v} route {p} Null0"),
@@ -21,6 +21,7 @@ MEANT = {
               "no ipv6 route {p} Null0"),
     "junos": ("set routing-options {t} route {p} discard", "set routing-options {t} route {p} tag {m}",
               "delete routing-options {t} route {p}"),
+    "vyos": ("set protocols static route{s} {p} blackhole tag {m}", "delete protocols static route{s} {p}"),
 }
 # What is asked of BGP, with the values that stand in it.
 ASKED = {
@@ -28,6 +29,7 @@ ASKED = {
     "iosxe": ("show bgp ipv4 unicast 203.0.113.10/32", "show bgp ipv6 unicast neighbors 2001:db8::2 advertised-routes"),
     "junos": ("show route advertising-protocol bgp 192.0.2.2 203.0.113.10/32 exact detail | display json",
               "show route advertising-protocol bgp 2001:db8::2 2001:db8::1/128 exact detail | display json"),
+    "vyos": ('vtysh -c "show bgp ipv4 unicast 203.0.113.10/32 json"', 'vtysh -c "show bgp ipv6 unicast 2001:db8::1/128 json"'),
 }
 NASTY = ["\n", "\r", "\x1a", "\x03", "\t", "?", "|", ";", "&", "$(reboot)", "`id`", "\\", "!", "#", "  ", "\x00", "\u0661",
          "\u2028", "%lo", "/0", " no router bgp 1", "exit", "١"]
@@ -91,10 +93,10 @@ def test_what_is_built_for_a_vendor_says_what_was_meant_or_nothing(name, action,
     network = ipaddress.ip_network(prefix)
     assert str(network) == prefix and isinstance(mark, int) and 1 <= mark <= 4294967295
     meant = {text.format(p=prefix, m=mark, v="v6" if network.version == 6 else "", a=network.network_address,
-                         n=network.netmask, t="static" if network.version == 4 else "rib inet6.0 static")
+                         n=network.netmask, t="static" if network.version == 4 else "rib inet6.0 static", s="6" if network.version == 6 else "")
              for text in MEANT[name]}
     for line in lines:
-        assert _gate.pass_line(line, driver.GRAMMAR, driver.TAILS) in meant
+        assert _gate.pass_line(line, driver.GRAMMAR, driver.TAILS, driver.ALLOWED) in meant
 
 
 @settings(max_examples=600, deadline=None)
@@ -102,7 +104,7 @@ def test_what_is_built_for_a_vendor_says_what_was_meant_or_nothing(name, action,
 def test_no_text_passes_that_is_no_line_of_a_vendor(name, text, tail):
     driver = VENDORS[name]
     try:
-        line = _gate.pass_line(text + tail, driver.GRAMMAR, driver.TAILS)
+        line = _gate.pass_line(text + tail, driver.GRAMMAR, driver.TAILS, driver.ALLOWED)
     except InputError as exc:
         assert exc.code == "gate" and all(0x20 <= ord(char) < 0x7f for char in str(exc))
         return
@@ -115,9 +117,9 @@ def test_nothing_can_be_put_into_a_good_line_of_a_vendor(name, at, bad):
     driver = vendor(name)
     for line in [*driver._lines("add", "203.0.113.10/32", 41666, False), *driver._lines("remove", "2001:db8::1/128", 41666, True),
                  *ASKED[name]]:
-        _gate.pass_line(line, driver.GRAMMAR, driver.TAILS)
+        _gate.pass_line(line, driver.GRAMMAR, driver.TAILS, driver.ALLOWED)
         with pytest.raises(InputError):
-            _gate.pass_line(line[:at] + bad + line[at:], driver.GRAMMAR, driver.TAILS)
+            _gate.pass_line(line[:at] + bad + line[at:], driver.GRAMMAR, driver.TAILS, driver.ALLOWED)
 
 
 @settings(max_examples=600, deadline=None)

@@ -48,9 +48,13 @@ class Session:
             rest = [pair for pair in self.candidate.get(prefix, []) if pair[0] != "drop"]
             self.candidate[prefix] = [*rest, ("drop", int(match.group(2)))]
             return ""
-        match = re.fullmatch(r"delete %s" % _PATH, text)
+        match = re.fullmatch(r"delete %s( blackhole)?" % _PATH, text)
         if match:
-            return "" if self.candidate.pop(match.group(1), None) else "  Nothing to delete (the specified node does not exist)\n\n"
+            there = self.candidate.pop(match.group(1), None)
+            rest = [pair for pair in there or () if match.group(2) and pair[0] != "drop"]
+            if rest:
+                self.candidate[match.group(1)] = rest
+            return "" if there else "  Nothing to delete (the specified node does not exist)\n\n"
         if text.startswith("run "):
             return device.show(text[4:])
         if text == "compare":
