@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from itertools import pairwise
 from types import MappingProxyType
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate
@@ -117,7 +118,7 @@ def parse_own(lines):
     for words in lines:
         if words[0] not in ("interfaces", "high-availability"):
             continue
-        for before, word in zip(words, words[1:]):
+        for before, word in pairwise(words):
             address = word.partition("/")[0]
             if before in _HOLDERS and _is_address(address):
                 found.append(str(ipaddress.ip_address(address)))
@@ -247,7 +248,7 @@ def _missing_of_peer(bgp, rules, family, upstream, peer):
     if not any(("action", "permit") in one and _sets(one, upstream["community"]) for one in said):
         rule = "set policy route-map %s rule 10 " % (out or "TO-%s" % upstream["name"])
         found += [rule + "action permit", rule + "match community community-list <list of the trigger>",
-                  rule + "set community replace %s" % upstream["community"]]
+                  rule + "set community replace %s" % upstream["community"], rule + "set community replace no-export"]
     if out is None:
         found.append(where + " route-map export TO-%s" % upstream["name"])
     return found
@@ -307,7 +308,8 @@ class Vyos(VendorDriver):
         peers = parse_peers(lines)
         return {"statics": statics, "rib": rib, "occupied": occupied, "peers": peers,
                 "own": own + [(address, None) for address in parse_own(lines)],
-                "rtbh": self._announcements(desired, lines) if desired["settings"].get("rtbh") else None}
+                "rtbh": self._announcements(desired, missing_for_rtbh(lines, desired["settings"]["rtbh"]))
+                if desired["settings"].get("rtbh") else None}
 
     def _understood(self, line, parse):
         try:
@@ -327,19 +329,13 @@ class Vyos(VendorDriver):
             self.notes.append("%s: running and saved configuration differ already; saving (save: always) keeps those edits too."
                               % self.target.name)
 
-    def _announcements(self, desired, lines):
-        rtbh = desired["settings"]["rtbh"]
-        missing, announced, peers = missing_for_rtbh(lines, rtbh), {}, {}
-        if any(words[:2] == ("protocols", "bgp") for words in lines):
-            peers = self._read(SUMMARY, _of_frr(_frr.parse_summary))
-        for route in desired["null_routes"]:
-            version = ipaddress.ip_network(route["prefix"]).version
-            if not route["rtbh"] or missing[str(version)]:
-                continue
-            said = self._read('vtysh -c "show bgp ipv%d unicast %s json"' % (version, route["prefix"]), _of_frr(_frr.parse_bgp))
-            announced[route["prefix"]] = {
-                "to": said["to"], "trigger": bool(_frr.community_texts(rtbh["trigger"]).intersection(said["communities"]))}
-        return {"missing": missing, "announced": announced, "up": sorted(peer for peer in peers if peers[peer])}
+    def _sessions(self, version):
+        peers = self._read(SUMMARY, _of_frr(_frr.parse_summary))
+        return {peer for peer in peers if peers[peer] and _is_address(peer) and ipaddress.ip_address(peer).version == version}
+
+    def _told(self, prefix, version, rtbh, _up):
+        said = self._read('vtysh -c "show bgp ipv%d unicast %s json"' % (version, prefix), _of_frr(_frr.parse_bgp))
+        return {"to": said["to"], "trigger": bool(_frr.community_texts(rtbh["trigger"]).intersection(said["communities"]))}
 
     # -- building
 

@@ -128,6 +128,12 @@ def test_what_announcing_needs_is_listed_not_added(device, announcing):
         broken += [("redistribute", 4, None, "redistribute static route-map RTBH"),
                    ("maps", "RTBH", [("tag", 7, RTBH["trigger"])], " match tag 41667"),
                    ("maps", "RTBH", [("tag", 41667, "64500:1")], " set community 64500:666")]
+    if device.platform == "vyos":
+        rule = "set policy route-map %s rule 10 set community replace %s"
+        named = ["neighbor 192.0.2.3 address-family ipv4-unicast route-map export TO-up2", rule % ("TO-up1", "65535:666"),
+                 rule % ("TO-up1", "65535:666"), "ipv4-unicast redistribute static route-map RTBH",
+                 "set policy route-map RTBH rule 10 match tag 41667", rule % ("RTBH", "64500:666")]
+        broken = [(*one[:3], said) for one, said in zip(broken, named, strict=True)]
     for attribute, key, value, said in broken:
         getattr(device, attribute)[key] = value
         done = announcing.converge()

@@ -11,18 +11,6 @@ from tests.integration.routers.devices.vyos import Vyos
 from tests.integration.routers.provider import Provider
 from tests.integration.routers.test_vendors import HOSTS, TAG, codes, router_of, target_of
 
-RTBH = {"tag": 41667, "route_map": "RTBH", "trigger": "64500:666", "upstreams": [
-    {"name": "up1", "neighbors": ["192.0.2.2", "2001:db8:1::2"], "community": "65535:666", "max": 50}]}
-READY = [
-    "set policy route-map RTBH rule 10 action 'permit'", "set policy route-map RTBH rule 10 match tag '41667'",
-    "set policy route-map RTBH rule 10 set community replace '64500:666'",
-    "set policy route-map TO-up1 rule 10 action 'permit'", "set policy route-map TO-up1 rule 10 set community replace '65535:666'",
-    *("set protocols bgp address-family ipv%d-unicast redistribute static route-map 'RTBH'" % version for version in (4, 6)),
-    "set protocols bgp neighbor 192.0.2.2 address-family ipv4-unicast route-map export 'TO-up1'",
-    "set protocols bgp neighbor 2001:db8:1::2 address-family ipv6-unicast route-map export 'TO-up1'",
-]
-
-
 @pytest.fixture
 def device(tmp_path):
     with Vyos(tmp_path) as made:
@@ -106,24 +94,6 @@ def test_somebody_who_was_quicker_with_his_timer_keeps_it(device, provider):
     device.complaints = {"commit-confirm 2": "Another confirm is pending\n"}
     done = provider.converge()
     assert codes(done) == ["busy"] and done["errors"] and device.running == {} and "confirm" not in device.lines
-
-
-def test_announced_where_the_router_is_prepared(device, provider):
-    provider.router["rtbh"] = RTBH
-    provider.provision()
-    provider.null_route(rtbh=True)
-    done = provider.converge()
-    assert codes(done) == ["rtbh_missing"] and device.running == {}
-    remedies = "\n".join(error["remedy"] for error in done["errors"])
-    assert all(line.replace("'", "") in remedies for line in READY), remedies
-    device.more = READY
-    device.startup = copy.deepcopy(device.running)
-    done = provider.converge()
-    assert (done["state"], done["errors"]) == ("applied", []) and device.running == {
-        prefix: [("drop", 41667)] for prefix in HOSTS}
-    device.bgp = lambda _text: {"ipv4Unicast": {"peers": {}}} if "summary" in _text else {}
-    done = provider.converge()
-    assert codes(done) == ["not_announced"] and device.running == {prefix: [("drop", 41667)] for prefix in HOSTS}
 
 
 def test_what_else_is_on_a_route_is_told_of_and_stays(device, provider):

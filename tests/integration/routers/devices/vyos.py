@@ -157,20 +157,35 @@ class Vyos(Device):
         return self.bgp(text)
 
     def bgp(self, text):
-        """BGP: every peer has a session, and hears what the route map lets through."""
+        """What BGP carries and whom it tells."""
         if text == "show bgp summary json":
-            return {"ipv4Unicast": {"peers": {PEERS[0]: {"state": "Established"}}}, "ipv6Unicast": {"peers": {PEERS[1]: {"state": "Established"}}}}
-        match = re.fullmatch(r"show bgp (ipv[46]) unicast (\S+) json", text)
-        peer = PEERS[0] if match.group(1) == "ipv4" else PEERS[1]
-        if ("drop", 41667) not in self.running.get(match.group(2), []):
-            return {}
-        return {"prefix": match.group(2), "advertisedTo": {peer: {}}, "paths": [{"community": {"list": ["64500:666"], "string": "64500:666"}}]}
+            return {"ipv%dUnicast" % version: {"peers": {
+                peer: {"state": "Idle" if peer in self.down else "Established"} for peer in PEERS
+                if ipaddress.ip_address(peer).version == version}} for version in (4, 6)}
+        match = re.fullmatch(r"show bgp ipv[46] unicast (\S+) json", text)
+        said = self.told().get(match.group(1))
+        return {"prefix": match.group(1), "advertisedTo": {peer: {} for peer in said[1]}, "paths": [{
+            "community": {"list": said[0], "string": " ".join(said[0])}}]} if said else {}
 
     def shown(self, running):
         """A configuration as `set` commands."""
         text = "set interfaces ethernet eth0 address '%s'\nset interfaces ethernet eth0 address '%s'\n" % (OWN[4], OWN[6])
         text += "set interfaces ethernet eth0 description 'to up1, its uplink'\nset interfaces loopback lo\n"
-        text += "".join("set protocols bgp neighbor %s remote-as '6450%d'\n" % (peer, number) for number, peer in enumerate(PEERS, 1))
+        for name, entries in self.maps.items():
+            for number, (kind, value, said) in enumerate(entries, 1):
+                rule = "set policy route-map %s rule %d0 " % (name, number)
+                text += rule + "action 'permit'\n" + rule + "match %s '%s'\n" % (
+                    "community community-list" if kind == "community" else kind, value)
+                text += "".join(rule + "set community replace '%s'\n" % word for word in said.split())
+        for version in (4, 6):
+            if self.redistribute.get(version):
+                text += "set protocols bgp address-family ipv%d-unicast redistribute static route-map '%s'\n" % (
+                    version, self.redistribute[version])
+        for number, peer in enumerate(PEERS, 1):
+            text += "set protocols bgp neighbor %s remote-as '6450%d'\n" % (peer, number)
+            if self.out.get(peer):
+                text += "set protocols bgp neighbor %s address-family ipv%d-unicast route-map export '%s'\n" % (
+                    peer, ipaddress.ip_address(peer).version, self.out[peer])
         text += "set protocols bgp system-as '64500'\n"
         for version in (4, 6):
             for network, target, tag in statics(running, version):
