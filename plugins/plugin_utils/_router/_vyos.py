@@ -418,4 +418,3 @@ class Vyos(VendorDriver):
         if kept is None or by_prefix(kept) != self._seen:
             raise self.refused("it did not save", without_levels(said), "not_saved",
                                "The routes act, but a restart forgets them. Check disk and rights on the router.")
-
