@@ -14,6 +14,7 @@ import re
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import CatalogueError, InputError
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso, parse_iso
+from ansible_collections.hosting.aup.plugins.plugin_utils import _catalogue_clusters as clusters
 from ansible_collections.hosting.aup.plugins.plugin_utils import _catalogue_fields as fields
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_claims import (
     ADDRESS,
@@ -411,7 +412,7 @@ def _images(top, nodes):
             continue
         found = images(inner, location, None)
         for name, node in nodes.items():
-            if node["location"] != location or not node.get("creation"):
+            if node["location"] != location or node["backend"] != "kvm" or not node.get("creation"):
                 continue
             for image, entry in found.items():
                 directory = node["creation"]["image_directory"]
@@ -453,12 +454,12 @@ def _node(reader):
         else:
             reader.refuse("router", "is for nodes with backend: router")
     if reader.raw.get("creation") is not None:
-        if backend == "kvm":
+        if backend in ("kvm", "proxmox"):
             inner = reader.inside("creation", reader.raw["creation"])
             if inner is not None:
-                node["creation"] = creation(inner)
+                node["creation"] = creation(inner) if backend == "kvm" else clusters.creation(inner)
         else:
-            reader.refuse("creation", "is for nodes with backend: kvm")
+            reader.refuse("creation", "is for KVM hosts and Proxmox VE clusters")
     if backend == "proxmox":
         inner = reader.inside("proxmox", reader.raw.get("proxmox") or {})
         if inner is not None:
@@ -672,8 +673,11 @@ def _service(reader, places):
         inner = reader.inside("order", raw["order"])
         if inner is not None:
             service["order"] = order(inner, service)
-            if service["order"]["create"] and any((places.nodes.get(name) or {}).get("backend") == "proxmox" for name in nodes):
-                inner.refuse("create", "new guests are made on KVM hosts; make it in the cluster, and provision adopts it")
+            backends = {(places.nodes.get(name) or {}).get("backend") for name in nodes}
+            if service["order"]["create"] and "proxmox" in backends:
+                clusters.check_order(inner, service)
+            elif "proxmox" not in backends and service["order"]["cloud_init"].get("user"):
+                inner.refuse("cloud_init.user", "is for Proxmox VE clusters; elsewhere the image says, or user data")
     return service, nics
 
 

@@ -20,7 +20,7 @@ NIC_FIELDS = ("mac", "addresses", "prefixes", "shared", "floating")
 _GROUPS = {
     "guest": ("name", "uuid", "vmid"), "liable": ("name", "contact"),
     "order": ("create", "vcpus", "memory_bytes", "disk", "nics", "rate_bit_per_second", "cloud_init"),
-    "order.disk": ("size_bytes", "image", "storage"), "order.cloud_init": ("hostname", "ssh_keys", "user_data"),
+    "order.disk": ("size_bytes", "image", "storage"), "order.cloud_init": ("hostname", "ssh_keys", "user_data", "user"),
 }
 _LISTS = {"nics": NIC_FIELDS, "nics.shared": SHARED_FIELDS, "order.nics": ("mac", "bridge", "subnets", "gateways")}
 FIELDS = ("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics", "plan",

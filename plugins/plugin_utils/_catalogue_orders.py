@@ -19,7 +19,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields impo
 ORDER = frozenset(("create", "vcpus", "memory_bytes", "disk", "nics", "rate_bit_per_second", "cloud_init"))
 DISK = frozenset(("size_bytes", "image", "storage"))
 NIC = frozenset(("mac", "bridge", "subnets", "gateways"))
-CLOUD_INIT = frozenset(("hostname", "ssh_keys", "user_data"))
+CLOUD_INIT = frozenset(("hostname", "ssh_keys", "user_data", "user"))
 CREATION = frozenset(("image_directory", "images", "storage", "guest_type", "resolvers"))
 IMAGE = frozenset(("path", "format", "sha256", "kernel", "initrd", "command_line"))
 STORAGE = frozenset(("pool", "directory", "overcommit"))
@@ -31,6 +31,7 @@ _SECTOR = 512
 _PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,254}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
@@ -51,7 +52,7 @@ def creation(reader):
         "guest_type": reader.may("guest_type", _one_of(GUEST_TYPES), GUEST_TYPES[0]),
         "resolvers": [address[-1] for address in reader.each("resolvers", fields.address)],
     }
-    for name, inner in _named(reader, "storage"):
+    for name, inner in named(reader, "storage"):
         inner.known(STORAGE)
         pool, folder = inner.may("pool", fields.token), inner.may("directory", path)
         if (inner.raw.get("pool") is None) == (inner.raw.get("directory") is None):
@@ -67,7 +68,7 @@ def images(reader, name, directory):
     :param directory: every path has to lie below it; None leaves that to `outside`
     """
     found = {}
-    for image, inner in _named(reader, name):
+    for image, inner in named(reader, name):
         inner.known(IMAGE)
         entry = {
             "path": inner.need("path", path), "format": inner.need("format", _one_of(("qcow2", "raw"))),
@@ -90,7 +91,8 @@ def outside(image, directory):
             if image[key] and not image[key].startswith(directory.rstrip("/") + "/")]
 
 
-def _named(reader, name):
+def named(reader, name):
+    """`(name, reader)` of each entry of a mapping by name."""
     raw = reader.raw.get(name)
     if raw is None:
         return
@@ -136,6 +138,8 @@ def order(reader, service):
                 "hostname": inner.may("hostname", hostname), "ssh_keys": inner.each("ssh_keys", ssh_key),
                 "user_data": inner.may("user_data", _matching(
                     _FILE, "the name of a file without directory: letters, digits, '.', '_' and '-'"))}
+            if cloud.get("user") is not None:  # a seed of ours leaves the image's own
+                found["cloud_init"]["user"] = inner.need("user", _matching(_USER, "a user's name in lower case"))
     found["nics"] = _nics(reader, service)
     if found["create"] and len(service["nodes"]) > 1:
         reader.refuse("create", "a guest that may migrate can't be ordered: on another node of the pool it could be there "

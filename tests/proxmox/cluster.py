@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import schema
-from .firewall import Firewall
+from .firewall import Firewall, copy_of
 
 TYPES = {"qemu": "VM", "lxc": "CT"}
 _DIRECTORY = {"qemu": "qemu-server", "lxc": "lxc"}
@@ -33,10 +33,10 @@ _PRIVILEGE = {
     "hotplug": "VM.Config.Options", "agent": "VM.Config.Options", "boot": "VM.Config.Options", "ostype": "VM.Config.Options",
     "cpulimit": "VM.Config.CPU", "cpuunits": "VM.Config.CPU", "cores": "VM.Config.CPU", "sockets": "VM.Config.CPU",
     "cpu": "VM.Config.CPU", "memory": "VM.Config.Memory", "balloon": "VM.Config.Memory", "swap": "VM.Config.Memory",
-    "machine": "VM.Config.HWType", "vmstate": "VM.Config.Disk",
-    "ciuser": "VM.Config.Cloudinit", "cipassword": "VM.Config.Cloudinit", "sshkeys": "VM.Config.Cloudinit",
-    "nameserver": "VM.Config.Cloudinit", "searchdomain": "VM.Config.Cloudinit", "cicustom": "VM.Config.Cloudinit",
+    "machine": "VM.Config.HWType", "smbios1": "VM.Config.HWType", "vmstate": "VM.Config.Disk",
+    **dict.fromkeys(("ciuser", "cipassword", "sshkeys", "nameserver", "searchdomain", "cicustom"), "VM.Config.Cloudinit|VM.Config.Network"),
 }
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _KNOWN_DELETE = re.compile(r"(?:net|scsi|ide|sata|virtio|ipconfig|unused|mp)\d+")
 
 
@@ -123,6 +123,42 @@ class Guest:
         self.pending, self.gone = {}, set()
 
 
+@dataclass
+class Storage:
+    """Where disks lie; `avail` shrinks with what is put there."""
+
+    name: str
+    avail: int
+    content: str = "images,rootdir"
+    nodes: tuple[str, ...] = ()
+    shared: bool = False
+    active: bool = True
+    linkable: bool = True
+
+    def shown(self) -> dict[str, Any]:
+        return {"avail": self.avail, "total": 1 << 50, "used": (1 << 50) - self.avail, "active": int(self.active), "enabled": 1,
+                "content": self.content, "shared": int(self.shared), "type": "lvmthin"}
+
+    def take(self, size: int) -> None:
+        if size > self.avail:
+            raise Refused(500, f"storage '{self.name}': not enough free space (need {size} bytes, {self.avail} available)")
+        self.avail -= size
+
+
+def size_in(text: str) -> int:
+    """Bytes of a size as the server writes it."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+    return int(float(found.group(1)) * _FACTORS[found.group(2)])
+
+
+def size_text(size: int) -> str:
+    """A size in the largest unit that it is a whole number of, up to the one the server stops at."""
+    for unit in "GMK":
+        if size % _FACTORS[unit] == 0:
+            return f"{size // _FACTORS[unit]}{unit}"
+    return str(size)
+
+
 def canonical_nic(kind: str, text: str) -> str:
     """A NIC's string as the server stores it: model (or name) first, the rest by the alphabet."""
     form = schema.ENDPOINTS[f"PUT /nodes/{{node}}/{kind}/{{vmid}}/config"]["parameters"]["net[n]"]["format"]
@@ -160,12 +196,15 @@ class Cluster:
         self.firewall = Firewall()
         self.options: dict[str, Any] = {}
         self.quorate = True
+        self.clone_hangs = False  # a copy's task ends without its lock being taken off, as when its node went down
         self.pace, self.lock_timeout = pace, lock_timeout
         self.warn_next: dict[str, str] = {}
         self.lock = threading.RLock()
         self._pids = itertools.count(0x5000)
         self.ha: dict[str, dict[str, Any]] = {}
         self.pools: dict[str, dict[str, Any]] = {}
+        self.storages = {name: Storage(name, 1 << 40) for name in ("local", "local-lvm")}
+        self.started: list[tuple[int, dict[str, Any]]] = []  # each start with the firewall that the guest had at that moment
 
     # -- finding --------------------------------------------------------------------------------------------------
 
@@ -265,7 +304,7 @@ class Cluster:
                 if bridge:
                     needed.append((f"/sdn/zones/localnetwork/{bridge.group(1)}", "SDN.Use"))
             elif re.fullmatch(r"ipconfig\d+", key):
-                needed.append((f"/vms/{guest.vmid}", "VM.Config.Network"))
+                needed.append((f"/vms/{guest.vmid}", "VM.Config.Cloudinit|VM.Config.Network"))
             elif key in _PRIVILEGE:
                 needed.append((f"/vms/{guest.vmid}", _PRIVILEGE[key]))
         return needed
@@ -396,6 +435,7 @@ class Cluster:
         guest.running, guest.paused, guest.started = True, False, time.time()
         guest.netin = guest.netout = 0
         guest.starts += 1
+        self.started.append((guest.vmid, self.wall_of(guest)))
 
     def stop(self, guest: Guest) -> None:
         guest.running = guest.paused = False
@@ -542,9 +582,13 @@ class Cluster:
         def work(_task: Task) -> None:
             guest = Guest(vmid, kind, node, {})
             for key, raw in parameters.items():
-                if key not in ("vmid", "node", "start", "storage", "pool", "force", "unique"):
+                if key not in ("vmid", "node", "start", "storage", "pool", "force", "unique", "ostemplate", "ssh-public-keys", "password"):
                     if re.fullmatch(r"scsi\d+", key):
                         raw = f"local:{vmid}/vm-{vmid}-disk-0.raw,size={str(raw).partition(':')[2]}G"
+                    elif key == "rootfs" and re.fullmatch(r"[^:]+:[\d.]+", str(raw)):
+                        where, _, size = str(raw).partition(":")
+                        self.storage(where, node).take(int(float(size) * (1 << 30)))
+                        raw = f"{where}:vm-{vmid}-disk-0,size={size_text(int(float(size) * (1 << 30)))}"
                     value = self.normal(guest, key, raw)
                     if value is not None:
                         guest.config[key] = value
@@ -553,38 +597,145 @@ class Cluster:
                 nics = [key for key in guest.config if re.fullmatch(r"net\d+", key)]
                 guest.config.setdefault("boot", "order=" + ";".join(disks[:1] + nics[:1]))
             self.add(guest)
-            if parameters.get("start"):
+            if str(parameters.get("start", "0")) == "1":
                 self.start(guest)
         return self.task(node, "qmcreate" if kind == "qemu" else "vzcreate", str(vmid), user, work)
 
+    def wall_of(self, guest: Guest) -> dict[str, Any]:
+        """What the firewall would do for a guest now: nothing unless it is on in the cluster, on the guest and on the NIC."""
+        file = self.firewall.guests.get(guest.vmid)
+        on = str(self.firewall.cluster.options.get("enable", 0)) != "0" and file is not None and str(file.options.get("enable", 0)) != "0"
+        rules = []
+        for rule in file.rules if on else ():
+            group = self.firewall.cluster.groups.get(rule["action"], {"rules": []}) if rule["type"] == "group" else {"rules": [rule]}
+            rules += [dict(one) for one in group["rules"] if rule.get("enable") and one.get("enable")]
+        covered = {key: "firewall=1" in text for key, text in guest.config.items() if re.fullmatch(r"net\d+", key)}
+        sets = {name: sorted(e["cidr"] for e in one["entries"]) for name, one in file.ipsets.items()} if on else {}
+        return {"on": on, "rules": rules, "nics": covered, "sets": sets, "config": dict(guest.config)}
+
+    def storage(self, name: str, node: str) -> Storage:
+        one = self.storages.get(name)
+        if one is None:
+            raise Refused(500, f"storage '{name}' does not exist")
+        if one.nodes and node not in one.nodes:
+            raise Refused(500, f"storage '{name}' is not available on node '{node}'")
+        return one
+
+    @staticmethod
+    def _disks(config: dict[str, str]) -> dict[str, str]:
+        return {key: text for key, text in config.items() if re.fullmatch(r"(?:scsi|virtio|sata|ide|mp)\d+|rootfs", key)
+                and ("media=cdrom" not in text or "cloudinit" in text)}
+
+    def clone_privileges(self, guest: Guest, parameters: dict[str, Any]) -> list[tuple[str, str]]:
+        """`[(path, privilege)]` for the storages and bridges of a copy."""
+        used = {text.partition(":")[0] for text in self._disks(guest.config).values()}
+        if parameters.get("storage"):
+            used = {parameters["storage"]}
+        bridges = {nic_parts(guest.kind, text).get("bridge") for key, text in guest.config.items() if re.fullmatch(r"net\d+", key)}
+        return [*((f"/storage/{one}", "Datastore.AllocateSpace") for one in sorted(used)),
+                *((f"/sdn/zones/localnetwork/{one}", "SDN.Use") for one in sorted(bridges - {None}))]
+
     def clone(self, guest: Guest, parameters: dict[str, Any], user: str) -> str:
+        """As qemu-server and pve-container copy a guest: checks, then a task during which the copy has hardly a configuration."""
+        newid, storage = int(parameters["newid"]), parameters.get("storage")
+        full = str(parameters.get("full", int(guest.config.get("template") != "1"))) == "1"
+        target = parameters.get("target") or guest.node
+        if storage:
+            self.storage(storage, guest.node)
         self.writable()
-        newid = int(parameters["newid"])
         if newid in self.guests:
-            raise Refused(500, f"unable to create {guest.label} {newid}: config file already exists")
+            raise Refused(500, f"unable to create {guest.label} {newid}: config file already exists" if guest.kind == "qemu"
+                          else f"CT {newid} already exists on node '{self.guests[newid].node}'")
         if guest.lock:
             raise Refused(500, f"{guest.label} is locked ({guest.lock})")
-        target = parameters.get("target") or guest.node
-        copy = Guest(newid, guest.kind, target, dict(guest.config, lock="clone"))
-        copy.config.pop("template", None)
-        for key in ("smbios1", "vmgenid", "meta"):
-            copy.config.pop(key, None)
-        for key in [k for k in copy.config if re.fullmatch(r"net\d+", k)]:
-            parts = [part for part in copy.config[key].split(",")]
+        if storage and not full:
+            raise Refused(500, "parameter 'storage' not allowed for linked clones")
+        disks = self._disks(guest.config)
+        shared = True
+        for key, text in disks.items():
+            one = self.storages.get(storage or text.partition(":")[0])
+            shared = shared and one is not None and one.shared
+            if not full and "cloudinit" not in text and not (guest.config.get("template") == "1" and one and one.linkable):
+                raise Refused(500, f"Linked clone feature is not supported for '{text.partition(',')[0]}' ({key})" if guest.kind == "qemu"
+                              else f"Linked clone feature for '{text.partition(',')[0]}' is not available")
+        if target not in self.nodes:
+            raise Refused(500, f"no such cluster node '{target}'")
+        if target != guest.node and not shared:
+            raise Refused(500, f"can't clone {guest.label} to node '{target}' ({guest.label} uses local storage)")
+        new, hangs = self._copied(guest, newid, parameters), self.clone_hangs
+        if guest.kind == "lxc":
+            guest.config["lock"] = "disk"
+        copy = Guest(newid, guest.kind, guest.node, dict(new, lock="create") if guest.kind == "lxc" else {"lock": "clone"})
+        with self.lock:
+            self.guests[newid] = copy
+            self._clone_firewall(guest.vmid, newid)
+
+        def work(_task: Task) -> None:
+            try:
+                for key, text in disks.items():
+                    where = storage or text.partition(":")[0]
+                    size = re.search(r"size=([^,]+)", text)
+                    if full and size:
+                        self.storage(where, guest.node).take(size_in(size.group(1)))
+                    name = f"vm-{newid}-cloudinit" if "cloudinit" in text else f"vm-{newid}-disk-0"
+                    new[key] = ",".join([f"{where}:{name}", *text.split(",")[1:]])
+            except Refused as exc:
+                self.guests.pop(newid, None)
+                self.firewall.guests.pop(newid, None)
+                guest.config.pop("lock", None)
+                raise Refused(500, f"clone failed: {exc.message}") from exc
+            if hangs:
+                return
+            guest.config.pop("lock", None)
+            copy.config, copy.node = new, target
+        return self.task(guest.node, "qmclone" if guest.kind == "qemu" else "vzclone", str(guest.vmid), user, work)
+
+    def _copied(self, guest: Guest, newid: int, parameters: dict[str, Any]) -> dict[str, str]:
+        """A copy's configuration: all of its source's, but for MACs, UUIDs, name and notes."""
+        new = {key: text for key, text in guest.config.items() if key not in ("template", "lock") and not key.startswith("unused")}
+        for key in [k for k in new if re.fullmatch(r"net\d+", k)]:
+            parts = new[key].split(",")
             if guest.kind == "qemu":
                 parts[0] = parts[0].partition("=")[0]
             else:
                 parts = [part for part in parts if not part.startswith("hwaddr=")]
-            copy.config[key] = canonical_nic(guest.kind, ",".join(parts))
-        for key in ("name", "hostname", "description"):
-            if key in parameters:
-                copy.config[key] = str(parameters[key])
-        with self.lock:
-            self.add(copy)
+            new[key] = canonical_nic(guest.kind, ",".join(parts))
+        if guest.kind == "qemu":
+            rest = [part for part in new.get("smbios1", "").split(",") if part and not part.startswith("uuid=")]
+            new["smbios1"] = ",".join([*rest, f"uuid={uuid.uuid4()}"])
+            new["name"] = str(parameters.get("name") or f"Copy-of-VM-{guest.name}")
+        elif parameters.get("hostname"):
+            new["hostname"] = str(parameters["hostname"])
+        if parameters.get("description"):
+            new["description"] = self.normal(guest, "description", parameters["description"])
+        if "vmgenid" in new:
+            new["vmgenid"] = str(uuid.uuid4())
+        return new
+
+    def _clone_firewall(self, source: int, newid: int) -> None:
+        """A copy has its source's firewall file, whatever lay there under its number before."""
+        self.firewall.guests.pop(newid, None)
+        if source in self.firewall.guests:
+            self.firewall.guests[newid] = copy_of(self.firewall.guests[source])
+
+    def resize(self, guest: Guest, parameters: dict[str, Any], user: str) -> str:
+        self.writable()
+        disk, wanted = parameters["disk"], str(parameters["size"])
+        if guest.lock:
+            raise Refused(500, f"{guest.label} is locked ({guest.lock})")
+        if disk not in guest.config:
+            raise Refused(500, f"disk '{disk}' does not exist" if guest.kind == "qemu" else f"mountpoint '{disk}' does not exist")
+        found = re.search(r"size=([^,]+)", guest.config[disk])
+        before = size_in(found.group(1)) if found else 0
+        after = before + size_in(wanted[1:]) if wanted.startswith("+") else size_in(wanted)
+        if after < before:
+            raise Refused(500, "shrinking disks is not supported" if guest.kind == "qemu" else "unable to shrink disk size")
 
         def work(_task: Task) -> None:
-            copy.config.pop("lock", None)
-        return self.task(guest.node, "qmclone" if guest.kind == "qemu" else "vzclone", str(guest.vmid), user, work)
+            self.storages[guest.config[disk].partition(":")[0]].take(after - before)
+            parts = [part for part in guest.config[disk].split(",") if not part.startswith("size=")]
+            guest.config[disk] = ",".join([*parts, f"size={size_text(after)}"])
+        return self.task(guest.node, "resize", str(guest.vmid), user, work)
 
     def destroy(self, guest: Guest, user: str) -> str:
         self.writable()

@@ -18,6 +18,7 @@ _SPLIT = re.compile(r"[,; \0]+")
 _ADDED = {
     "POST /nodes/{node}/qemu/{vmid}/clone": {
         "protected": 1, "proxyto": "node", "additionalProperties": 0, "check": ["perm", "/vms/{vmid}", ["VM.Clone"]],
+        "also": ["perm", "/vms/{newid}", ["VM.Allocate"]],
         "parameters": {
             "node": {"type": "string", "format": "pve-node"}, "vmid": {"type": "integer", "format": "pve-vmid"},
             "newid": {"type": "integer", "format": "pve-vmid"}, "name": {"type": "string", "format": "dns-name", "optional": 1},
@@ -36,6 +37,10 @@ _ADDED["PUT /nodes/{node}/qemu/{vmid}/resize"] = _ADDED["PUT /nodes/{node}/lxc/{
         "node": {"type": "string", "format": "pve-node"}, "vmid": {"type": "integer", "format": "pve-vmid"},
         "disk": {"type": "string"}, "size": {"type": "string", "pattern": r"\+?\d+(\.\d+)?[KMGT]?"},
         "digest": {"type": "string", "maxLength": 40, "optional": 1}, "skiplock": {"type": "boolean", "optional": 1}}}
+_ADDED["GET /nodes/{node}/storage/{storage}/status"] = {
+    "protected": 1, "proxyto": "node", "additionalProperties": 0,
+    "check": ["perm", "/storage/{storage}", ["Datastore.Audit", "Datastore.AllocateSpace"], "any", 1],
+    "parameters": {"node": {"type": "string", "format": "pve-node"}, "storage": {"type": "string"}}}
 ENDPOINTS: dict[str, dict[str, Any]] = dict(_DATA["endpoints"], **_ADDED)
 _FORMATS = _DATA["formats"]
 

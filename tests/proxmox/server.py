@@ -147,11 +147,14 @@ class Api:
             raise Refused(596, "Connection timed out")
         return answer
 
+    @classmethod
+    def _may(cls, endpoint: dict, parameters: dict[str, Any], token: Token) -> None:
+        for check in (endpoint.get("check"), endpoint.get("also")):
+            if check is not None and check[0] == "perm":
+                cls._allowed(check, parameters, token)
+
     @staticmethod
-    def _may(endpoint: dict, parameters: dict[str, Any], token: Token) -> None:
-        check = endpoint.get("check")
-        if check is None or check[0] != "perm":
-            return
+    def _allowed(check: list, parameters: dict[str, Any], token: Token) -> None:
         path = re.sub(r"\{(\w+)\}", lambda m: str(parameters.get(m.group(1), "")), check[1])
         any_of = len(check) > 3
         held = [token.may(path, privilege) for privilege in check[2]]
@@ -213,7 +216,8 @@ def _permissions(api, p, user, key):
         if EVERYTHING in held:
             held = (held - {EVERYTHING}) | {"VM.Audit", "VM.Config.Network", "VM.Config.CPU", "VM.Config.Options", "VM.PowerMgmt",
                                            "Sys.Audit", "Sys.Modify", "SDN.Use", "VM.Clone", "VM.Allocate", "VM.Config.Disk",
-                                           "VM.Config.Memory", "VM.Config.Cloudinit", "Datastore.AllocateSpace"}
+                                           "VM.Config.Memory", "VM.Config.Cloudinit", "VM.Config.HWType",
+                                           "Datastore.AllocateSpace", "Datastore.Audit"}
         if held:
             out[path] = {privilege: int(privilege not in token.alone.get(path, ())) for privilege in sorted(held)}
     return out
@@ -261,6 +265,10 @@ def _set_cluster_options(api, p, user, key):
 
 @on("GET /cluster/nextid")
 def _nextid(api, p, user, key):
+    if "vmid" in p:
+        if int(p["vmid"]) in api.cluster.guests:
+            raise Refused(400, "Parameter verification failed.", {"vmid": f"VM {p['vmid']} already exists"})
+        return str(p["vmid"])
     return str(next(n for n in range(100, 10000) if n not in api.cluster.guests))
 
 
@@ -294,7 +302,29 @@ def _list(api, p, user, key):
 
 @on("POST /nodes/{node}/qemu", "POST /nodes/{node}/lxc")
 def _create(api, p, user, key):
+    token = api.tokens[user]
+    storages = [str(v).partition(":")[0] for k, v in p.items() if re.fullmatch(r"(?:scsi|virtio|sata|ide|mp)\d+|rootfs", k)]
+    needed = [(f"/vms/{p['vmid']}", "VM.Allocate"), *((f"/storage/{one}", "Datastore.AllocateSpace") for one in storages)]
+    if "ostemplate" in p:
+        needed += [(f"/storage/{p['ostemplate'].partition(':')[0]}", "Datastore.Audit")]
+    for key_, value in p.items():
+        if re.fullmatch(r"net\d+", key_):
+            bridge = re.search(r"(?:^|,)bridge=([^,]+)", str(value))
+            needed += [(f"/sdn/zones/localnetwork/{bridge.group(1)}", "SDN.Use")] if bridge else []
+    _require(token, needed)
     return api.cluster.create(key.rpartition("/")[2], p["node"], {k: v for k, v in p.items() if k != "node"}, user)
+
+
+def _require(token: Token, needed: list[tuple[str, str]]) -> None:
+    """Refuse what a token has no right to; `A|B` is satisfied by either."""
+    for path, privilege in needed:
+        if not any(token.may(path, one) for one in privilege.split("|")):
+            raise Refused(403, f"Permission check failed ({path}, {privilege})")
+
+
+@on("GET /nodes/{node}/storage/{storage}/status")
+def _storage_status(api, p, user, key):
+    return api.cluster.storage(p["storage"], p["node"]).shown()
 
 
 @on("DELETE /nodes/{node}/{kind}/{vmid}")
@@ -304,16 +334,14 @@ def _destroy(api, p, user, key):
 
 @on("POST /nodes/{node}/{kind}/{vmid}/clone")
 def _clone(api, p, user, key):
-    return api.cluster.clone(api.guest(key, p), p, user)
+    guest = api.guest(key, p)
+    _require(api.tokens[user], api.cluster.clone_privileges(guest, p))
+    return api.cluster.clone(guest, p, user)
 
 
 @on("PUT /nodes/{node}/{kind}/{vmid}/resize")
 def _resize(api, p, user, key):
-    guest = api.guest(key, p)
-    if p["disk"] not in guest.config:
-        raise Refused(500, f"disk '{p['disk']}' does not exist")
-    guest.config[p["disk"]] = re.sub(r"size=[^,]+", f"size={p['size']}", guest.config[p["disk"]])
-    return api.cluster.task(guest.node, "resize", str(guest.vmid), user, lambda _task: None)
+    return api.cluster.resize(api.guest(key, p), p, user)
 
 
 # -- guests ----------------------------------------------------------------------------------------------------------
@@ -333,9 +361,7 @@ def _pending(api, p, user, key):
 def _change(api, p, user, key):
     guest = api.guest(key, p)
     token = api.tokens[user]
-    for path, privilege in api.cluster.needed_privileges(guest, _without_place(p)):
-        if not token.may(path, privilege):
-            raise Refused(403, f"Permission check failed ({path}, {privilege})")
+    _require(token, api.cluster.needed_privileges(guest, _without_place(p)))
     registered = set(api.cluster.options.get("registered-tags", ()))
     if registered and ("tags" in p or "tags" in schema.split_list(p.get("delete", "") or "")):
         before = set(schema.split_list(guest.config.get("tags", "")))

@@ -8,10 +8,11 @@ from collections import Counter, namedtuple
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest
 
-Plan = namedtuple("Plan", "steps priors touched closed services errors notes gaps plan_hash")
+Plan = namedtuple("Plan", "steps priors touched closed services errors notes gaps creating created plan_hash")
 Plan.__doc__ = """Everything one pass wants; the same code judges before and after.
 
-`touched`: `{service: document}` to keep before the steps are carried out; `closed`: services given back in full.
+`touched`: `{service: document}` to keep before the steps are carried out; `closed`: services given back in full;
+`creating`: services whose guest is to be made, `created`: `{service: what of}` those whose guest was being made and runs.
 """
 
 CARRIED = ("smtp_outbound", "anti_spoofing", "mining", "reflection", "irc_server")
@@ -42,13 +43,32 @@ def plan(desired, cluster):
     """What a cluster needs.
 
     :param desired: of `_desired.for_cluster`
-    :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` of ours by name, `firewall_on`
+    :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` of ours by name, `firewall_on`, and in
+        `orders` what `_making` says of services whose guest is to be made
     """
     facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"]}
     shared = _firewall.Shared(desired)
     steps, priors, touched, closed, services, errors, notes, gaps = [], [], {}, [], [], [], [], []
+    creating, created = [], {}
     for service in desired["services"]:
         sid = service["id"]
+        making, order = service["touched"].get("making"), cluster["orders"].get(sid)
+        if making and order is None and desired.get("present", True):
+            notes.append("%s: its guest %s is being made; hosting.aup.provision goes on with it" % (sid, making["vmid"]))
+            continue
+        if order is not None and order["done"] is None:
+            notes += ["%s: %s" % (sid, note) for note in order["notes"]]
+            errors += order["errors"]
+            if order["guest"] is not None:
+                todo = _guest.plan(dict(service, guest=dict(service["guest"], uuid=None)), order["guest"], facts, shared)
+                errors += [dict(error, part="create") for error in todo.errors]
+                if not todo.errors:
+                    creating.append(sid)
+                    steps += order["first"] + todo.steps + order["last"]
+                    touched[sid] = dict(todo.touched, making=order["record"])
+            continue
+        if order is not None:
+            created[sid] = order["done"]
         row, problems = _guest.find(service, cluster["rows"])
         held = bool(service["hold"] or service.get("limits"))
         gone = bool(problems) and problems[0]["code"] == "guest_missing" and cluster["certain"]
@@ -98,7 +118,7 @@ def plan(desired, cluster):
         _judge(entry, left.get(entry["service"], set()))
     # A guest that couldn't be read may refer to any of them, and a rule whose group is gone is left out silently.
     steps = shared_steps + steps + ([] if cluster["unread"] else leftover)
-    return Plan(steps, priors, touched, closed, services, errors, notes, gaps,
+    return Plan(steps, priors, touched, closed, services, errors, notes, gaps, creating, created,
                 digest({"steps": steps, "priors": [prior["digest"] for prior in priors]}))
 
 

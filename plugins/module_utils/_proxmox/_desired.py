@@ -27,6 +27,9 @@ def for_cluster(desired, snapshot, node):
             guest["vmid"], nics = source["guest"].get("vmid"), source["nics"]
         elif entry["baseline"]:
             guest["vmid"] = entry["baseline"]["fields"]["guest"].get("vmid")
+        making = (touched.get(sid) or {}).get("making")
+        if making and guest.get("vmid") is None:
+            guest["vmid"] = making["vmid"]
         entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}, ending=sorted(
             {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"})))
     for sid in sorted(set(touched) - present):

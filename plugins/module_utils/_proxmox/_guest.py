@@ -224,6 +224,15 @@ def _switch(service, guest, facts, need):
     return fields, gaps
 
 
+def obstacles(service, guest, facts, shared):
+    """What keeps rules and sets of a service from being in force on a guest, as sentences; none if it needs none.
+
+    :param shared: one that nothing else is gathered in
+    """
+    need = bool(_firewall.guest_rules(service, shared) or _firewall.spoof_sets(service, guest))
+    return _switch(service, guest, facts, need)[1]
+
+
 def _sticky(service, switch, need):
     """Fields of the firewall that stay as we set them, since what they are for is still wanted."""
     if not need:

@@ -60,3 +60,8 @@ def tighter(wanted, present):
 def equal(one, other):
     """Whether two texts are the same number; None equals only None and 0."""
     return (number(one) or Decimal(0)) == (number(other) or Decimal(0))
+
+
+def plain_size(gibibytes):
+    """A disk's size in GiB, as text without exponent."""
+    return plain(Decimal(str(gibibytes)))

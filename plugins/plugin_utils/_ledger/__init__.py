@@ -43,7 +43,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     lift,
     open_enforcement,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import bear, record_creations
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import bear, creations, record_creations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import head, verify
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._evidence import (
     add_evidence,
@@ -177,6 +177,7 @@ __all__ = [
     "close_case",
     "confirm",
     "create_release",
+    "creations",
     "current_release",
     "dated_documents",
     "dated_inputs",

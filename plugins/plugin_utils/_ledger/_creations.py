@@ -7,7 +7,7 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import verb
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction import reader, verb
 
 KIND = "service_created"
 
@@ -50,3 +50,10 @@ def record_creations(tx, run_id, node, created):
         })
         noted.append(service)
     return noted
+
+
+@reader
+def creations(tx, node):
+    """`{service: UUID}` of the guests that were made on a node by order, whatever became of them."""
+    seen = tx.execute(sa.select(t.event.c.refs).where(t.event.c.kind == KIND).order_by(t.event.c.number)).scalars()
+    return {refs["service"]: refs["guest_uuid"] for refs in map(values.from_text, seen) if refs["node"] == node}

@@ -43,10 +43,11 @@ class Apply:
     """One application of a plan.
 
     :param rows: `rows() -> {vmid: row}`: where guests are now
+    :param maker: `_making.Maker`, for guests that are made
     """
 
-    def __init__(self, client, rows):
-        self.client, self._rows = client, rows
+    def __init__(self, client, rows, maker=None):
+        self.client, self._rows, self._maker = client, rows, maker
         self._failures = []
         self._guard = threading.Lock()
 
@@ -62,6 +63,9 @@ class Apply:
             # A rule that names a group or set that isn't there is left out silently; all else doesn't need them.
             if step["part"] not in ("shared", "leftover") and (ready or step["verb"] != "rules"):
                 by_guest.setdefault(step["vmid"], []).append(step)
+        if not ready:
+            # Nor is a guest made whose rules could not be put in force.
+            by_guest = {vmid: mine for vmid, mine in by_guest.items() if "order" not in guests[vmid]}
         order = spread(by_guest, lambda vmid: guests[vmid]["node"])
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda vmid: self._guest(by_guest[vmid], guests[vmid]), order))
@@ -114,7 +118,24 @@ class Apply:
 
     # -- one guest ------------------------------------------------------------------------------------------------
 
+    def _chain(self, steps, guest):
+        """A guest that is made: one step after the other, and none after one that failed."""
+        self._maker.wrote(guest)
+        for step in steps:
+            try:
+                if step["part"] == "create":
+                    self._maker.step(step, guest)
+                else:
+                    self._followed(step, guest)
+            except AupError as exc:
+                self._fail(step["service"], exc, "create")
+                return
+            self._maker.wrote(guest)
+
     def _guest(self, steps, guest):
+        if "order" in guest:
+            self._chain(_merged(steps), guest)
+            return
         giving_back = not any(step["verb"] == "power" and step["after"]["power"] != "running" for step in steps)
         queue = _merged(steps)
         while queue:

@@ -19,6 +19,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _clust
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._apply import Apply, spread
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import READS, ApiError
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._making import SETTLE_SECONDS, Maker, Making
 
 _UUID = re.compile(r"uuid=([0-9a-fA-F-]{36})")
 
@@ -41,9 +42,12 @@ class ProxmoxCluster:
 
     :param client: `_client.Client`
     :param only: services to look at, or None for all; then nothing else is judged or tidied up
+    :param settle: seconds from the last firewall write to the start of a guest that is made
     """
 
-    def __init__(self, client, only=None):
+    def __init__(self, client, only=None, settle=SETTLE_SECONDS):
+        self.settle = settle
+        self.made = {}  # guests made here before: `{service: UUID}`
         self.client, self.only = client, None if only is None else frozenset(only)
         self.thorough = False  # whether to look for what isn't wanted any more although nothing is to be changed
         self._planned = self._rights = None
@@ -128,15 +132,22 @@ class ProxmoxCluster:
             {name: sorted(({"cidr": entry["cidr"], "nomatch": int(entry.get("nomatch", 0))} for entry in entries), key=_firewall.by_cidr)
              for name, entries in sets.items() if entries is not None})
 
-    def observe(self, desired, tidy, known=None, afresh=()):
+    def observe(self, desired, tidy, known=None, afresh=(), orders=None):
         """What the planner needs of the cluster now.
 
         :param tidy: look for groups and sets that nothing refers to any more, too
         :param known: what was seen before; of it guests are taken over unless named in `afresh`
+        :param orders: `{service: order}` of guests that may be made
         """
         rows = self._rows()
+        walls = any(not self._quick(service) for service in desired["services"])
+        options = self.client.get("cluster", "firewall", "options") if walls else {}
+        firewall_on = str(options.get("enable", 0)) not in ("0", "")
+        looked = self._looked(desired, rows, firewall_on, orders) if orders else {}
         wanted = {}
         for service in desired["services"]:
+            if looked.get(service["id"], {"done": True})["done"] is None:
+                continue
             row, _errors = _guest.find(service, rows)
             if row is not None:
                 wanted[int(row["vmid"])] = (row, service)
@@ -156,11 +167,16 @@ class ProxmoxCluster:
         to_read = spread(set(wanted) - set(guests) - set(unread), lambda vmid: wanted[vmid][0]["node"])
         with ThreadPoolExecutor(READS) as pool:
             list(pool.map(read, to_read))
-        walls = any(not self._quick(service) for service in desired["services"])
-        options = self.client.get("cluster", "firewall", "options") if walls else {}
         groups, sets = self._shared(desired, tidy) if walls else ({}, {})
+        guests.update({one["guest"]["vmid"]: one["guest"] for one in looked.values() if one["guest"]})
         return {"rows": rows, "guests": guests, "unread": unread, "groups": groups, "sets": sets, "tidy": tidy,
-                "firewall_on": str(options.get("enable", 0)) not in ("0", ""), "certain": self._certain(desired, rows)}
+                "firewall_on": firewall_on, "certain": self._certain(desired, rows), "orders": looked}
+
+    def _looked(self, desired, rows, firewall_on, orders):
+        """What is to be made; see `Making.look`."""
+        services = {service["id"]: service for service in desired["services"]}
+        making = Making(self.client, orders, self.made, {sid for sid, service in services.items() if service["hold"]}, self._guest, self._held)
+        return making.look(services, rows, {"firewall_on": firewall_on, "settings": desired["proxmox"], "desired": desired})
 
     def _followed(self, row, service):
         """A guest; one that has moved since the nodes were asked is looked for once more."""
@@ -191,10 +207,11 @@ class ProxmoxCluster:
 
     # -- the two modes of a node ------------------------------------------------------------------------------------
 
-    def _plan(self, desired, known=None, afresh=()):
-        wanted = dict(desired, services=[one for one in desired["services"] if _cluster.concerned(one) and self._mine(one)])
+    def _plan(self, desired, known=None, afresh=(), orders=None):
+        wanted = dict(desired, services=[one for one in desired["services"]
+                                         if self._mine(one) and (_cluster.concerned(one) or one["id"] in (orders or {}))])
         tidy = known["tidy"] if known else self.only is None and self.thorough
-        seen = self.observe(wanted, tidy, known, afresh)
+        seen = self.observe(wanted, tidy, known, afresh, orders)
         plan = _cluster.plan(wanted, seen)
         if plan.steps and self.only is None and not tidy:
             seen["groups"], seen["sets"] = self._shared(wanted, True)
@@ -222,10 +239,11 @@ class ProxmoxCluster:
         return {
             "changed": bool(plan.steps), "steps": plan.steps, "priors": plan.priors, "plan_hash": plan.plan_hash,
             "services": plan.services, "errors": plan.errors, "notes": plan.notes, "gaps": plan.gaps, "closed": plan.closed,
-            "fence": desired["fence"], "disarmed": {}, "unknown_ports": [], "touched": plan.touched,
+            "fence": desired["fence"], "disarmed": {}, "unknown_ports": [], "touched": plan.touched, "creating": sorted(plan.creating),
+            "created": plan.created,
         }
 
-    def call(self, mode, desired, plan_hash=None, **_others):
+    def call(self, mode, desired, plan_hash=None, orders=None, **_others):
         """What the node module does on a host.
 
         What was planned is applied as it was seen: each write carries the digest of what it changes, where there is one,
@@ -233,9 +251,9 @@ class ProxmoxCluster:
 
         :raises NodeError: code `plan_changed`, when the cluster is no longer what was planned for; `missing_privilege`
         """
-        document = unpack(desired)
+        document, ordered = unpack(desired), unpack(orders) if orders else None
         if mode == "plan":
-            seen, plan = self._plan(document)
+            seen, plan = self._plan(document, orders=ordered)
             self._preflight(plan, seen)
             self._planned = seen, plan
             return self._result(plan, document)
@@ -244,10 +262,11 @@ class ProxmoxCluster:
         if plan is None or plan.plan_hash != plan_hash:
             raise NodeError("the cluster changed between plan and apply.", code="plan_changed", retryable=True,
                             remedy="Run again; it plans anew.")
-        failures = Apply(self.client, self._rows).run(plan.steps, seen["guests"])
+        maker = Maker(self.client, lambda vmid: self._not_in_force(document, seen["guests"][vmid]), self.settle)
+        failures = Apply(self.client, self._rows, maker).run(plan.steps, seen["guests"])
         after_document = dict(document, services=[
             dict(service, touched=plan.touched.get(service["id"], service["touched"])) for service in document["services"]])
-        _seen, after = self._plan(after_document, seen, {step["vmid"] for step in plan.steps if step.get("vmid")})
+        _seen, after = self._plan(after_document, seen, {step["vmid"] for step in plan.steps if step.get("vmid")}, ordered)
         result = self._result(after, document)
         # A call whose end wasn't heard may have done its work: what is seen decides.
         left = {step["service"] for step in after.steps} | {error["service"] for error in after.errors}
@@ -255,7 +274,25 @@ class ProxmoxCluster:
         failures = [one for one in failures if one["code"] != "unknown_outcome" or one["service"] in left]
         failed = {failure["service"] for failure in failures}
         result.update(
-            changed=bool(plan.steps), steps=plan.steps, notes=sorted({*plan.notes, *after.notes}),
+            changed=bool(plan.steps), steps=plan.steps, notes=sorted({*plan.notes, *after.notes}), creating=sorted(plan.creating),
             unverified=[step for step in after.steps if step["service"] not in failed],
             errors=failures + [error for error in after.errors if error["service"] not in failed])
         return result
+
+    def _not_in_force(self, desired, made):
+        """What of a guest's rules is not there, looked up afresh: a guest is started only if this is empty."""
+        sid = made["order"]["service"]
+        service = next(one for one in desired["services"] if one["id"] == sid)
+        row = self._rows().get(made["vmid"])
+        if row is None:
+            return ["it is gone"]
+        # Sets of ours are known by what was noted before they were made, which is not in this document yet.
+        service = dict(service, touched={"sets": ["ipfilter-" + nic for nic in made["nics"]]})
+        guest = self._guest(row, service)
+        shared = _firewall.Shared(desired)
+        todo = _guest.plan(service, guest, {"firewall_on": True, "settings": {}}, shared)
+        missing = [step["why"] for step in todo.steps if step["after"] != step["before"]] + [error["message"] for error in todo.errors]
+        for verb, wanted, path in (("group", shared.groups, "groups"), ("set", shared.sets, "ipset")):
+            missing += ["%s %s is missing" % (verb, name) for name in sorted(wanted)
+                        if not self._if_there("cluster", "firewall", path, name)]
+        return missing + list(todo.gaps)

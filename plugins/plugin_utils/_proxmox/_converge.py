@@ -29,14 +29,20 @@ class ClusterConverge(Converge):
         self.locks, self.cluster = locks, cluster
 
     def _resolve(self, wanted, born=()):
-        snapshot, desired, _orders = super()._resolve(wanted, born)
+        snapshot, desired, ordered = super()._resolve(wanted, born)
         node = None
         if not wanted.absent:
             node = describe_node(wanted.node, snapshot["catalogue"])
             if node["backend"] != "proxmox":
                 raise CatalogueError("node %s is no Proxmox VE cluster." % wanted.node, target=wanted.node,
                                      remedy="Give it backend: proxmox in the catalogue.")
-        return snapshot, for_cluster(desired, snapshot, node), {}
+        if ordered:
+            services = snapshot["catalogue"]["services"]
+            ordered = {sid: dict(order, vmid=services[sid]["guest"].get("vmid"), user=services[sid]["order"]["cloud_init"].get("user"))
+                       for sid, order in ordered.items()}
+            with self.ledger.read(now=self.clock()) as tx:
+                self.cluster.made = tx.creations(wanted.node)
+        return snapshot, for_cluster(desired, snapshot, node), ordered
 
     def run(self, wanted):
         """Converge, alone on this controller; see `Converge.run`."""

@@ -25,6 +25,8 @@ from tests.proxmox.server import Running, Token, serve
 SECRET = "11111111-2222-4333-8444-555555555555"
 # docs/proxmox.md, "The token's role": what the whole job needs and nothing more.
 ROLE = {"VM.Audit", "VM.Config.Network", "VM.Config.CPU", "VM.Config.Options", "VM.PowerMgmt", "Sys.Audit"}
+# What guests made by order need besides, in two roles more.
+MAKING = {"VM.Allocate", "VM.Clone", "VM.Config.Disk", "VM.Config.HWType", "VM.Config.Memory"}
 POLICY = """
 schema: 1
 name: lab
@@ -46,6 +48,14 @@ guardrails: {max_services_per_run: 2000}
 def token() -> Token:
     """The least that does the job."""
     return Token(SECRET, {"/": set(ROLE), "/sdn/zones/localnetwork": {"SDN.Use"}}, alone={"/": {"Sys.Modify"}})
+
+
+def maker_token() -> Token:
+    """The least that makes guests as well."""
+    made = token()
+    made.acl["/"] |= MAKING
+    made.acl["/storage"] = {"Datastore.AllocateSpace", "Datastore.Audit"}
+    return made
 
 
 def service(vmid: int, kind: str = "qemu", nics: int = 1) -> dict[str, Any]:
@@ -93,6 +103,7 @@ class Provider:
         (place / "lab.yml").write_text(policy)
         self.policy = load_policy(str(place / "lab.yml"))
         self.timeout = 20
+        self.settle = 0.0
 
     def write(self, verb, *args, **named):
         with self.ledger.transaction(actor="tester", now=next(self.clock)) as tx:
@@ -109,7 +120,7 @@ class Provider:
 
     def converge(self, run_id: str, check: bool = False, only=None, client: Client | None = None, **wanted: Any) -> dict[str, Any]:
         return ClusterConverge(
-            self.ledger, ProxmoxCluster(client or self.client(), only), "tester", self.clock.__next__, check,
+            self.ledger, ProxmoxCluster(client or self.client(), only, settle=self.settle), "tester", self.clock.__next__, check,
             str(self.place / "locks")).run(Wanted(node="pve", run_id=run_id, **wanted))
 
     def document(self) -> dict[str, Any]:
@@ -155,8 +166,11 @@ class Provider:
 
 
 @contextmanager
-def provider(place: Path, cluster: Cluster, policy: str = POLICY) -> Iterator[Provider]:
-    """A provider on this cluster, until the block ends."""
-    with serve(cluster, place, {"svc@pve!aup": token()}) as server, \
+def provider(place: Path, cluster: Cluster, policy: str = POLICY, grant: Token | None = None) -> Iterator[Provider]:
+    """A provider on this cluster, until the block ends.
+
+    :param grant: the token's rights, if other than the least
+    """
+    with serve(cluster, place, {"svc@pve!aup": grant or token()}) as server, \
             open_ledger(str(place / "ledger.sqlite3"), create=True) as ledger:
         yield Provider(ledger, server, place, policy)

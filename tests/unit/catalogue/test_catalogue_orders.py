@@ -146,10 +146,50 @@ def test_parts_of_the_vendor_data_are_joined():
     assert vendor_data({}, {}, None, parts) == {"write_files": [1, 2], "packages": ["tor"]}
 
 
-def test_no_guest_is_ordered_in_a_cluster(tmp_path):
-    """Silently not made would be worse: the catalogue says it is to be there."""
-    pve = {**nodes(), "pve": {"backend": "proxmox", "location": "fra"}}
-    with pytest.raises(CatalogueError, match=r"order\.create: new guests are made on KVM hosts"):
-        load(tmp_path, catalogue(ordered() | {"node": "pve"}, nodes=pve))
-    found = load(tmp_path, catalogue(ordered(create=False) | {"node": "pve"}, nodes=pve), name="other.json")
-    assert found["services"]["vps-9"]["order"]["create"] is False
+CLUSTER = {"backend": "proxmox", "location": "fra", "bridges": ["br0"], "creation": {
+    "images": {"debian-12": {"template": 9000, "linked": True}, "ct": {"ostemplate": "local:vztmpl/debian-12.tar.zst"}},
+    "storage": {"fast": {"storage": "local-lvm", "node": "pve1"}}, "resolvers": ["192.0.2.53"]}}
+
+
+def in_cluster(**changes):
+    return ordered(cloud_init={"ssh_keys": [KEY], "user": "erika"}, **changes) | {"node": "pve"}
+
+
+def test_an_order_in_a_cluster(tmp_path):
+    document = load(tmp_path, catalogue(in_cluster(), nodes={**nodes(), "pve": CLUSTER}))
+    assert document["nodes"]["pve"]["creation"] == {
+        "images": {"debian-12": {"template": 9000, "linked": True, "ostemplate": None},
+                   "ct": {"template": None, "linked": False, "ostemplate": "local:vztmpl/debian-12.tar.zst"}},
+        "storage": {"fast": {"storage": "local-lvm", "node": "pve1", "overcommit": False}}, "resolvers": ["192.0.2.53"]}
+    assert document["services"]["vps-9"]["order"]["cloud_init"] == {
+        "hostname": None, "ssh_keys": [KEY], "user_data": None, "user": "erika"}
+    # Images of a location are files on hosts, and none of a cluster's.
+    found = load(tmp_path, catalogue(nodes={**nodes(), "pve": CLUSTER}, images={"fra": {"debian-13": IMAGE}}), name="b.json")
+    assert set(found["nodes"]["pve"]["creation"]["images"]) == {"debian-12", "ct"}
+
+
+@pytest.mark.parametrize("service, place", [
+    (ordered() | {"node": "pve"}, r"order\.cloud_init\.user_data: a cluster takes none"),
+    (ordered() | {"node": "pve"}, r"order\.cloud_init\.hostname: in a cluster it is the guest's name"),
+    (in_cluster() | {"guest": {"name": "Web 9"}}, r"order\.create: in a cluster a guest's name is its host name"),
+    (in_cluster(disk={"size_bytes": (1 << 30) + 512, "image": "debian-12", "storage": "fast"}), r"order\.disk\.size_bytes: .*whole MiB"),
+    (in_cluster(nics=[{**ORDER["nics"][0], "gateways": ["192.0.2.1", "2001:db8::1"]}]) | {
+        "nics": [nic(9, addresses=["192.0.2.9"])]}, r"order\.nics\[0\]\.gateways: 2001:db8::1 has no address"),
+    (ordered(cloud_init={"user": "erika"}), r"order\.cloud_init\.user: is for Proxmox VE clusters"),
+])
+def test_what_an_order_can_not_have(tmp_path, service, place):
+    with pytest.raises(CatalogueError, match=place):
+        load(tmp_path, catalogue(service, nodes={**nodes(), "pve": CLUSTER}))
+
+
+@pytest.mark.parametrize("creation, place", [
+    ({"images": {"a": {}}}, r"creation\.images\.a: an image is either a `template`"),
+    ({"images": {"a": {"template": 9000, "ostemplate": "local:vztmpl/a.tar"}}}, r"creation\.images\.a: an image is either"),
+    ({"images": {"a": {"ostemplate": "local:vztmpl/../../etc/shadow"}}}, r"creation\.images\.a\.ostemplate"),
+    ({"images": {"a": {"ostemplate": "local:vztmpl/a.tar", "linked": False}}}, r"creation\.images\.a\.linked"),
+    ({"storage": {"fast": {"storage": "local lvm"}}}, r"creation\.storage\.fast\.storage"),
+    ({"storage": {"fast": {"storage": "local-lvm", "node": "../pve"}}}, r"creation\.storage\.fast\.node"),
+])
+def test_what_a_cluster_can_not_be_said_to_make_guests_from(tmp_path, creation, place):
+    with pytest.raises(CatalogueError, match=place):
+        load(tmp_path, catalogue(nodes={**nodes(), "pve": {**CLUSTER, "creation": creation}}))
