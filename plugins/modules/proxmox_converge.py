@@ -22,6 +22,8 @@ description:
     named with its path.
   - A guest that high availability manages is stopped and started through it, never paused.
   - What somebody else changed between reading and writing is not written over. The run looks again, up to three times.
+  - With O(release) it also makes the guests that the catalogue orders and that are not there, copied from a template or
+    unpacked from an archive. They are started once their rules have been read back; one order's error leaves the others alone.
   - Connections that are open already outlive new rules on this backend.
 author:
   - hosting.aup contributors (@hosting-aup)
