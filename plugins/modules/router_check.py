@@ -30,7 +30,7 @@ options:
     description: The router's platform.
     type: str
     required: true
-    choices: [eos, frr, iosxe, junos, linux, vyos]
+    choices: [eos, frr, iosxe, junos, linux, routeros, vyos]
   mark:
     description: The number that marks our routes. Without it, the platform's default.
     type: int

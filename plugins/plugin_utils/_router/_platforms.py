@@ -12,8 +12,9 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._frr import Fr
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._iosxe import IosXe
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._junos import Junos
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._routeros import RouterOs
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._vyos import Vyos
 
-PLATFORMS = {driver.name: driver for driver in (Eos, Frr, IosXe, Junos, Linux, Vyos)}
+PLATFORMS = {driver.name: driver for driver in (Eos, Frr, IosXe, Junos, Linux, RouterOs, Vyos)}
 ANNOUNCING = frozenset(name for name, driver in PLATFORMS.items() if driver.announces)
 """Platforms that announce a null route to upstreams by themselves."""

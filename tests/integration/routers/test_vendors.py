@@ -14,15 +14,19 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import ANNOUNCING
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from tests.integration.routers.devices.base import PEERS, RTBH
 from tests.integration.routers.devices.eos import Eos
 from tests.integration.routers.devices.iosxe import IosXe
 from tests.integration.routers.devices.junos import Junos
+from tests.integration.routers.devices.routeros import RouterOs
 from tests.integration.routers.devices.vyos import Vyos
 from tests.integration.routers.provider import Provider
 
-DEVICES = {device.platform: device for device in (Eos, IosXe, Junos, Vyos)}
+DEVICES = {device.platform: device for device in (Eos, IosXe, Junos, RouterOs, Vyos)}
+CONFIRMING = sorted(name for name, device in DEVICES.items() if device.CONFIRMS)
+WITH_BGP = sorted(set(DEVICES) & ANNOUNCING)
 HOSTS = {"203.0.113.10/32": [("drop", 41666)], "2001:db8:100::10/128": [("drop", 41666)]}
 TAG = 41666
 
@@ -96,6 +100,7 @@ def heard(device):
     return {peer: texts for _prefix, (_mine, told) in device.told().items() for peer, texts in told.items()}
 
 
+@pytest.mark.parametrize("device", WITH_BGP, indirect=True)
 def test_announced_to_each_upstream_with_its_own_community_and_withdrawn(device, announcing):
     opened = announcing.null_route(rtbh="true")
     done = announcing.converge(run_id=opened["run_id"])
@@ -117,6 +122,7 @@ def test_announced_to_each_upstream_with_its_own_community_and_withdrawn(device,
     assert not announcing.converge()["errors"] and device.running == HOSTS and not device.told()
 
 
+@pytest.mark.parametrize("device", WITH_BGP, indirect=True)
 def test_what_announcing_needs_is_listed_not_added(device, announcing):
     announcing.null_route(rtbh="true")
     saved = copy.deepcopy((device.redistribute, device.maps, device.out))
@@ -145,6 +151,7 @@ def test_what_announcing_needs_is_listed_not_added(device, announcing):
     assert announcing.converge()["state"] == "applied" and len(heard(device)) == 4
 
 
+@pytest.mark.parametrize("device", WITH_BGP, indirect=True)
 def test_an_upstream_that_hears_nothing_is_said(device, announcing):
     held = announcing.null_route(rtbh="true")["enforcements"][0]["id"]
     device.deaf = {PEERS[2]}
@@ -216,6 +223,7 @@ def test_a_connection_cut_at_each_step(device, provider, when):
         assert not device.left_over(), step
 
 
+@pytest.mark.parametrize("device", CONFIRMING, indirect=True)
 def test_a_lost_confirmation(device, provider):
     provider.null_route()
     device.cut, device.cuts = (device.CONFIRMS, "before"), 2
@@ -231,6 +239,7 @@ def test_a_lost_confirmation(device, provider):
     assert sum(bool(re.fullmatch(device.COMMITS, line)) for line in device.lines) == 1
 
 
+@pytest.mark.parametrize("device", CONFIRMING, indirect=True)
 def test_a_change_of_others_that_waits_is_not_confirmed_by_us(device, provider):
     device.arm_foreign()
     provider.null_route()
@@ -238,6 +247,7 @@ def test_a_change_of_others_that_waits_is_not_confirmed_by_us(device, provider):
     assert codes(done) == ["busy"] and device.pending and device.running == {} and not device.written()
 
 
+@pytest.mark.parametrize("device", CONFIRMING, indirect=True)
 def test_locked_by_another(device, provider):
     device.locked_by = "jdoe"
     provider.null_route()
@@ -279,7 +289,7 @@ def test_an_answer_that_is_not_understood_is_no_absence(device, provider):
 
 
 def test_edits_of_others_are_told_of_before_they_are_saved(device, provider):
-    if device.platform == "junos":
+    if device.platform in ("junos", "routeros"):
         assert device.startup == device.running, "what is committed is saved"
         return
     device.running["198.51.100.0/24"] = [("192.0.2.9", None)]
@@ -305,7 +315,7 @@ def test_a_check_reads_only_and_says_what_it_does_not_understand(device):
     said = check_router(device.platform, target)
     assert said["understood"] and said["ours"] == said["in_use"] == ["203.0.113.77/32"] and not said["missing"]
     assert any("192.0.2.1:" in entry for entry in said["protected"]) and not device.written()
-    device.complaints = {"show .*": "% Bad things\n"}
+    device.complaints = {"(show|:put) .*": "% Bad things\n"}
     said = check_router(device.platform, target)
     assert not said["understood"] and said["error"]["code"] == "bad_reply" and "Bad things" in said["error"]["message"]
 

@@ -31,6 +31,12 @@ class _Server(paramiko.ServerInterface):
     def check_channel_pty_request(self, *_args):
         return True
 
+    def check_channel_exec_request(self, channel, command):
+        if not hasattr(self.owner, "execute"):
+            return False
+        threading.Thread(target=self.owner.execute, args=(channel, command.decode()), daemon=True).start()
+        return True
+
     def check_channel_shell_request(self, channel):
         threading.Thread(target=self.owner.serve, args=(channel,), daemon=True).start()
         return True

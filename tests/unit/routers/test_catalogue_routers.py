@@ -36,7 +36,7 @@ def test_defaults_and_the_normal_form_survive_the_release(tmp_path):
 
 @pytest.mark.parametrize(("router", "said"), [
     ({}, "platform: is required"),
-    ({"platform": "ios-xr"}, "none of eos, frr, iosxe, junos, linux, "),
+    ({"platform": "ios-xr"}, "none of eos, frr, iosxe, junos, linux, routeros, vyos"),
     ({"platform": "frr", "shell": "x"}, "unknown key"),
     ({"platform": "frr", "protocol": 66}, "unknown key"),
     ({"platform": "linux", "tag": 66}, "unknown key"),

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _iosxe, _junos, _linux, _vyos
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _iosxe, _junos, _linux, _routeros, _vyos
 
 GRAMMARS = {"frr": _frr.GRAMMAR, "linux": _linux.GRAMMAR}
-VENDORS = {driver.name: driver for driver in (_eos.Eos, _iosxe.IosXe, _junos.Junos, _vyos.Vyos)}
+VENDORS = {driver.name: driver for driver in (_eos.Eos, _iosxe.IosXe, _junos.Junos, _routeros.RouterOs, _vyos.Vyos)}
 # What each platform may be told about one prefix and one mark; nothing else is ever built.
 MEANT = {
     "eos": ("ip{v} route {p} Null0 tag {m}", "no ip{v} route {p} Null0"),
@@ -21,6 +21,8 @@ MEANT = {
               "no ipv6 route {p} Null0"),
     "junos": ("set routing-options {t} route {p} discard", "set routing-options {t} route {p} tag {m}",
               "delete routing-options {t} route {p}"),
+    "routeros": ('/ip{v}/route/add dst-address={p} blackhole comment="aup:{m}"',
+                 '/ip{v}/route/remove [find where dst-address="{p}" comment="aup:{m}" blackhole dynamic=no]'),
     "vyos": ("set protocols static route{s} {p} blackhole tag {m}", "delete protocols static route{s} {p}"),
 }
 # What is asked of BGP, with the values that stand in it.
@@ -29,6 +31,7 @@ ASKED = {
     "iosxe": ("show bgp ipv4 unicast 203.0.113.10/32", "show bgp ipv6 unicast neighbors 2001:db8::2 advertised-routes"),
     "junos": ("show route advertising-protocol bgp 192.0.2.2 203.0.113.10/32 exact detail | display json",
               "show route advertising-protocol bgp 2001:db8::2 2001:db8::1/128 exact detail | display json"),
+    "routeros": (_routeros.PEERS, _routeros.ROUTES[4], _routeros.DROPS[6], _routeros.ADDRESSES[6], _routeros.VERSION),
     "vyos": ('vtysh -c "show bgp ipv4 unicast 203.0.113.10/32 json"', 'vtysh -c "show bgp ipv6 unicast 2001:db8::1/128 json"'),
 }
 NASTY = ["\n", "\r", "\x1a", "\x03", "\t", "?", "|", ";", "&", "$(reboot)", "`id`", "\\", "!", "#", "  ", "\x00", "\u0661",

@@ -103,18 +103,21 @@ class Device(FakeRouter):
         with contextlib.suppress(OSError, EOFError):
             channel.close()
 
+    def answer(self, session, text):
+        """(what is said to a line, whether the connection ends); None where it ends before the line was heard."""
+        cut = self.cut and self.cuts > 0 and re.fullmatch(self.cut[0], text)
+        if cut:
+            self.cuts -= 1
+            if self.cut[1] == "before":
+                return None, True
+        said = next((said for pattern, said in self.complaints.items() if re.fullmatch(pattern, text)), None)
+        return session.line(text) if said is None else said, bool(cut)
+
     def _answer(self, channel, session, text):
         setup = not text or self.SETUP.fullmatch(text)
         if not setup:
             self.lines.append(text)
-        cut = self.cut and self.cuts > 0 and not setup and re.fullmatch(self.cut[0], text)
-        if cut:
-            self.cuts -= 1
-        if cut and self.cut[1] == "before":
-            return False
-        said = next((said for pattern, said in self.complaints.items() if re.fullmatch(pattern, text)), None)
-        if said is None:
-            said = session.line(text) if text else ""
+        said, cut = (session.line(text) if text else "", False) if setup else self.answer(session, text)
         if said is None or cut:
             return False
         channel.sendall("%s\r\n%s%s" % (text, said.replace("\n", "\r\n"), session.prompt()))

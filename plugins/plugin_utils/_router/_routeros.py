@@ -1,0 +1,239 @@
+# Copyright (c) 2026 hosting.aup contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""MikroTik RouterOS 7. PRIVATE to the collection. Never tried on a device.
+
+Each command is an SSH `exec` of its own: the interactive console repaints its line for every character, so where an answer
+ends there is guessed (netmiko issue 3498, gnetcli's recorded session); an exec has neither echo nor prompt, and its end is the
+channel's. What is read is asked for as JSON, which escapes what `as-value` does not (`:serialize` with
+`json.no-string-conversion`, 7.17). Flags are asked for by name, as releases before 7.20 leave them out otherwise.
+
+There is no candidate. Safe mode is not used: what it takes back are everybody's changes, and beyond a hundred it ends
+without a word. A line acts at once and is kept at once; what it did is read back. The exit status is 0 for errors too, so a
+change that says anything at all was refused. `remove` names its route by destination, comment and kind in one command, so an
+edit of somebody else in between can't make it hit another.
+"""
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
+
+NAME = "routeros"
+LEAST = (7, 17)
+VERSION = ":put [/system/resource/get version]"
+MENUS = {4: "/ip", 6: "/ipv6"}
+
+
+def reading(menu, properties, where=""):
+    """The command that prints rows of a menu as JSON."""
+    return ":put [:serialize to=json options=json.no-string-conversion value=[%s/print as-value proplist=%s%s]]" % (
+        menu, properties, " where " + where if where else "")
+
+
+ROUTES = {version: reading(menu + "/route", ".id,dst-address,gateway,distance,routing-table,comment,disabled,active", "dynamic=no")
+          for version, menu in MENUS.items()}
+DROPS = {version: reading(menu + "/route", ".id", "blackhole dynamic=no") for version, menu in MENUS.items()}
+ADDRESSES = {version: reading(menu + "/address", "address,interface") for version, menu in MENUS.items()}
+PEERS = reading("/routing/bgp/connection", "name,remote.address")
+_COMMENT = r'comment="aup:%s"' % _gate.NUMBER
+GRAMMAR = tuple(re.compile(text) for text in (
+    *(re.escape(line) for line in (VERSION, PEERS, *ROUTES.values(), *DROPS.values(), *ADDRESSES.values())),
+    r"/ip/route/add dst-address=%s blackhole %s" % (_gate.PREFIX4, _COMMENT),
+    r"/ipv6/route/add dst-address=%s blackhole %s" % (_gate.PREFIX6, _COMMENT),
+    r'/ip/route/remove \[find where dst-address="%s" %s blackhole dynamic=no\]' % (_gate.PREFIX4, _COMMENT),
+    r'/ipv6/route/remove \[find where dst-address="%s" %s blackhole dynamic=no\]' % (_gate.PREFIX6, _COMMENT),
+))
+_OURS = re.compile(r"aup:(%s)" % _gate.NUMBER)
+
+
+# -- strict parsers --------------------------------------------------------------------------------------------------
+
+
+def parse_version(text):
+    """`(7, 20)` of `7.20.4 (stable)`."""
+    found = re.fullmatch(r"([0-9]+)\.([0-9]+)(?:\.[0-9]+|(?:beta|rc)[0-9]+)?(?: \([a-z-]+\))?", text.strip())
+    if not found:
+        raise NotUnderstood("the version: %s" % ascii(text.strip()[:80]))
+    return int(found.group(1)), int(found.group(2))
+
+
+def parse_rows(text):
+    """The rows of a menu.
+
+    :raises NotUnderstood: no list of rows; an error is one line of plain text
+    """
+    try:
+        rows = json.loads(text)
+    except ValueError as exc:
+        raise NotUnderstood("no JSON: %s" % ascii(text.strip()[:80])) from exc
+    if rows == {}:
+        return []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise NotUnderstood("rows are expected")
+    return rows
+
+
+def _flag(row, name):
+    value = row.get(name)
+    if value in (True, "true", "yes"):
+        return True
+    if value in (False, "false", "no"):
+        return False
+    raise NotUnderstood("%s is %s" % (name, ascii(value)[:40]))
+
+
+def _text(row, name, usual=""):
+    value = row.get(name, usual)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise NotUnderstood("%s is %s" % (name, ascii(value)[:40]))
+    return str(value)
+
+
+def _hops(value):
+    """Addresses among gateways; one of several, each with an interface or a table behind it."""
+    found = []
+    for entry in value if isinstance(value, list) else [value]:
+        if not isinstance(entry, str):
+            raise NotUnderstood("gateway %s" % ascii(entry)[:40])
+        for word in entry.split(","):
+            address = re.split("[%@]", word)[0]
+            found += [address] if _is_address(address) else []
+    return found
+
+
+def parse_routes(rows, drops, version):
+    """Routes entered by hand, of all tables.
+
+    :param rows: of `ROUTES`
+    :param drops: of `DROPS`
+    """
+    dropping = {_text(row, ".id") for row in drops}
+    if "" in dropping:
+        raise NotUnderstood("a row without .id")
+    found = []
+    for row in rows:
+        try:
+            network = ipaddress.ip_network(_text(row, "dst-address", "0.0.0.0/0" if version == 4 else "::/0"))
+            distance = int(float(_text(row, "distance", "1") or 1))
+        except ValueError as exc:
+            raise NotUnderstood("route %s" % ascii(row)[:100]) from exc
+        if network.version != version or not _text(row, ".id"):
+            raise NotUnderstood("route %s" % ascii(row)[:100])
+        comment, hops = _text(row, "comment"), _hops(row.get("gateway", ""))
+        table = _text(row, "routing-table", "main") or "main"
+        disabled, drops_it = _flag(row, "disabled"), row[".id"] in dropping
+        mark = _OURS.fullmatch(comment)
+        found.append({
+            "prefix": str(network), "blackhole": drops_it, "hops": hops, "table": table, "active": _flag(row, "active"),
+            "mark": int(mark.group(1)) if mark else None, "disabled": disabled,
+            "exact": bool(mark) and drops_it and not disabled and not hops and distance == 1,
+            "line": " ".join([str(network), "blackhole" if drops_it else "gateway=%s" % ascii(row.get("gateway", ""))[:60],
+                              "distance=%d" % distance, 'comment="%s"' % ascii(comment)[1:-1][:60]]
+                             + ["disabled"] * disabled + ["routing-table=%s" % ascii(table)[1:-1]] * (table != "main"))})
+    return found
+
+
+def parse_addresses(rows):
+    """`[(address, network)]` of interfaces, disabled ones too."""
+    try:
+        found = [ipaddress.ip_interface(_text(row, "address")) for row in rows]
+    except ValueError as exc:
+        raise NotUnderstood("addresses: %s" % exc) from exc
+    return [(str(one.ip), str(one.network)) for one in found]
+
+
+def parse_peers(rows):
+    """BGP neighbors; those of a whole prefix too."""
+    try:
+        return sorted({str(ipaddress.ip_network(_text(row, "remote.address"), strict=False)) for row in rows
+                       if row.get("remote.address")})
+    except ValueError as exc:
+        raise NotUnderstood("BGP neighbors: %s" % exc) from exc
+
+
+def _is_address(text):
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+# -- the platform ----------------------------------------------------------------------------------------------------
+
+
+class RouterOs(VendorDriver):
+    """One connection to one RouterOS."""
+
+    name = NAME
+    GRAMMAR = GRAMMAR
+    ALLOWED = '[]"'
+    together = False
+
+    def _connect(self):
+        return Shell(self.target)
+
+    def _ask(self, line, question=None):
+        _status, out, err = self.cli.run(self._passed(line))  # the status says nothing
+        return (out + err).replace("\r", "")
+
+    # -- reading
+
+    def _rows(self, line, parse, *more):
+        return self._read(line, lambda text: parse(parse_rows(text), *more))
+
+    def _look(self, desired):
+        version = self._read(VERSION, parse_version)
+        if version < LEAST:
+            raise self.target.error("prerequisite_missing", "it runs RouterOS %d.%d." % version, "Upgrade it to %d.%d or later: before, "
+                                    "it can't print what it has so that it can be told apart." % LEAST)
+        routes, own = [], []
+        for family in (4, 6):
+            drops = self._rows(DROPS[family], list)
+            routes += self._rows(ROUTES[family], parse_routes, drops, family)
+            own += self._rows(ADDRESSES[family], parse_addresses)
+        statics = [route for route in routes if route["table"] == "main"]
+        rib = {}
+        for route in statics:
+            drops = route["blackhole"] and route["active"]
+            if drops or route["prefix"] not in rib:
+                rib[route["prefix"]] = {"blackhole": drops, "installed": drops}
+        # Next hops of other tables are kept reachable all the same.
+        hops = [(hop, None) for route in routes if route["table"] != "main" for hop in route["hops"]]
+        return {"statics": statics, "rib": rib, "own": own + hops, "peers": self._rows(PEERS, parse_peers)}
+
+    # -- building
+
+    def _lines(self, action, prefix, mark, there):
+        network = checked_route(prefix, mark)
+        menu = MENUS[network.version] + "/route"
+        remove = '%s/remove [find where dst-address="%s" comment="aup:%d" blackhole dynamic=no]' % (menu, network, mark)
+        if action == "remove":
+            return [remove]
+        return ([remove] if there else []) + ['%s/add dst-address=%s blackhole comment="aup:%d"' % (menu, network, mark)]
+
+    def _mark_of(self, line):
+        return int(_OURS.search(line).group(1))
+
+    # -- changing
+
+    def apply(self, lines, groups):
+        """Carry out lines one by one; `{index of a line: complaint}`. After a refused one the rest of its group is left out."""
+        for line in lines:
+            self._passed(line)
+        refused, bad = {}, set()
+        for index, line in enumerate(lines):
+            if groups[index] in bad:
+                continue
+            said = self._complaint(self._ask(line))
+            if said:
+                refused[index] = said[:200]
+                bad.add(groups[index])
+        return refused
+
+    def confirm(self):
+        """Nothing to confirm: what was entered stays."""
