@@ -15,7 +15,7 @@ setup: ## make this machine ready (bare Debian 12, Ubuntu 22.04 or 24.04, as roo
 story_of_router := tests.integration.routers.demo
 story_of_proxmox := tests.integration.proxmox.demo
 
-demo: setup ## the story on real guests; BACKEND=router or proxmox: there; POLICY=alteron (location, metrovps, xtom): its own
+demo: setup ## the story on real guests; BACKEND=router or proxmox: there; POLICY=alteron (asergo, location, metrovps, xtom): its own
 	@$(if $(BACKEND),PYTHONPATH=.build/collections:. $(python) -m $(or $(story_of_$(BACKEND)),$(error BACKEND is router or proxmox)),$(python) -m tests.lab.demo $(POLICY))
 
 test: setup ## unit, property, integration and lab tests, sanity and lint

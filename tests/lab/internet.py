@@ -110,6 +110,19 @@ def serve(namespace: Namespace, port: int, handler: type[socketserver.StreamRequ
 
 
 @contextmanager
+def mail_on_loopback() -> Iterator[tuple[int, list[Message]]]:
+    """A mail server on 127.0.0.1 of the machine itself, for stories without guests: its port, and what it takes."""
+    server = _Server(("::ffff:127.0.0.1", 0), _Smtp)
+    server.messages = []
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="mail", daemon=True).start()
+    try:
+        yield server.server_address[1], server.messages
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
 def mail_desk(namespace: Namespace) -> Iterator[list[Message]]:
     """A mail server on port 25 of a namespace's own loopback, and what it takes."""
     messages: list[Message] = []

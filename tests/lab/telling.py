@@ -19,12 +19,10 @@ class BrokenPromise(Exception):
     """What was seen is not what the collection promises."""
 
 
-class Telling:
-    """A lab and what is said of it; with ``loud`` False nothing is printed, and every claim is checked all the same."""
+class Words:
+    """What is said; with ``loud`` False nothing is printed, and every claim is checked all the same."""
 
-    def __init__(self, lab: Lab, loud: bool = True):
-        self.lab = lab
-        self.spine = Spine(lab)
+    def __init__(self, loud: bool = True):
         self.loud = loud
         self._chapter = 0
 
@@ -36,29 +34,44 @@ class Telling:
         self._chapter += 1
         self.say(f"\n{f'{self._chapter}. {title} ':─<{_WIDTH}}")
 
-    def reach(self) -> dict[str, dict[str, str]]:
-        table = self.lab.reach_table()
-        self.say(render(table))
-        return table
-
     def must(self, claim: str, true: bool) -> None:
         if not true:
             raise BrokenPromise(f"not so: {claim}")
         self.say(f"  ✓ {claim}")
 
+    def ran(self, verb: str, extra_vars: Mapping[str, Any] | None, output: str, seconds: float, *, task: str | None = "Summary",
+            check: bool = False, who: str = "") -> None:
+        """Print a playbook as it is typed, and its own summary (``task`` None: what its last task says)."""
+        if self.loud:
+            words = " ".join(_typed(key, value) for key, value in (extra_vars or {}).items())
+            print(f"$ {who}ansible-playbook hosting.aup.{verb} {words}".rstrip() + (" --check" if check else "") + f"   ({seconds:.1f} s)")
+            for line in summary(output, task):
+                print(f"  | {line}")
+            print(flush=True)
+
+
+class Telling(Words):
+    """A lab and what is said of it."""
+
+    def __init__(self, lab: Lab, loud: bool = True):
+        super().__init__(loud)
+        self.lab = lab
+        self.spine = Spine(lab)
+
+    def reach(self) -> dict[str, dict[str, str]]:
+        table = self.lab.reach_table()
+        self.say(render(table))
+        return table
+
     def playbook(self, verb: str, extra_vars: Mapping[str, Any] | None = None, *, at: str | None = None,
                  task: str | None = "Summary", quietly: bool = False, hidden: Mapping[str, Any] | None = None,
                  check: bool = False, env: Mapping[str, str] | None = None) -> Run:
-        """Run a verb as an operator would and print its own summary (``task`` None: what its last task says); ``hidden``
-        are variables that an operator would have in the inventory, ``env`` who he is."""
-        words = " ".join(_typed(key, value) for key, value in (extra_vars or {}).items())
+        """Run a verb as an operator would and print its own summary; ``hidden`` are variables that an operator would
+        have in the inventory, ``env`` who he is."""
         done = self.spine.play(verb, {**(extra_vars or {}), **(hidden or {})}, at=at, check=check, env=env).ok()
-        if self.loud and not quietly:
+        if not quietly:
             who = "".join(f"{name}={value} " for name, value in (env or {}).items())
-            print(f"$ {who}ansible-playbook hosting.aup.{verb} {words}".rstrip() + (" --check" if check else "") + f"   ({done.printed.seconds:.1f} s)")
-            for line in summary(done.stdout, task):
-                print(f"  | {line}")
-            print(flush=True)
+            self.ran(verb, extra_vars, done.stdout, done.printed.seconds, task=task, check=check, who=who)
         return done
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each policy with VPS, from trigger to closed case on real guests: the stories of ``make demo POLICY=…``, told silently."""
+"""Each policy from trigger to closed case: the stories of ``make demo POLICY=…``, told silently. On real guests where it has VPS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import story_asergo
 from .lab import Lab
 from .stories import PLACES, STORIES, tell
 from .telling import Telling
@@ -27,3 +28,7 @@ def test_from_trigger_to_closed_case(telling, policy):
         telling.spine.tidy()
     assert telling.spine.holding() == []
     telling.spine.verify()
+
+
+def test_from_trigger_to_closed_case_on_a_dedicated_servers_port(can_run_labs):
+    story_asergo.tell(loud=False)

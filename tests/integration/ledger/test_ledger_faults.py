@@ -100,6 +100,25 @@ def test_an_older_schema_is_brought_up_to_date(url):
             ]
 
 
+def test_a_notice_of_before_outlives_the_step_that_makes_its_table_anew(url):
+    place = _database.parse_url(url)
+    _database.create_file(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_migrations, "STEPS", STEPS[:11])
+        with L.Ledger(place) as older:
+            older.prepare(now=5)
+            with older.transaction(now=6) as tx:
+                tx.open_case(case_id="T-1", service="vps-1", violation="spam", policy_key="house@1")
+                tx.execute(sa.text(
+                    "INSERT INTO aup_notice (id, number, case_id, service, name, timing, status, message_id, opened_at, next_at, attempts,"
+                    " event_number) VALUES ('N-1', 1, 'T-1', 'vps-1', 'n', 'with', 'queued', 'm', 6, 6, 0, 1)"))
+    with L.open_ledger(url) as ledger, ledger.transaction(now=7) as tx:
+        (notice,) = L.notices(tx)
+        assert (notice["id"], notice["case_id"], notice["topic"], notice["message_id"]) == ("N-1", "T-1", None, "m")
+        assert tx.verify()["ok"] and tx.queue_notice(service="vps-1", name="n", timing="transfer", facts={}, topic="t/1")["id"] == "N-2"
+        assert tx.queue_notice(case_id="T-1", service="vps-1", name="n", timing="before", facts={})["already"]
+
+
 def test_locked(ledger, url, monkeypatch):
     monkeypatch.setattr(_database, "BUSY_SECONDS", 1)
     with ledger.transaction():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import ConflictError, InputError, LedgerError
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 
@@ -95,3 +95,33 @@ def test_what_waits_for_nobody_is_not_released(ledger):
     assert at(ledger, NOW, L.cancel_notice, "N-1")["already"]
     assert not queue(ledger)["already"], "a dropped one makes room"
     assert at(ledger, NOW, L.notice_bounced, message_id="<nobody@x>") is None
+
+
+def test_a_topic_is_told_once_and_locks_of_cases_do_not_hold_it(ledger):
+    of = {"service": "vps-1", "name": "transfer", "timing": "transfer", "facts": {"a": 1}, "topic": "transfer/vps-1/2026-11-01/80"}
+    assert at(ledger, NOW, L.queue_notice, **of)["status"] == "queued" and at(ledger, NOW, L.queue_notice, **of)["already"]
+    with ledger.read(now=NOW) as tx:
+        assert [n["id"] for n in L.due_notices(tx)] == ["N-1"]
+    assert at(ledger, NOW, L.cancel_notice, "N-1", "wrong") and at(ledger, NOW, L.queue_notice, **of)["already"], "once, for ever"
+    with pytest.raises((ConflictError, LedgerError)), ledger.transaction(now=NOW) as tx:
+        tx.execute(t.notice.update().values(topic=None))
+    queue(ledger)
+    for columns in ({"case_id": None}, {"topic": "transfer/vps-1/2026-11-01/80"}):
+        with pytest.raises((ConflictError, LedgerError)), ledger.transaction(now=NOW) as tx:
+            tx.execute(t.notice.update().where(t.notice.c.id == "N-2").values(**columns))
+
+
+def test_requests_for_exemptions_one_at_a_time_decided_once(ledger):
+    of = {"service": "vps-1", "control": "smtp_outbound", "reason": "ticket", "unmet": ["no PTR"], "seconds": 86400}
+    first = at(ledger, NOW, L.request_exemption, **of)
+    assert (first["id"], first["status"], first["unmet"]) == ("Q-1", "pending", ["no PTR"]) and at(ledger, NOW, L.request_exemption, **of)["already"]
+    assert at(ledger, NOW, L.decide_request, request_id="Q-1", note="no")["status"] == "denied"
+    with pytest.raises(ConflictError):
+        at(ledger, NOW, L.decide_request, request_id="Q-1")
+    assert at(ledger, NOW, L.request_exemption, **of)["id"] == "Q-2"
+    with pytest.raises((ConflictError, LedgerError)), ledger.transaction(now=NOW) as tx:
+        tx.execute(t.exemption_request.update().values(status="pending", closed_at=None))
+    given = at(ledger, NOW, L.add_exemption, service="vps-1", control="smtp_outbound", reason="ticket")
+    assert at(ledger, NOW, L.decide_request, request_id="Q-2", exemption_id=given["id"])["exemption_id"] == given["id"]
+    with ledger.read(now=NOW) as tx:
+        assert tx.verify()["ok"]
