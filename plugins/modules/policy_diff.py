@@ -59,7 +59,7 @@ EXAMPLES = r"""
 RETURN = r"""
 difference:
   description:
-    - What changes, by clauses, locations, account types, controls, violations, fees, exemptions and guardrails, each
+    - What changes, by clauses, locations, account types, controls, violations, fees, exemptions, evidence and guardrails, each
       with before and after; and in C(owed) what the old version promises about changes.
   returned: success
   type: dict

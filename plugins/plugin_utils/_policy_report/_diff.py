@@ -9,13 +9,13 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy import CONTROL
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import versions_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import outcome_text, outcomes
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import fee_text, option_text, span, transfer_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import evidence_text, fee_text, option_text, span, transfer_text
 
 
 def difference(old, new):
     """What changes from one Policy to another.
 
-    :returns: dict of lists: clauses, controls, violations, fees, exemptions, guardrails (each item has before and
+    :returns: dict of lists: clauses, controls, violations, fees, exemptions, evidence, guardrails (each item has before and
         after, None where it isn't there), locations and account_types (added, removed), addons
         (all that change an outcome), and `owed`: what the old
         version promises its customers about a change
@@ -36,6 +36,7 @@ def difference(old, new):
         "addons": addons,
         "fees": _by_name(_fees(old), _fees(new), "fee") + _by_name(_transfer(old), _transfer(new), "fee"),
         "exemptions": _by_name(old.document["exemptions"], new.document["exemptions"], "control"),
+        "evidence": _by_name(_evidence(old), _evidence(new), "class"),
         "guardrails": _by_name(old.document["guardrails"], new.document["guardrails"], "guardrail"),
         "owed": owed(old),
     }
@@ -68,6 +69,10 @@ def _fees(policy):
 def _transfer(policy):
     terms = policy.transfer()
     return {} if terms is None else {"transfer above the allowance": transfer_text(terms)}
+
+
+def _evidence(policy):
+    return {name: evidence_text(terms) for name, terms in {"general": {}, **policy.evidence()["classes"]}.items()}
 
 
 def _places(old, new):
@@ -203,8 +208,8 @@ def diff_lines(found, services=None):
     lines += ["clause %s" % _change(row["clause"], row["before"], row["after"]) for row in found["clauses"]]
     lines += _control_lines(found["controls"])
     lines += _violation_lines(found["violations"])
-    for part, what in (("fees", "fee"), ("exemptions", "control"), ("guardrails", "guardrail")):
-        label = "exemption from" if part == "exemptions" else what
+    for part, what in (("fees", "fee"), ("exemptions", "control"), ("evidence", "class"), ("guardrails", "guardrail")):
+        label = {"exemptions": "exemption from", "evidence": "evidence of class"}.get(part, what)
         lines += ["%s %s" % (label, _change(row[what], row["before"], row["after"])) for row in found[part]]
     if len(lines) == 1:
         lines.append("nothing changes")

@@ -21,6 +21,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._side_b
     side_by_side,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import (
+    evidence_text,
     fee_text,
     transfer_text,
     notice_text,
@@ -99,6 +100,8 @@ def page(policy, served, source):
         *_controls(policy, served),
         *_fees(policy),
         *_transfer(policy),
+        *_exemptions(policy),
+        *_evidence(policy),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -156,7 +159,8 @@ def _outcomes(policy, served):
         "## What follows from what",
         "",
         "By violation, location, account type and add-on. Steps are taken from left to right, each when its condition",
-        "comes about; in brackets the clause. Fees are owed only where the fault is the customer's.",
+        "comes about; in brackets the clause. Fees are owed only where the fault is the customer's. A step is proposed and",
+        "a person confirms it, unless it says *by itself*; termination is only ever proposed, and another person agrees.",
         "",
     ]
     if unserved:
@@ -227,6 +231,28 @@ def _transfer(policy):
     if terms is None:
         return []
     return ["## Transfer", "", "Counted over windows of 30 days from the service's own day: %s [%s]." % (transfer_text(terms), terms["clause"]), ""]
+
+
+def _exemptions(policy):
+    allowed = {name: terms for name, terms in sorted(policy.document["exemptions"].items()) if terms["allowed"]}
+    if not allowed:
+        return []
+    lines = ["## What a service may be let through, or permitted on record", "",
+             _row("From, or what", "At most", "What must be in order", "Looked up in DNS", "Clause"), _row(*["---"] * 5)]
+    for name, terms in allowed.items():
+        longest = span(parse_duration(terms["max_duration"])) if terms.get("max_duration") else "no limit"
+        lines.append(_row(name, longest, "; ".join(_cell(one) for one in terms["requires"]), ", ".join(terms.get("checks") or ()), terms.get("clause") or ""))
+    return [*lines, ""]
+
+
+def _evidence(policy):
+    classes = policy.evidence()["classes"]
+    lines = ["## Evidence", "", "Kept from the end of the case; a legal hold stops the end.", "",
+             _row("Class", "Of cases about", "Kept", "Clause"), _row(*["---"] * 4)]
+    for name, terms in sorted({"general": {}, **classes}.items()):
+        of = ", ".join(terms.get("violations") or ()) or ("all others" if name == "general" else "what a person says")
+        lines.append(_row(name, of, evidence_text(terms), terms.get("clause") or ""))
+    return [*lines, ""]
 
 
 def index_page(policies, served):

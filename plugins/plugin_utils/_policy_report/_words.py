@@ -75,6 +75,8 @@ def step_text(step, unserved=()):
     )
     if step.mode == "propose":
         done = "proposed to a person: %s" % done
+    elif step.said:
+        done = "by itself: %s" % done
     condition = condition_text(step.after)
     return "%s%s [%s]" % (condition + ": " if condition else "", done, step.clause)
 
@@ -121,6 +123,16 @@ def transfer_follows(policy, terms, violation):
     until = "until the window ends" + (" or more is bought (%s)" % "; ".join(fees) if terms["mode"] == "cap_until_paid" and fees else "")
     return "%sthe service is limited%s %s" % (
         "we decide whether " if step.mode == "propose" else "", " to %s" % rate if rate else " in bandwidth", until)
+
+
+def evidence_text(terms):
+    """How long evidence of a class is kept.
+
+    :param terms: of the policy's `evidence.classes`, or {} for a class it doesn't name
+    """
+    if terms.get("hash_only"):
+        return "the digest alone, never a file"
+    return "files for %s after the case was closed" % span(parse_duration(terms["retention"])) if "retention" in terms else "files without an end"
 
 
 def notice_text(notice):

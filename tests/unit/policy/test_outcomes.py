@@ -67,7 +67,7 @@ metrovps | spoofing      | */* | | 16 | customer | quarantine remedied; suspend 
 metrovps | child_abuse_material | */* | | 4 | unknown | suspend decision                                         | - | held
 
 # Asergo.
-asergo | foreign_addresses | */* | | 20 | customer | quarantine remedied             | - | with
+asergo | foreign_addresses | */* | | 20 | customer | suspend remedied             | - | with
 asergo | grave_crime       | */* | | 15 | customer | suspend decision                | - | held
 asergo | proof_not_shown   | */* | | 13 | customer | suspend remedied (unanswered)   | - | before
 asergo | high_risk_use     | */* | | 6  | customer | -                               | - | before

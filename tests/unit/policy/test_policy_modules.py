@@ -90,7 +90,7 @@ def test_info_says_how_each_clause_is_held(results):
 def test_info_can_be_narrowed(results):
     (row, other) = results["one"]["matrix"]
     assert {row["account_type"], other["account_type"]} == {"business", "personal"}
-    assert row["first_step"] == "suspended for 48 h [alteron.9]" and row["steps"] == [row["first_step"]]
+    assert row["first_step"] == "by itself: suspended for 48 h [alteron.9]" and row["steps"] == [row["first_step"]]
     assert (row["fault"], row["fees"], row["notice"]) == ("none", [], "with the measure")
 
 
