@@ -122,6 +122,7 @@ def test_what_binds_a_guest_is_there_before_its_first_packet(pool, capsys):
         assert elements(one.node, one.tap), "bound by the hook: no keeper runs"
     assert guest.tcp_all([(plan.SINK[0], 25), (plan.SINK[0], 587), (plan.WEB[0], 80)]) == ["timeout", "timeout", "open"]
     assert exempt.tcp(plan.SINK[0], 25) == "open"
+    assert capped(guest), "also by the hook"
     assert {one.name: one.uptime().boot_id for one in (guest, exempt)} == boots, "they went on running"
     pool.passes()
     assert capped(guest)

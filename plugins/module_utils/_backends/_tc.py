@@ -26,6 +26,7 @@ _OURS = re.compile(r"aup[0-9a-f]{10}[tf]")
 # Where a port is tapped: the hooks of clsact. Two priorities, because u32 keeps its tables per priority.
 _PARENT = {"to_guest": 0xFFFFFFF3, "from_guest": 0xFFFFFFF2}
 _PREF = {"to_guest": 0x4156, "from_guest": 0x4155}
+_HOOK = {"to_guest": "egress", "from_guest": "ingress"}
 _SLOT = 0xFFFFFFF1  # the parent that `ingress` and `clsact` share
 
 _ROOT, _WHOLE, _CONTROL, _REST = 0x10000, 0x10001, 0x10010, 0x10020
@@ -53,6 +54,44 @@ def classes(rate_bps):
     whole = rate_bps // 8
     control = max(whole // 10, 1)
     return {_WHOLE: (whole, whole), _CONTROL: (control, whole), _REST: (whole - control, whole)}
+
+
+def _queue(rate_bps):
+    """Packets that a shaping device keeps waiting at most."""
+    return max(32, min(1000, int(rate_bps / 8 * _QUEUE_SECONDS / _FRAME)))
+
+
+def _burst(rate_bps):
+    return max(int(rate_bps / 8 * _BURST_SECONDS), 2 * _FRAME)
+
+
+def scripts(service, rate_bps, ports, present=()):
+    """The same that `Tc.apply` makes, for `ip -batch -` and `tc -batch -`: for libvirt's hook, which has no time for netlink. Pure.
+
+    :param ports: of the service, new: nothing is in the place of clsact
+    :param present: devices of ours that are there and made anew
+    :returns: `(lines for ip, lines for tc)`; what fails ends the rest, and the next pass mends it
+    """
+    links, rules = [], []
+    burst = _burst(rate_bps)
+    for device in names(service).values():
+        links += ["link del %s" % device] if device in present else []
+        links += ["link add %s type ifb" % device, "link set %s txqueuelen %d up" % (device, _queue(rate_bps))]
+        rules.append("qdisc add dev %s root handle 1: htb default %x" % (device, _REST & 0xFFFF))
+        for handle, (rate, ceil) in classes(rate_bps).items():
+            more = "" if handle == _WHOLE else " prio %d quantum %d" % (0 if handle == _CONTROL else 1, _QUANTUM)
+            rules.append("class add dev %s parent 1:%s classid 1:%x htb rate %dbps ceil %dbps burst %d cburst %d%s" % (
+                device, "" if handle == _WHOLE else "%x" % (_WHOLE & 0xFFFF), handle & 0xFFFF, rate, ceil, burst, burst, more))
+        for number, (protocol, key) in enumerate(sorted(_CONTROL_KEYS.items()), 1):
+            value, mask, offset = re.fullmatch(r"(0x[0-9a-f]+)/(0x[0-9a-f]+)\+([0-9]+)", key).groups()
+            rules.append("filter add dev %s parent 1: prio %d protocol 0x%04x u32 match %s %s %s at %s flowid 1:%x" % (
+                device, number, protocol, "u16" if len(mask) > 3 else "u8", value, mask, offset, _CONTROL & 0xFFFF))
+    for port in ports:
+        rules.append("qdisc add dev %s clsact" % port)
+        for direction, device in names(service).items():
+            rules.append("filter add dev %s %s pref %d protocol all u32 match u32 0x0 0x0 at 0 flowid 1: action mirred egress redirect dev %s" % (
+                port, _HOOK[direction], _PREF[direction], device))
+    return "".join(line + "\n" for line in links), "".join(line + "\n" for line in rules)
 
 
 def plan(caps, observed, found_clsact=(), services=()):
@@ -239,8 +278,7 @@ class Tc:
         if not self._ip.link_lookup(ifname=device):
             self._ip.link("add", ifname=device, kind="ifb")
         index = self._index(device)
-        queue = max(32, min(1000, int(rate_bps / 8 * _QUEUE_SECONDS / _FRAME)))
-        self._ip.link("set", index=index, txqlen=queue)
+        self._ip.link("set", index=index, txqlen=_queue(rate_bps))
         root = [q for q in self._ip.get_qdiscs(index=index) if q["index"] == index and q["parent"] == 0xFFFFFFFF]
         if not (root and self._shape_of(index, root[0])):
             if root and root[0]["handle"]:
@@ -255,7 +293,7 @@ class Tc:
 
     def _set_classes(self, command, index, rate_bps):
         for handle, (rate, ceil) in classes(rate_bps).items():
-            burst = max(int(rate_bps / 8 * _BURST_SECONDS), 2 * _FRAME)
+            burst = _burst(rate_bps)
             more = {} if handle == _WHOLE else {"prio": 0 if handle == _CONTROL else 1, "quantum": _QUANTUM}
             self._ip.tc(command, "htb", index, handle, parent=_ROOT if handle == _WHOLE else _WHOLE,
                         rate=rate, ceil=ceil, burst=burst, cburst=burst, **more)

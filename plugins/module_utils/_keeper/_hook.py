@@ -4,19 +4,23 @@
 
 libvirt must not be asked anything from its own hook (it would wait for itself), and the node's lock is not
 taken: the run that holds it may be the one that starts this guest. A port is bound to its service by adding
-elements to our sets, in one transaction; whatever this misses, the keeper's next pass finds.
+elements to our sets, in one transaction, and led through the service's rate; whatever this misses, the keeper's next
+pass finds.
 """
 from __future__ import annotations
 
+import os
 from xml.etree import ElementTree
 
-from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables, _tc
 from ansible_collections.hosting.aup.plugins.module_utils._backends._domain_xml import master, nic
+from ansible_collections.hosting.aup.plugins.module_utils._network import made_here, wanted_caps
 from ansible_collections.hosting.aup.plugins.module_utils._ports import Owners, filter_model, limits_of
 from ansible_collections.hosting.aup.plugins.module_utils._standing import check_format, reach, standing
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
 REFUSED = 75  # the one answer that the hook's shell makes a refusal of
+SYSFS = "/sys/class/net"
 MAX_XML = 4 * 1024 * 1024
 _BINDS = (("prepare", "begin"), ("start", "begin"), ("migrate", "begin"), ("restore", "begin"))
 _REFUSES = (("prepare", "begin"), ("start", "begin"))
@@ -99,6 +103,23 @@ def _stale(names, desired):
             "ifname . inet_service": frozenset("%s . %d" % (name, number) for name in quoted for number in numbers)}
 
 
+def _shape(guest, desired, links, made, run):
+    """Lead the guest's ports through its service's rate; what is in the way, or None.
+
+    Ports come into being after `prepare`, and before `start`: no packet has passed them yet.
+    """
+    here = {name: link for name, link in links.items() if os.path.exists("%s/%s" % (SYSFS, name))}
+    for service, cap in sorted(wanted_caps(desired, [guest], here, Owners(desired["services"]), made).items()):
+        if not all(_nftables.is_interface_name(port) for port in cap["devices"]):
+            continue
+        present = [device for device in _tc.names(service).values() if os.path.exists("%s/%s" % (SYSFS, device))]
+        for program, script in zip(("ip", "tc"), _tc.scripts(service, cap["rate_bps"], cap["devices"], present)):
+            rc, _out, err = run([program, "-batch", "-"], script)
+            if rc:
+                return (err.strip().splitlines() or ["%s failed" % program])[0]
+    return None
+
+
 def run_hook(files, run, moment, operation, suboperation, text):
     """Do what this operation of libvirt's asks for.
 
@@ -124,10 +145,13 @@ def run_hook(files, run, moment, operation, suboperation, text):
         why = refusal(guest, desired)
         if why:
             return why, why
-    script = binding(guest, desired, files.disarmed(), state["adopted"], links_of(guest, desired["uplinks"]))
-    if not script:
-        return None, None
-    rc, _out, err = run(["nft", "-f", "-"], script)
-    if rc:
-        return None, "the ports of guest %s are not bound yet: %s" % (guest["name"], (err.strip().splitlines() or ["nft failed"])[0])
-    return None, None
+    links, said = links_of(guest, desired["uplinks"]), []
+    script = binding(guest, desired, files.disarmed(), state["adopted"], links)
+    if script:
+        rc, _out, err = run(["nft", "-f", "-"], script)
+        if rc:
+            said.append("the ports of guest %s are not bound yet: %s" % (guest["name"], (err.strip().splitlines() or ["nft failed"])[0]))
+    trouble = _shape(guest, desired, links, made_here(state), run)
+    if trouble:
+        said.append("the rate of guest %s is not in force yet: %s" % (guest["name"], trouble))
+    return None, "; ".join(said) or None

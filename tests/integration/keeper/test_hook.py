@@ -7,8 +7,10 @@ import pytest
 from kept_house import ENFORCE, NOW, hold, mac
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
+from ansible_collections.hosting.aup.plugins.module_utils._keeper import _hook
 from ansible_collections.hosting.aup.plugins.module_utils._keeper._hook import run_hook
 from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState
+from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 
 END = NOW + 100
 BLOCK = {"port_block": {"enforcement_ids": ["E-3"], "until_at": None,
@@ -101,3 +103,41 @@ def test_nothing_there_is_nothing_to_do(house):
     house.space.check("nft flush ruleset")
     refused, said = hook(house, 1, "tap1")
     assert refused is None and "not bound yet" in said
+
+
+@pytest.mark.parametrize(("made", "capped", "rate"), [(False, True, 1_000_000), (True, True, 1_000_000), (True, False, 4_000_000), (False, False, None)])
+def test_a_rate_is_asked_for_where_there_is_a_port_and_what_fails_refuses_nothing(house, tmp_path, monkeypatch, made, capped, rate):
+    """The tighter of a cap and, for a guest that was made here, its plan; test_hook_rate.py has the kernel's side."""
+    limits = {"bandwidth_cap": {"rate_bps": 1_000_000, "enforcement_ids": ["E-1"], "until_at": None}} if capped else {}
+    state = house.node().state
+    state.write("desired.z", pack(house.desired({1: {"limits": limits, "rate_bps": 4_000_000}})).encode("ascii"))
+    state.save(dict(state.load(), created={"vps-1": {}} if made else {}))
+    ports, ran, broken = tmp_path / "net", [], []
+    ports.mkdir()
+    monkeypatch.setattr(_hook, "SYSFS", str(ports))
+
+    def run(argv, stdin=None):
+        ran.append((argv[0], stdin))
+        return (1, "", "RTNETLINK answers: No space left\n") if argv[0] in broken else (0, "", "")
+
+    def asked(operation="start"):
+        ran.clear()
+        refused, said = run_hook(NodeState(str(house.root)), run, NOW, operation, "begin", xml(1, "tap1"))
+        assert refused is None
+        return [one for one in ran if one[0] != "nft"], said
+
+    assert asked("prepare") == ([], None), "the configuration may name a port that is not there yet"
+    (ports / "tap1").mkdir()
+    calls, said = asked()
+    if rate is None:
+        assert (calls, said) == ([], None)
+        return
+    (ip, links), (tc, rules) = calls
+    assert (ip, tc, said) == ("ip", "tc", None) and "link del" not in links and links.count("type ifb") == 2
+    assert "1:1 htb rate %dbps ceil %dbps" % (rate // 8, rate // 8) in rules and rules.count("mirred egress redirect dev aup") == 2
+    assert all(line.split()[3] in ("tap1", *(line.split()[2] for line in links.splitlines())) for line in rules.splitlines())
+    for device in [line.split()[2] for line in links.splitlines() if line.startswith("link add")]:
+        (ports / device).mkdir()
+    assert asked()[0][0][1].count("link del aup") == 2, "left by a former guest: made anew"
+    for broken[:] in (["tc"], ["ip"], ["nft", "ip"]):
+        assert "the rate of guest vps-1 is not in force yet: RTNETLINK" in asked()[1]
