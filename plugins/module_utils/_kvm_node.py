@@ -20,7 +20,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import AupErro
 from ansible_collections.hosting.aup.plugins.module_utils._fold import HOLDS
 from ansible_collections.hosting.aup.plugins.module_utils._network import Network, check_not_own_addresses, local_addresses
 from ansible_collections.hosting.aup.plugins.module_utils._node_state import NodeState, check_fence
-from ansible_collections.hosting.aup.plugins.module_utils._pool import keep_own, on_arrival
+from ansible_collections.hosting.aup.plugins.module_utils._pool import keep_own, on_arrival, taken_over, to_tell
 from ansible_collections.hosting.aup.plugins.module_utils._ports import (
     Owners,
     check_not_the_host,
@@ -147,6 +147,11 @@ def _guest_of(service, guests, owners):
     return by_mac
 
 
+def _binds(service):
+    """Whether something holds or throttles a service's guest itself."""
+    return bool(service["hold"]) or any(kind in limits_of(service) for kind in _limits.KINDS)
+
+
 def _remaining(work):
     """`{service: parts}` that a plan still wants something for; what is nobody's counts for all (None)."""
     left = {}
@@ -243,7 +248,8 @@ class KvmNode:
             return guest is not None, _hold.HoldPlan([], None, notes, [dict(e, part="guest") for e in errors if needs_guest])
         baseline = _choose_baseline(service, own)
         fields = baseline and baseline["fields"]
-        touched = own and own["touched"]
+        # What binds nothing any more may have been given back where the guest was until now: then what it looks like tells.
+        touched = own["touched"] if own else taken_over(service, boot_id) if _binds(service) else None
         detail = guest and _libvirt.detail(self._libvirt(), guest["uuid"])
         if service["hold"]:
             todo = _hold.plan_hold(service, detail, fields, boot_id, touched)
@@ -312,7 +318,8 @@ class KvmNode:
             if not service["hold"] and not throttled and not todo.steps and not todo.errors:
                 (closed if here or not service.get("elsewhere") else absent).append(sid)
             services.append({
-                "service": sid, "here": here, "away": not here and bool(service.get("elsewhere")), "hold": service["hold"] and service["hold"]["kind"],
+                "service": sid, "here": here, "away": not here and bool(service.get("elsewhere")),
+                "pooled": bool(service.get("elsewhere")), "hold": service["hold"] and service["hold"]["kind"],
                 "enforcement_ids": service["hold"]["enforcement_ids"] if service["hold"] else [],
                 "limits": {kind: {"enforcement_ids": terms["enforcement_ids"]} for kind, terms in limits_of(service).items()},
             })
@@ -342,6 +349,7 @@ class KvmNode:
             "services": work.services, "errors": work.errors, "notes": work.notes, "gaps": work.gaps,
             "nics": classify(work.observation.guests),
             "closed": work.closed, "absent": work.absent, "fence": state["fence"], "disarmed": disarmed,
+            "set_in_pool": to_tell(work.services, state["baselines"]),
             "creating": sorted({step["service"] for step in work.creation.steps}), "created": state["created"],
             "unknown_ports": [p["name"] for p in work.model["ports"] if p["service"] is None] if work.model else [],
             "ports": len(work.model["ports"]) if work.model else 0,
@@ -401,6 +409,7 @@ class KvmNode:
             if advance and not result["changed"] and not work.priors:
                 self._settle(state, work, desired, fence, False, packed, given)
                 result["fence"], result["created"] = state["fence"], state["created"]
+                result["set_in_pool"] = to_tell(work.services, state["baselines"])
                 result["confirm"] = self._unconfirmed()
             return result
 
@@ -447,7 +456,7 @@ class KvmNode:
                 "unverified": [step for step in result["steps"]
                                if not (step["engine"] == _create.ENGINE and step["service"] in unmade)],
                 "creating": planned["creating"], "created": state["created"], "notes": work.notes, "gaps": result["gaps"],
-                "nics": result["nics"], "closed": result["closed"], "absent": result["absent"],
+                "nics": result["nics"], "closed": result["closed"], "absent": result["absent"], "set_in_pool": to_tell(after.services, state["baselines"]),
                 "fence": state["fence"], "disarmed": disarmed, "unknown_ports": result["unknown_ports"],
                 "ports": result["ports"], "confirm": _rollback.rollback_path(token, self._root) if token else self._unconfirmed(),
                 "by_hand": self.state.by_hand(),
@@ -509,10 +518,10 @@ class KvmNode:
                 kept[prior["service"]]["recorded"] = generation(desired)
         here = {entry["service"] for entry in work.services if entry["here"]}
         for service in desired["services"]:
-            throttled = any(kind in limits_of(service) for kind in _limits.KINDS)
-            if (service["hold"] or throttled) and service["baseline"] and (service["id"] in here or not service.get("elsewhere")):
+            if _binds(service) and service["baseline"] and (service["id"] in here or not service.get("elsewhere")):
                 # This node lost its copy, or the guest came from another node with its prior state on record.
-                kept.setdefault(service["id"], dict(service["baseline"], touched=None, recorded=generation(desired)))
+                kept.setdefault(service["id"], dict(service["baseline"], touched=taken_over(service, work.observation.boot_id),
+                                                    recorded=generation(desired)))
             entry = kept.get(service["id"])
             if entry is None:
                 continue
@@ -529,7 +538,7 @@ class KvmNode:
         token = None
         if confirm_seconds:
             token = _rollback.arm(_nftables.snapshot_script(work.observation.rules, former), confirm_seconds, self._nft,
-                                  self.state.lock_path, self._root)
+                                  self.state.lock_path, self._root, _nftables.rollback_scripts)
         try:
             _nftables.apply(self._run, work.change)
         except AupError:
@@ -623,9 +632,19 @@ class KvmNode:
         self.state.save(state)
 
     def _forget_given_back(self, state, work, desired):
-        """Drop from `state` what this work has given back in full."""
+        """Drop from `state` what this work has given back in full, and what has gone to another node of its pool; keep what came."""
+        came = {entry["service"] for entry in work.services if entry["here"] and entry.get("pooled")} - state["baselines"].keys()
+        for service in desired["services"] if came else ():
+            passed = taken_over(service, work.observation.boot_id) if service["id"] in came and _binds(service) else None
+            if passed is not None:
+                state["baselines"][service["id"]] = dict(service["baseline"], touched=passed, recorded=generation(desired))
         for sid in work.closed:
             state["baselines"].pop(sid, None)
+        for entry in work.services:
+            own = state["baselines"].get(entry["service"])
+            if own and entry.get("pooled") and not entry["here"] and own.get("recorded") is not None:
+                # Where the guest is now, more may be set on it; if it comes back, that is what counts.
+                del state["baselines"][entry["service"]]
         for service in desired["services"] if work.absent else ():
             own = state["baselines"].get(service["id"])
             if own and service["id"] in work.absent and (service["baseline"] or own.get("recorded") is not None):

@@ -3,7 +3,8 @@
 """What a guest was before its first enforcement, while it moves between the nodes of its pool. Pure. PRIVATE to the collection.
 
 A service has one prior state, wherever its guest is: the ledger gives each node of the pool the one that was recorded
-first. A node's own copy is worth more only by its `touched`, and only as long as the ledger has the same one open.
+first. A node's own copy is worth more only by its `touched`, and only as long as the ledger has the same one open and the
+guest is there. What was set on the guest goes with it by way of the ledger too: each node says it of the guests that it has.
 """
 from __future__ import annotations
 
@@ -26,6 +27,29 @@ def keep_own(own, service, generation):
     if recorded is not None and list(generation) > list(recorded):
         return None  # it was given back on another node, and the ledger has closed it
     return own
+
+
+def taken_over(service, boot_id):
+    """What another node of the pool has set on a service's guest, for the node where it is now; None if nobody said.
+
+    :param service: entry of the desired state
+    :param boot_id: of this host: what was paused here by then was not lost with another host's reboot
+    """
+    touched = (service["baseline"] or {}).get("touched")
+    if touched is None or not touched["power"]:
+        return touched
+    return dict(touched, power=dict(touched["power"], boot_id=boot_id))
+
+
+def to_tell(services, baselines):
+    """`{service: {"digest", "touched"}}` of the guests of pools that are here. Pure.
+
+    :param services: what a pass found, each with `here` and `pooled`
+    :param baselines: this node's copies
+    """
+    return {entry["service"]: {"digest": own["digest"], "touched": own["touched"]}
+            for entry in services for own in [baselines.get(entry["service"])]
+            if own and own["touched"] is not None and entry["here"] and entry.get("pooled")}
 
 
 def looks_held(guest):

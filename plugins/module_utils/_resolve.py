@@ -168,6 +168,11 @@ def _service_entry(service, state, baseline):
     }
 
 
+def _prior(baseline):
+    """A service's prior state for a node; with what another node of its pool had set when it last said so."""
+    return {key: baseline[key] for key in ("digest", "fields", "touched") if baseline.get(key) is not None}
+
+
 def _reason(enforcements):
     """Why a service is under enforcements of one kind: the clause of the one that ends last, and all cases."""
     last = max(enforcements, key=lambda e: (e["ends_at"] is None, e["ends_at"] or 0, e["id"]))
@@ -262,7 +267,7 @@ def resolve(policies, snapshot, node, now):
         instants = [*instants, *(e[key] for e in mine for key in ("starts_at", "ends_at"))]
         baseline = baselines.get(sid)
         base, then = timeline(instants, now, view)
-        entry = _service_entry(service, base, baseline and {"digest": baseline["digest"], "fields": baseline["fields"]})
+        entry = _service_entry(service, base, baseline and _prior(baseline))
         if then:
             entry[THEN] = then
         entries.append(entry)
@@ -357,7 +362,7 @@ def retired(snapshot, node):
         "controls": {}, "unknown_controls": {"new": {}, "adopted": {}},
         "rescue": [],
         "services": [
-            _service_entry(_departed(b["service"], None, b, _elsewhere(snapshot, node, b)), _FREE, {"digest": b["digest"], "fields": b["fields"]})
+            _service_entry(_departed(b["service"], None, b, _elsewhere(snapshot, node, b)), _FREE, _prior(b))
             for b in sorted(snapshot["baselines"], key=lambda b: b["service"])
         ],
     }

@@ -43,10 +43,11 @@ def waiting(root=""):
     return [token for _time, token in sorted(found)]
 
 
-def arm(script, seconds, nft, lock_path, root=""):
+def arm(script, seconds, nft, lock_path, root="", scripts_of=None):
     """Start the waiting process. The caller holds the node's lock.
 
     :param script: what `nft -f` has to load to put the former rules back
+    :param scripts_of: `f(script) -> [scripts]` to load in its place, one after the other, so that nothing slips through
     :param seconds: time the controller has to confirm, from when the caller lets go of the lock
     :param nft: absolute path of nft
     :param lock_path: the node's lock
@@ -73,7 +74,7 @@ def arm(script, seconds, nft, lock_path, root=""):
     os.setsid()
     if os.fork():
         os._exit(0)
-    _wait(path, seconds, nft, lock_path)
+    _wait(path, seconds, nft, lock_path, scripts_of or (lambda text: [text]))
     return None  # not reached
 
 
@@ -97,7 +98,7 @@ def forget(root=""):
         pass  # never made, or a change waits there: its process removes the directory
 
 
-def _wait(path, seconds, nft, lock_path):
+def _wait(path, seconds, nft, lock_path, scripts_of):
     """In the process of its own: let go of all that belonged to the module, wait, roll back, end."""
     try:
         null = os.open(os.devnull, os.O_RDWR)
@@ -112,14 +113,34 @@ def _wait(path, seconds, nft, lock_path):
         while time.monotonic() < deadline:
             _end_if_confirmed(path)
             time.sleep(0.2)
-        lock = _take(lock_path, PATIENCE_SECONDS, path, keep=True)
+        _take(lock_path, PATIENCE_SECONDS, path, keep=True)  # held until the former rules are back
         claimed = path + ".claimed"
         os.rename(path, claimed)
-        if lock is not None:
-            os.set_inheritable(lock, True)  # nft holds it until the former rules are back
-        os.execv(nft, [nft, "-f", claimed])
+        with open(claimed, encoding="utf-8") as handle:
+            script = handle.read()
+        for number, text in enumerate(scripts_of(script)):
+            if text == script:
+                _load(nft, claimed)
+            else:
+                _help(nft, "%s.%d.claimed" % (path, number), text)
+        os._exit(0)
     finally:
         os._exit(1)
+
+
+def _load(nft, path):
+    os.waitpid(os.posix_spawn(nft, [nft, "-f", path], os.environ), 0)
+
+
+def _help(nft, path, text):
+    """Load a script that only helps: whatever is in its way, the former rules come back."""
+    try:
+        with open(path, "w", encoding="utf-8") as handle:
+            os.fchmod(handle.fileno(), 0o600)
+            handle.write(text)
+        _load(nft, path)
+    except OSError:
+        return
 
 
 def _take(lock_path, seconds, path, keep=False):

@@ -387,6 +387,9 @@ class Converge:
             tx.record_result(
                 wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
                 baselines_closed=result["closed"], absent=result.get("absent", ()), summary=summary)
+            told = {sid: one for sid, one in result.get("set_in_pool", {}).items() if snapshot and snapshot["touched"].get(sid) != one}
+            if told:
+                tx.note_set_in_pool(wanted.node, told)
             if result.get("created") and not wanted.absent:
                 tx.record_creations(wanted.run_id, wanted.node, result["created"])
             if "by_hand" in result:

@@ -262,6 +262,36 @@ def touched_on(tx, node):
 
 
 @verb
+def note_set_in_pool(tx, node, told):
+    """Note what is set on guests of pools that are on a node now, so that it goes with them when they move. No event.
+
+    :param told: `{service: {"digest": of its prior state, "touched": document}}`
+    """
+    for service in sorted(told):
+        _forget_set_in_pool(tx, values.identifier(service, "service"))
+        tx.execute(t.touched.insert().values(node=node, service=service, document=values.to_text(told[service]), changed_at=tx.now))
+
+
+def _forget_set_in_pool(tx, service):
+    """One node has the guest, so one says this; what a cluster keeps of a guest has no digest, and is its own."""
+    rows = tx.execute(sa.select(t.touched.c.node, t.touched.c.document).where(t.touched.c.service == service)).all()
+    for row in rows:
+        if "digest" in values.from_text(row.document):
+            tx.execute(t.touched.delete().where((t.touched.c.node == row.node) & (t.touched.c.service == service)))
+
+
+def passed_along(tx, baselines):
+    """Open prior states, each with what is set on its guest as its node said last.
+
+    :param baselines: of `open_baselines`
+    """
+    rows = tx.execute(sa.select(t.touched.c.service, t.touched.c.document)).all() if baselines else ()
+    told = {row.service: document for row in rows for document in [values.from_text(row.document)] if "digest" in document}
+    return [dict(one, touched=told[one["service"]]["touched"])
+            if told.get(one["service"], {}).get("digest") == one["digest"] else one for one in baselines]
+
+
+@verb
 def close_baselines(tx, node, services):
     """Close the open baselines of services that are as they were again, wherever recorded. Returns those services."""
     present = _open_rows(tx, node, services=set(services)) if services else {}
@@ -274,6 +304,7 @@ def close_baselines(tx, node, services):
 def _close(tx, row):
     tx.append("baseline_closed", {"service": row.service, "node": row.node, "digest": row.digest})
     tx.execute(t.baseline.update().where(t.baseline.c.number == row.number).values(closed_at=tx.now))
+    _forget_set_in_pool(tx, row.service)
 
 
 def unowned(tx, node, services):

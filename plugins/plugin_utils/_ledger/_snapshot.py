@@ -7,7 +7,7 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._dated import dated_documents
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import active
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemptions import exemptions_in_force
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import find_node, open_baselines, touched_on
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import find_node, open_baselines, passed_along, touched_on
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._releases import (
     content,
     current_release,
@@ -55,7 +55,7 @@ def snapshot(tx, node=None, release_id=None):
         **contents,
         "enforcements": [_enforcement(document) for document in active(tx)],
         "exemptions": exemptions_in_force(tx),
-        "baselines": open_baselines(tx, node, contents["catalogue"]) if node is not None else [],
+        "baselines": passed_along(tx, open_baselines(tx, node, contents["catalogue"])) if node is not None else [],
         "touched": touched_on(tx, node) if node is not None else {},
         "adoptions": dict(adoptions.all()),
         "inputs": dated_documents(tx),

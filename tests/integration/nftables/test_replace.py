@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import pytest
 from filter_lab import MACS, V4
 from frames import TCP, UDP, ethernet, ipv4, tcp, tcp_syn, udp
 from test_anti_spoofing import PARAMETERS
@@ -22,7 +23,9 @@ def frame(source, port, marker):
     return ethernet(MACS["net"], MACS["a"], 0x0800, ipv4(source, V4["net"], tcp_syn(port, marker)))
 
 
-def test_flood_over_a_hundred_replacements(bare):
+@pytest.mark.parametrize("how", ["replaced", "rolled back"])
+def test_flood_over_a_hundred_replacements(bare, how):
+    """By a run, and by the process that puts former rules back which nobody confirmed."""
     port = bare.port("tapA")
     port.update(macs=[port["mac"]], controls={"anti_spoofing": {"mode": "enforce", "sources": [V4["a"]]}})
     bare.model["controls"] = {"anti_spoofing": PARAMETERS}
@@ -30,11 +33,12 @@ def test_flood_over_a_hundred_replacements(bare):
         judge(bare, control, "enforce")
     # The flood is one of new connections: their limit stays out of its way and is judged all the same.
     judge(bare, "new_connections", "enforce", per_minute=10 ** 6, destinations_per_minute=10 ** 6, mail_per_minute=10 ** 6)
-    changes = []
+    changes, references = [], []
     for patterns in (["vnet*", "routed*"], ["vnet*"]):  # the shape changes: both tables are made anew
         bare.model["routed_interfaces"] = patterns
         ruleset = _nftables.build(bare.model)
-        change = _nftables.plan(ruleset, THERE, _nftables.reference(bare.host.run, ruleset))
+        references.append(_nftables.reference(bare.host.run, ruleset))
+        change = _nftables.plan(ruleset, THERE, references[-1])
         assert change.kind == "rebuild" and change.script.count("delete table") == 2
         changes.append(change)
     allowed = frame(V4["a"], 80, b"<allowed>")
@@ -43,6 +47,21 @@ def test_flood_over_a_hundred_replacements(bare):
         for protocol, segment in (
             (TCP, tcp(40000, 51413, b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0<forbidden>")),
             (TCP, tcp(40000, 7029, b"CAPAB START 1205\n<forbidden>")), (UDP, udp(19, 40000, b"<forbidden>")))]
+    if how == "rolled back":
+        back = []
+        for number in range(2):
+            _nftables.apply(bare.host.run, changes[number])
+            text = _nftables.snapshot_script(bare.observe(), (None, references[number])[number])
+            back.append(_nftables.rollback_scripts(text))
+        assert [len(scripts) for scripts in back] == [3, 3]
+
+    def replace(number):
+        if how == "replaced":
+            _nftables.apply(bare.host.run, changes[number % 2])
+        else:
+            for script in back[number % 2]:
+                bare.host.check(["nft", "-f", "-"], script)
+
     sender, receiver = bare.sockets["a"], bare.sockets["net"]
     receiver.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE: nothing may be lost on the way to the test
     receiver.settimeout(0.05)
@@ -74,13 +93,13 @@ def test_flood_over_a_hundred_replacements(bare):
     for thread in threads:
         thread.start()
     try:
-        for number in range(TIMES):
-            _nftables.apply(bare.host.run, changes[number % 2])
+        for number in range(TIMES if how == "replaced" else TIMES // 2):
+            replace(number)
     finally:
         ending.set()
         for thread in threads:
             thread.join()
-    assert sent["allowed"] >= TIMES, "fewer packets than replacements show nothing"
+    assert sent["allowed"] >= TIMES // 2, "fewer packets than replacements show nothing"
     assert seen == {"allowed": sent["allowed"], "forbidden": 0}
     assert bare.plan().kind == "none"
 

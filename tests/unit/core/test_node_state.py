@@ -128,6 +128,21 @@ def test_unconfirmed_rules_are_undone_by_the_node_itself(tmp_path):
     assert (tmp_path / "loaded").read_text() == "former rules"
 
 
+@pytest.mark.parametrize("broken", ["", "[ -e %s/refused ] || { touch %s/refused; exit 1; }"])
+def test_former_rules_come_back_under_their_guard_and_without_it_too(tmp_path, broken):
+    nft = tmp_path / "nft"
+    nft.write_text("#!/bin/sh\n%s\ncat \"$2\" >> %s/loaded\n" % (broken and broken % (tmp_path, tmp_path), tmp_path))
+    nft.chmod(0o755)
+    code = ("import sys\nfrom ansible_collections.hosting.aup.plugins.module_utils import _rollback\n"
+            "_rollback.arm('rules;', 0.2, sys.argv[1], sys.argv[2] + '/lock', sys.argv[2], lambda text: ['guard;', text, 'gone;'])\n")
+    subprocess.run([sys.executable, "-c", code, str(nft), str(tmp_path)], timeout=10, check=True)
+    wanted = "rules;gone;" if "refused" in broken else "guard;rules;gone;"
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline and not ((tmp_path / "loaded").exists() and (tmp_path / "loaded").read_text() == wanted):
+        time.sleep(0.05)
+    assert (tmp_path / "loaded").read_text() == wanted
+
+
 def test_confirmed_rules_stay(tmp_path):
     token = _arm(tmp_path, 1)
     os.unlink(_rollback.rollback_path(token, str(tmp_path)))

@@ -215,6 +215,50 @@ def test_held_migrated_and_lifted_it_is_as_it_was(pool, order, kind):
     pool.assert_clean()
 
 
+def test_what_a_panel_or_customer_changed_meanwhile_goes_with_the_guest(pool):
+    """The new node would take both for ours, by what was before: the link taken down, and a quota tighter than that."""
+    for kind in ("suspend", "cpu_throttle"):
+        pool.enforce(kind)
+        pool.reconcile()
+    guest = pool.where.guest
+    for scope in guest["scheduler"].values():
+        scope["quota"] = 90000  # a plan with less is bought; the throttle tightens it in its turn
+    pool.reconcile()
+    assert pool.fields()[4:] == (40000, 40000)
+    pool.lift(only=1)
+    pool.reconcile()
+    assert pool.fields()[0] == "running"
+    guest["nics"][0].update(link_live="down", link_config="down")  # the suspension is over: this is the customer's own
+    pool.reconcile()
+    pool.migrate()
+    pool.hosts["kvm2"].process().keep(next(pool.clock))
+    assert pool.hosts["kvm2"].own() == {} or pool.hosts["kvm2"].own()[SERVICE]["touched"] is not None
+    pool.reconcile()
+    pool.migrate()
+    pool.hosts["kvm1"].process().keep(next(pool.clock))
+    pool.reconcile()
+    pool.lift()
+    pool.reconcile()
+    pool.was = ("running", True, "down", "down", 90000, 90000)
+    pool.reconcile()
+    pool.assert_clean()
+    with pool.ledger.read(now=next(pool.clock)) as tx:
+        assert [tx.touched_on(name) for name in NODES] == [{}, {}]
+
+
+def test_a_host_that_rebooted_long_ago_elsewhere_is_no_reason_to_boot_a_guest_that_was_powered_off_here(pool):
+    pool.enforce()
+    pool.reconcile()
+    pool.reconcile()
+    pool.migrate()
+    pool.reconcile()
+    pool.where.guest.update(state="off", reason="destroyed")  # by a person, on the new node
+    pool.where.guest["nics"][0]["link_live"] = pool.where.guest["scheduler"]["live"] = None
+    pool.lift()
+    pool.reconcile()
+    assert pool.fields()[0] == "off" and pool.rows("baselines") == []
+
+
 def test_there_before_the_target_knows_what_was_before_nothing_is_taken_for_it(pool):
     """The target was told of the hold before the source had recorded anything."""
     pool.enforce()

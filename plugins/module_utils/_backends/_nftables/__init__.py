@@ -25,6 +25,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._p
     apply,
     plan,
     plan_teardown,
+    rollback_scripts,
     snapshot_script,
     teardown_script,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "plan_teardown",
     "present",
     "reference",
+    "rollback_scripts",
     "samples",
     "snapshot_script",
     "teardown_script",

@@ -126,7 +126,10 @@ _PRIORITY = re.compile(r" priority (-?[0-9]+);")
 
 def _guard_script(ruleset):
     """The rules once more under the guard's name, each chain asked right after its like. Nothing is counted from there."""
-    script = ruleset.shape + "".join(_statement("add", key, sorted(keys)) for key, keys in ruleset.elements.items() if keys)
+    return _as_guard(ruleset.shape + "".join(_statement("add", key, sorted(keys)) for key, keys in ruleset.elements.items() if keys))
+
+
+def _as_guard(script):
     script = _PRIORITY.sub(lambda found: " priority %d;" % (int(found.group(1)) + 1), script)
     return _drop_tables(GUARD) + _TABLE_NAME.sub(r"\1 " + GUARD, script)
 
@@ -289,6 +292,15 @@ def snapshot_script(observed, former=None):
         if family not in observed.complete:
             parts.append(_elements_again(observed, [family]))
     return "".join(parts)
+
+
+def rollback_scripts(snapshot):
+    """What is to be loaded one after the other to put rules back: `snapshot_script`'s, under a guard of its own. Pure."""
+    start = _drop_tables()
+    rules = snapshot[len(start):] if snapshot.startswith(start) else ""
+    if not rules.strip():
+        return [snapshot]  # there were none: nothing to be let through that was refused
+    return [_as_guard(rules), snapshot, _drop_tables(GUARD)]
 
 
 def _elements_again(observed, families):
