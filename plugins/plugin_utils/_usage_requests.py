@@ -17,10 +17,12 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     charges,
     close_case,
     find_case,
+    keep_usage_lives,
     lift,
     record_charge,
     record_usage,
     start_run,
+    usage_lives,
     usage_windows,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._charges import case_fees
@@ -28,6 +30,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._usage import close_window, note_exceeded, note_threshold
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import Released, hold, notice_lines, report_case
+from ansible_collections.hosting.aup.plugins.plugin_utils._usage_lives import follow
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_transfer
 
 KIND = "bandwidth_cap"
@@ -87,7 +90,10 @@ def _count(one_pass, node, document):
     release_id = one_pass.released.nodes.get(node)
     if release_id is None:
         raise InputError("node %s carries no release." % node, target=node, remedy="Run hosting.aup.provision for it.")
-    owners = Owners(one_pass.released.catalogue(release_id)["services"].values())
+    services = one_pass.released.catalogue(release_id)["services"].values()
+    if any("uptime" in one for one in document["samples"]):
+        return _count_cluster(one_pass, node, document, services)
+    owners = Owners(services)
     samples = []
     for one in document["samples"]:
         service = owners.of_nic(one, one)
@@ -95,6 +101,34 @@ def _count(one_pass, node, document):
             samples.append({"service": service["id"], "anchor": service["plan"].get(ANCHOR), "mac": one["mac"], "counter": one["counter"],
                             "received": one["received"], "sent": one["sent"]})
     done = record_usage(one_pass.tx, node=node, taken_at=document["taken_at"], samples=samples)
+    for one in done["refused"]:
+        one_pass.refuse(InputError(one["message"], target=node, remedy=one["remedy"], code="usage_%s" % one["why"]))
+    return done["services"]
+
+
+def _count_cluster(one_pass, node, document, services):
+    """Count the guests of a cluster, whose counters begin anew at each start without saying so."""
+    here = [service for service in services if node in service["nodes"] and not service.get("ports")]
+    by_number = {service["guest"]["vmid"]: service for service in here if service["guest"].get("vmid") is not None}
+    by_name = {service["guest"]["name"]: service for service in here if service["guest"].get("vmid") is None}
+    known, samples, lives = usage_lives(one_pass.tx, node), [], {}
+    for one in document["samples"]:
+        service = by_number.get(one["vmid"]) or by_name.get(one["name"])
+        if service is None:
+            continue
+        life, verdict = follow(known.get(one["vmid"]), {
+            "service": service["id"], "place": one["place"], "uptime": one["uptime"], "at": document["taken_at"],
+            "received": one["received"], "sent": one["sent"]})
+        if verdict == "stale":
+            continue
+        if verdict == "lowered":
+            one_pass.what.append("%s: the counters of guest %s went back while it ran, as when a NIC is plugged anew; what they carried "
+                                 "since they were last seen is not counted" % (service["id"], one["vmid"]))
+        lives[str(one["vmid"])] = life
+        samples.append({"service": service["id"], "anchor": service["plan"].get(ANCHOR), "mac": "all", "counter": "%s/%d" % (node, one["vmid"]),
+                        "received": life["counted"][0], "sent": life["counted"][1]})
+    done = record_usage(one_pass.tx, node=node, taken_at=document["taken_at"], samples=samples)
+    keep_usage_lives(one_pass.tx, node=node, documents=lives)
     for one in done["refused"]:
         one_pass.refuse(InputError(one["message"], target=node, remedy=one["remedy"], code="usage_%s" % one["why"]))
     return done["services"]

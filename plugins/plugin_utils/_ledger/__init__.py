@@ -150,7 +150,9 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._transaction i
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._usage import (
     began_metering,
+    keep_usage_lives,
     record_usage,
+    usage_lives,
     usage_windows,
 )
 
@@ -211,6 +213,7 @@ __all__ = [
     "held_by_hand",
     "history",
     "keep_touched",
+    "keep_usage_lives",
     "known_services",
     "ladder_history",
     "lift",
@@ -265,6 +268,7 @@ __all__ = [
     "stop_notices",
     "take_journal",
     "unreviewed",
+    "usage_lives",
     "usage_windows",
     "verify",
     "waive_charge",

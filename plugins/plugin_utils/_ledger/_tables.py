@@ -351,6 +351,12 @@ def _build():
             column("sent", big),
             column("refused", text, null=True),
         ),
+        usage_life=table(
+            "usage_life",
+            column("node", text, pk=True),
+            sa.Column("guest", big, primary_key=True, autoincrement=False),
+            column("document", text),
+        ),
         usage_window=table(
             "usage_window",
             column("service", text, pk=True),

@@ -132,6 +132,26 @@ def _add(tx, one, taken_at, received, sent):
             service=one["service"], begins_at=begin, ends_at=end, received=received, sent=sent, sampled_at=taken_at, told=0))
 
 
+@reader
+def usage_lives(tx, node):
+    """`{guest's number: document}`: how the counters of a cluster's guests were seen last (`_usage_lives.follow`)."""
+    rows = tx.execute(sa.select(t.usage_life.c.guest, t.usage_life.c.document).where(t.usage_life.c.node == node))
+    return {guest: values.from_text(document) for guest, document in rows}
+
+
+@verb
+def keep_usage_lives(tx, node, documents):
+    """Keep how counters were seen.
+
+    :param documents: `{guest's number: document}` of those that changed; as text, which check mode makes of them
+    """
+    for guest in sorted(documents, key=int):
+        of = (t.usage_life.c.node == node) & (t.usage_life.c.guest == int(guest))
+        text = values.to_text(documents[guest])
+        if not tx.execute(t.usage_life.update().where(of).values(document=text)).rowcount:
+            tx.execute(t.usage_life.insert().values(node=node, guest=int(guest), document=text))
+
+
 @verb
 def note_threshold(tx, service, begins_at, percent, used, allowance):
     """Write down that a service has reached a part of its allowance, once. Returns whether it is new."""

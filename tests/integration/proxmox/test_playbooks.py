@@ -108,6 +108,14 @@ def test_the_runbooks_on_a_cluster(house):
 
     rc, out = house.play("lift", service="vps-100", note="answered")
     assert rc == 0 and "vps-100: given back, verified" in out and house.state() == before, out
+    house.cluster.guests[100].netout = 1000
+    rc, out = house.play("meter")
+    assert rc == 0, out
+    house.cluster.guests[100].netout = 4321
+    rc, out = house.play("meter")
+    assert rc == 0, out
+    rc, out = house.play("usage", service="vps-100")
+    assert rc == 0 and "(3321 bytes)" in out, out
     rc, out = house.play("retire", node="pve")
     assert rc == 0 and house.state() == found, out
 

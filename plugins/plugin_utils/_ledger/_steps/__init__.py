@@ -16,6 +16,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0010_usage
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0011_evidence
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0012_announcements
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._steps import _s0013_usage_lives
 
 # Literal imports: nothing is searched for on disk, so the steps also work from a packed collection.
 STEPS = (
@@ -31,4 +32,5 @@ STEPS = (
     (10, _s0010_usage.upgrade),
     (11, _s0011_evidence.upgrade),
     (12, _s0012_announcements.upgrade),
+    (13, _s0013_usage_lives.upgrade),
 )
