@@ -15,6 +15,9 @@ ACTS_ON_PORTS = frozenset(("suspend", "terminate", "bandwidth_cap", "smtp_block"
 CONTROLS = ("smtp_outbound", "anti_spoofing")
 PORT_PLATFORMS = {
     "linux": ACTS_ON_PORTS | frozenset(CONTROLS),
+    "junos": ACTS_ON_PORTS | frozenset(CONTROLS),
+    "iosxe": ACTS_ON_PORTS | frozenset(CONTROLS),
+    "eos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"bandwidth_cap"},
 }
 """What each platform's driver carries out on ports: kinds of enforcement and controls; what is not here is a gap."""
 _KEY = "port %s"

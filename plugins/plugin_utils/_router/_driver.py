@@ -13,7 +13,7 @@ import ipaddress
 import json
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _filters, _gate
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import PROMPT, Cli, RouterError
 
 WORD = r"[A-Za-z0-9_.:-]{1,60}"
@@ -92,6 +92,8 @@ class VendorDriver:
     announces = False
     PORT = r"[A-Za-z][A-Za-z0-9_./:-]{0,39}"
     """Names of interfaces that may be a service's port, and in words."""
+    PORTS = None
+    """What defines and binds filters, see `_filters.commands`."""
     PORT_IS = "the name of an interface, in full"
     together = True
     """Ports are changed in the same transaction as everything else."""
@@ -157,7 +159,8 @@ class VendorDriver:
         taken += [{"prefix": peer, "what": "the BGP peer %s" % peer} for peer in seen["peers"]]
         occupied = {network: "a connected route for it" for _address, network in seen["own"] if network}
         occupied.update(seen.get("occupied", {}))
-        return {"routes": routes, "rib": seen["rib"], "occupied": occupied, "taken": taken, "rtbh": seen.get("rtbh")}
+        return {"routes": routes, "rib": seen["rib"], "occupied": occupied, "taken": taken, "rtbh": seen.get("rtbh"),
+                "ports": seen.get("ports") or {}}
 
     def _announcements(self, desired, missing):
         """`rtbh` for `_plan`; only what is wanted is asked for.
@@ -183,7 +186,7 @@ class VendorDriver:
     def compare_saved(self, differences, desired):
         """Note what of the configuration a restart would forget."""
         marks = [desired["settings"]["mark"], *([desired["settings"]["rtbh"]["tag"]] if desired["settings"].get("rtbh") else [])]
-        ours = re.compile(r"(?:ip|ipv6) route [0-9A-Fa-f.:/ ]+ Null0 tag (?:%s)" % "|".join("%d" % mark for mark in marks))
+        ours = re.compile(r".*\baup-[A-Za-z0-9_]+-.*|(?:ip|ipv6) route [0-9A-Fa-f.:/ ]+ Null0 tag (?:%s)" % "|".join("%d" % mark for mark in marks))
         self.unsaved, others = _running_unsaved(differences, ours)
         if others:
             self.notes.append("%s: running and startup configuration differ already; saving (save: always) keeps those edits "
@@ -193,6 +196,8 @@ class VendorDriver:
 
     def commands(self, change):
         """Lines of one change."""
+        if "port" in change:
+            return _filters.commands(self.PORTS, change)
         return self._lines(change["action"], change["prefix"], change["mark"], bool(change["before"]))
 
     def undo(self, change):

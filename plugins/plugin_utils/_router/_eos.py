@@ -12,7 +12,7 @@ import ipaddress
 import re
 import secrets
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp, _running_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
     VendorDriver,
@@ -33,6 +33,8 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"show ipv6 bgp %s detail \| json" % _gate.PREFIX6,
     r"commit timer 00:[0-5][0-9]:00", r"abort", r"write memory",
 ))
+PORT = r"Ethernet[0-9]{1,3}(?:/[0-9]{1,3}){0,2}(?:\.[1-9][0-9]{0,3})?"
+PORTS = _running_ports.Dialect(False, PORT, ())
 _STATES = {"pending": False, "completed": False, "aborted": False, "pendingCommitTimer": True}
 
 
@@ -111,7 +113,9 @@ class Eos(VendorDriver):
     name = NAME
     announces = True
     DEVICE_TYPE = "arista_eos"
-    GRAMMAR = GRAMMAR
+    GRAMMAR = GRAMMAR + PORTS.grammar
+    PORT, PORTS = PORT, PORTS
+    PORT_IS = "Ethernet1, Ethernet1/1 or Ethernet1.100, in full"
     TAILS = (JSON,)
 
     def __init__(self, target):
@@ -134,6 +138,7 @@ class Eos(VendorDriver):
         rtbh = desired["settings"].get("rtbh")
         if rtbh and announces_now(desired):
             running["rtbh"] = self._announcements(desired, _running_bgp.missing_for_rtbh(running["lines"], rtbh, True))
+        running["ports"] = PORTS.look(running["lines"], desired["ports"], desired["settings"], running["statics"], running["peers"])
         return dict(running, rib=rib)
 
     def _sessions(self, version):

@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp, _running_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
     VendorDriver,
@@ -31,6 +31,8 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"show bgp ipv6 unicast neighbors [0-9a-f:]{2,39} advertised-routes",
     r"configure terminal revert timer [1-9][0-9]?", r"configure (?:confirm|revert now)", r"end", r"write memory",
 ))
+PORT = r"[A-Za-z]{0,20}(?:Ethernet|GigE)[0-9]{1,3}(?:/[0-9]{1,3}){0,3}(?:\.[1-9][0-9]{0,9})?"
+PORTS = _running_ports.Dialect(True, PORT, ("cap-in", "cap-out"))
 _HEAD4 = re.compile(r"\s+[0-9.]+/([0-9]+) is (variably )?subnetted, .*")
 _ROUTE4 = re.compile(r"S[* ]*\s+([0-9.]+)(/[0-9]+)? (is directly connected, (\S+)|\[[0-9/]+\].*)")
 _ROUTE6 = re.compile(r"S\s+([0-9A-Fa-f:]+/[0-9]+) \[[0-9/]+\](?:, tag [0-9]+)?")
@@ -182,7 +184,9 @@ class IosXe(VendorDriver):
     name = NAME
     announces = True
     DEVICE_TYPE = "cisco_xe"
-    GRAMMAR = GRAMMAR
+    GRAMMAR = GRAMMAR + PORTS.grammar
+    PORT, PORTS = PORT, PORTS
+    PORT_IS = "GigabitEthernet0/0/1 or TenGigabitEthernet0/0/1.100, in full"
 
     def __init__(self, target):
         super().__init__(target)
@@ -205,6 +209,7 @@ class IosXe(VendorDriver):
         if rtbh and announces_now(desired):
             self._listed = {}
             running["rtbh"] = self._announcements(desired, _running_bgp.missing_for_rtbh(running["lines"], rtbh, False))
+        running["ports"] = PORTS.look(running["lines"], desired["ports"], desired["settings"], running["statics"], running["peers"])
         return dict(running, rib=rib)
 
     def _sessions(self, version):

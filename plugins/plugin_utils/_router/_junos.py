@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _junos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._running_bgp import community_texts
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
@@ -29,7 +29,7 @@ SET, JSON = " | display set", " | display json"
 _WHERE = r"(?:routing-options static route %s|routing-options rib inet6\.0 static route %s)" % (_gate.PREFIX4, _gate.PREFIX6)
 GRAMMAR = tuple(re.compile(text) for text in (
     r"set %s (?:discard|tag %s)" % (_WHERE, _gate.NUMBER), r"delete %s" % _WHERE,
-    r"show configuration (?:routing-options|interfaces|protocols bgp|policy-options) \| display set",
+    r"show configuration (?:routing-options|interfaces|protocols(?: bgp)?|policy-options|firewall|routing-instances) \| display set",
     r"show bgp summary \| display json",
     r"show route advertising-protocol bgp %s %s exact detail \| display json" % (_gate.IPV4, _gate.PREFIX4),
     r"show route advertising-protocol bgp [0-9a-f:]{2,39} %s exact detail \| display json" % _gate.PREFIX6,
@@ -100,9 +100,9 @@ def _static(entry):
                                               " ".join(sorted(rest for _verb, rest in entry["said"])))}
 
 
-def parse_own(text):
+def own_in(lines):
     """Addresses on interfaces: every address their configuration names."""
-    return [pair for line in parse_set(text) for pair in addresses_in(line)]
+    return [pair for line in lines for pair in addresses_in(line)]
 
 
 def peers_in(lines):
@@ -260,7 +260,9 @@ class Junos(VendorDriver):
     name = NAME
     announces = True
     DEVICE_TYPE = "juniper_junos"
-    GRAMMAR = GRAMMAR
+    GRAMMAR = GRAMMAR + _junos_ports.GRAMMAR
+    PORT, PORTS = _junos_ports.PORT, _junos_ports
+    PORT_IS = "a unit like ge-0/0/1.100"
     TAILS = (SET, JSON)
     PROMPT = r"[#>] ?"
 
@@ -276,12 +278,28 @@ class Junos(VendorDriver):
         if rtbh and announces_now(desired):
             policies = self._read("show configuration policy-options" + SET, parse_set)
             announced = self._announcements(desired, missing_for_rtbh(active(policies), active(bgp), rtbh))
-        return {"statics": statics, "rib": rib,
-                "own": self._read("show configuration interfaces" + SET, parse_own),
+        interfaces = self._read("show configuration interfaces" + SET, parse_set)
+        return {"statics": statics, "rib": rib, "own": own_in(interfaces),
+                "ports": self._ports(desired, interfaces, statics, peers_in(bgp)),
                 "peers": peers_in(bgp), "rtbh": announced,
                 # From a configuration group: not among the routes above, and in use all the same.
                 "occupied": {prefix: "a static route from elsewhere in its configuration" for prefix in rib
                              if prefix not in configured}}
+
+    def _ports(self, desired, interfaces, statics, peers):
+        firewall = self._read("show configuration firewall" + SET, parse_set)
+        protocols, instances = [], []
+        if desired["ports"]:
+            protocols = self._read("show configuration protocols" + SET, parse_set)
+            instances = self._read("show configuration routing-instances" + SET, parse_set)
+        return _junos_ports.look(*(active(lines) for lines in (interfaces, firewall, protocols, instances)),
+                                 desired["ports"], desired["settings"], statics, peers)
+
+    @staticmethod
+    def _names(group):
+        """How a complaint names a group: Junos writes `ge-0/0/1 unit 100` for ge-0/0/1.100."""
+        name = group.partition(" ")[2] or group
+        return [name, _junos_ports.unit(name).partition(" ")[2]] if group.startswith("port ") else [name]
 
     def _sessions(self, _version):
         return self._read("show bgp summary" + JSON, parse_summary)

@@ -10,7 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _frr, _gate, _iosxe, _junos, _linux, _routeros, _vyos
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import (
+    _eos,
+    _filters,
+    _frr,
+    _gate,
+    _iosxe,
+    _junos,
+    _linux,
+    _routeros,
+    _vyos,
+)
 
 GRAMMARS = {"frr": _frr.GRAMMAR, "linux": _linux.GRAMMAR}
 VENDORS = {driver.name: driver for driver in (_eos.Eos, _iosxe.IosXe, _junos.Junos, _routeros.RouterOs, _vyos.Vyos)}
@@ -100,6 +110,66 @@ def test_what_is_built_for_a_vendor_says_what_was_meant_or_nothing(name, action,
              for text in MEANT[name]}
     for line in lines:
         assert _gate.pass_line(line, driver.GRAMMAR, driver.TAILS, driver.ALLOWED) in meant
+
+
+PORTS = {"eos": "Ethernet1/1.100", "iosxe": "GigabitEthernet0/0/1.100", "junos": "ge-0/0/1.100"}
+GOOD = {"interface": "", "service": "ded-1", "own": ["203.0.113.10", "203.0.113.64/26", "2001:db8:100::10", "2001:db8:100:1::/64"],
+        "dark": False, "guard": "enforce", "smtp": {"mode": "enforce", "ports": [25, 465]}, "smarthosts": ["198.51.100.25/32", "2001:db8::25/128"],
+        "blocks": [{"direction": "out", "protocol": "tcp", "ports": [6667]}, {"direction": "in", "protocol": "udp", "ports": [53]}],
+        "rate_bps": 10_000_000}
+
+
+def port_lines(name, port, changed=()):
+    """What is sent to put terms on a port, and to take them off again."""
+    caps = {"eos": (), "iosxe": ("cap-in", "cap-out"), "junos": ("cap-in4", "cap-in6", "cap-out4", "cap-out6")}[name]
+    wanted = _filters.in_order(_filters.wanted({**GOOD, "interface": port, **dict(changed)}, (4, 6), caps, {}, set()))
+    platform = VENDORS[name].PORTS
+    return (_filters.commands(platform, {"port": port, "before": [], "wanted": wanted})
+            + _filters.commands(platform, {"port": port, "before": wanted, "wanted": None}))
+
+
+@pytest.mark.parametrize("name", sorted(PORTS))
+@pytest.mark.parametrize("changed", [{}, {"dark": True}, {"guard": "observe", "smtp": {"mode": "observe", "ports": [25]}}])
+def test_all_lines_about_ports_pass_and_come_in_pairs(name, changed):
+    lines = port_lines(name, PORTS[name], changed)
+    for line in lines:
+        assert _gate.pass_line(line, VENDORS[name].GRAMMAR, VENDORS[name].TAILS) == line
+    made = {word for line in lines for word in line.split() if word.startswith("aup-") and "-" in word[4:]}
+    assert all(len([line for line in lines if word in line.split() and line.startswith(("no ", "delete "))]) >= 2 for word in made)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(PORTS)), st.integers(0, 400), st.integers(0, 120), st.sampled_from([n for n in NASTY if n not in ("/0", "exit")]))
+def test_nothing_can_be_put_into_a_good_line_about_a_port(name, which, at, bad):
+    lines = port_lines(name, PORTS[name])
+    line = lines[which % len(lines)]
+    with pytest.raises(InputError):
+        _gate.pass_line(line[:at] + bad + line[at:], VENDORS[name].GRAMMAR, VENDORS[name].TAILS)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(PORTS)), st.one_of(
+    st.text(max_size=50), st.sampled_from(NASTY), st.builds(lambda a, b: a + b, st.sampled_from(sorted(PORTS.values())), st.sampled_from(NASTY))),
+    st.one_of(st.sampled_from(NASTY), st.text(max_size=40), prefixes), st.one_of(st.integers(-5, 10**7), st.sampled_from(NASTY), st.none()))
+@example("junos", "ge-0/0/1.100 disable", "203.0.113.10", 25)
+@example("iosxe", "GigabitEthernet0/0/1\nshutdown", "203.0.113.10", 25)
+@example("eos", "Ethernet1", "203.0.113.10 any\npermit ip any any", 25)
+def test_no_field_of_a_port_yields_a_line_that_was_not_meant(name, port, address, number):
+    driver = VENDORS[name]
+    for changed, face in (({}, port), ({"own": [address]}, PORTS[name]), ({"smtp": {"mode": "enforce", "ports": [number]}}, PORTS[name]),
+                          ({"blocks": [{"direction": "out", "protocol": address, "ports": [number]}]}, PORTS[name])):
+        good = set(port_lines(name, PORTS[name]))
+        try:
+            lines = port_lines(name, face, changed)
+        except (ValueError, TypeError, AttributeError, KeyError, UnicodeEncodeError):
+            continue
+        for line in lines:
+            try:
+                _gate.pass_line(line, driver.GRAMMAR, driver.TAILS)
+            except InputError:
+                continue
+            assert line in good or "aup-" in line or line.startswith(("permit ", "deny ", "interface ")), line
+            assert line.isascii() and line.isprintable() and not set("\n;|&`") & set(line)
 
 
 @settings(max_examples=600, deadline=None)

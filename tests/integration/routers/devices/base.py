@@ -11,6 +11,7 @@ import copy
 import ipaddress
 import re
 
+from tests.integration.routers.devices.ports import SERVERS, Running
 from tests.unit.routers.fake_router import FakeRouter
 
 OWN = {4: "192.0.2.1/28", 6: "2001:db8:1::1/64"}
@@ -34,8 +35,11 @@ class Device(FakeRouter):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.running, self.startup = {}, {}
-        self.pending = None
+        self._running = Running()
+        self.equip()
+        self.startup, self.pending = copy.deepcopy(self.running), None
+        self.before_entering = None  # what another operator does between our read and our write
+        self.refuse_commit = {}  # `{pattern of a configuration line: what the router says of it when it is to act}`
         self.lines, self.complaints = [], {}
         self.cut, self.cuts = None, 0
         self.locked_by = None
@@ -46,6 +50,39 @@ class Device(FakeRouter):
         self.maps.update({"TO-" + up["name"]: [("community", "TRIGGER", up["community"] + " no-export")] for up in RTBH["upstreams"]})
         self.out = {peer: "TO-" + up["name"] for up in RTBH["upstreams"] for peer in up["neighbors"]}
         self.down, self.deaf = set(), set()  # without a session; not told for no reason one can see
+
+    @property
+    def running(self):
+        """The configuration that acts: routes, and beside them what is on ports."""
+        return self._running
+
+    @running.setter
+    def running(self, value):
+        self._running = value if isinstance(value, Running) else Running(value, self._running)
+
+    def equip(self):
+        """Interfaces of servers."""
+        for number, ends, _own in SERVERS.values():
+            body = []
+            for end in ends:
+                interface = ipaddress.ip_interface(end)
+                body.append("ipv6 address %s" % end if interface.version == 6 else "ip address %s" % (
+                    end if self.platform == "eos" else "%s %s" % (interface.ip, interface.netmask)))
+            self.running.faces[self.face(number)] = ["no switchport"] * (self.platform == "eos") + body
+
+    def face(self, number):
+        """Name of an interface."""
+        raise NotImplementedError
+
+    def objects_to(self, lines):
+        """What is said of a commit that holds a line which is to be refused."""
+        return "".join(said for pattern, said in self.refuse_commit.items() if any(re.search(pattern, line) for line in lines))
+
+    def interfere(self):
+        """Another operator's edit, once."""
+        act, self.before_entering = self.before_entering, None
+        if act:
+            act()
 
     def put(self, prefix, target="drop", tag=None):
         """Somebody's own route, saved."""

@@ -10,11 +10,13 @@ import json
 import re
 
 from tests.integration.routers.devices.base import OWN, PEERS, Device, bgp_lines, statics
+from tests.integration.routers.devices.ports import Context
 
 
 class Session:
     def __init__(self, device):
         self.device, self.candidate, self.name = device, None, None
+        self.context = Context(False)
 
     def prompt(self):
         return "sw1(config-s-%s)#" % self.name[:6] if self.candidate is not None else "sw1#"
@@ -61,6 +63,8 @@ class Session:
                 return "%% Configuration is locked by user %s.\n" % device.locked_by
             if sum(state == "pending" for state in device.sessions.values()) >= 5:
                 return "% Maximum number of pending sessions has been reached\n"
+            device.interfere()
+            self.context.at = None
             device.sessions[name] = "pending"
             self.name, self.candidate = name, copy.deepcopy(device.running)
         elif verb == " commit" and device.sessions.get(name) == "pendingCommitTimer":
@@ -83,11 +87,17 @@ class Session:
             if rest:
                 self.candidate[prefix] = rest
             return ""
+        said = self.context.line(self.candidate, text)
+        if said is not None:
+            return said
         if text == "abort":
             device.sessions.pop(self.name)
             self.candidate = None
             return ""
         if text.startswith("commit timer "):
+            said = device.objects_to("%s %s" % (name, line) for name, body in self.candidate.faces.items() for line in body)
+            if said:
+                return said
             device.arm(self.name, self.candidate)
             device.sessions[self.name], self.candidate = "pendingCommitTimer", None
             return ""
@@ -109,6 +119,18 @@ class Eos(Device):
         "no ip route 203.0.113.10/32 Null0", "no ipv6 route 2001:db8:100::10/128 Null0",
         "commit timer 00:02:00", "configure session aup-X commit", "write memory",
     ]
+    SUSPENDED = [
+        "configure session aup-X",
+        "ip access-list aup-Ethernet2-in4-X", "counters per-entry", "deny ip any any",
+        "ipv6 access-list aup-Ethernet2-in6-X", "counters per-entry", "deny ipv6 any any",
+        "ip access-list aup-Ethernet2-out4-X", "counters per-entry", "deny ip any any",
+        "ipv6 access-list aup-Ethernet2-out6-X", "counters per-entry", "deny ipv6 any any",
+        "interface Ethernet2",
+        "ip access-group aup-Ethernet2-in4-X in", "ipv6 access-group aup-Ethernet2-in6-X in",
+        "ip access-group aup-Ethernet2-out4-X out", "ipv6 access-group aup-Ethernet2-out6-X out",
+        "no ip access-list aup-Ethernet2-in4-X", "no ipv6 access-list aup-Ethernet2-in6-X",
+        "commit timer 00:02:00", "configure session aup-X commit", "write memory",
+    ]
     COMPLAINT = "% Invalid input (at token 3: 'Null0')\n"
     ONE_LINE = r"ip route 203\.0\.113\.10/32 Null0 tag 41666"
     COMMITS = "commit timer .*"
@@ -118,6 +140,13 @@ class Eos(Device):
     def __init__(self, folder):
         super().__init__(folder)
         self.sessions = {}
+
+    def face(self, number):
+        return "Ethernet%d" % number
+
+    def passes(self, *packet):
+        """Whether a packet passes a filter: interface, side, protocol, source, target, port."""
+        return Context(False).passes(self.running, *packet)
 
     def expire(self):
         if self.pending:
@@ -136,6 +165,7 @@ class Eos(Device):
         """`show running-config`."""
         text = ("! Command: show running-config\n! device: sw1 (vEOS-lab, EOS-4.32.1F)\n!\nhostname sw1\n!\ninterface Ethernet1\n"
                 "   no switchport\n   ip address %s\n   ipv6 address %s\n!\n" % (OWN[4], OWN[6]))
+        text += Context(False).shown(running, "   ")
         for version, word in ((4, "ip"), (6, "ipv6")):
             text += "%s routing\n!\n" % word if version == 4 else "ipv6 unicast-routing\n!\n"
             for network, target, tag in statics(running, version):

@@ -9,6 +9,7 @@ import ipaddress
 import re
 
 from tests.integration.routers.devices.base import OWN, PEERS, Device, bgp_lines, statics
+from tests.integration.routers.devices.ports import Context
 
 _CODES = ("Codes: L - local, C - connected, S - static, R - RIP, M - mobile, B - BGP\n"
           "       D - EIGRP, EX - EIGRP external, O - OSPF, IA - OSPF inter area\n")
@@ -17,6 +18,7 @@ _CODES = ("Codes: L - local, C - connected, S - static, R - RIP, M - mobile, B -
 class Session:
     def __init__(self, device):
         self.device, self.inside = device, False
+        self.context = Context(True)
 
     def prompt(self):
         return "edge-router-of-fra1(config)#" if self.inside else "edge-router-of-fra1#"
@@ -36,6 +38,8 @@ class Session:
                 return "Configuration mode is locked by process '99' user '%s' from terminal '2'. Please try later.\n" % device.locked_by
             if not device.archive:
                 return "% Error: Archive configuration is required\n"
+            device.interfere()
+            self.context.at = None
             device.arm("aup", copy.deepcopy(device.running))
             self.inside = True
             return ("Rollback Confirmed Change: Backing up current running config to bootflash:aup-1\n\n"
@@ -62,6 +66,10 @@ class Session:
             if rest:
                 device.running[prefix] = rest
             return "%No matching route to delete\n" if no and len(rest) == len(there) else ""
+        refused = self.context.at and device.objects_to(["%s %s" % (self.context.at[1], text)])
+        said = refused or self.context.line(device.running, text)
+        if said is not None:
+            return said
         if text == "end":
             self.inside = False
             return ""
@@ -77,6 +85,18 @@ class IosXe(Device):
     ADDED = [*_SET[0], "ip route 203.0.113.10 255.255.255.255 Null0 tag 41666", "ipv6 route 2001:db8:100::10/128 Null0 tag 41666",
              *_SET[1]]
     REMOVED = [*_SET[0], "no ip route 203.0.113.10 255.255.255.255 Null0", "no ipv6 route 2001:db8:100::10/128 Null0", *_SET[1]]
+    SUSPENDED = [
+        *_SET[0],
+        "ip access-list extended aup-GigabitEthernet0_0_2-in4-X", "deny ip any any",
+        "ipv6 access-list aup-GigabitEthernet0_0_2-in6-X", "deny ipv6 any any",
+        "ip access-list extended aup-GigabitEthernet0_0_2-out4-X", "deny ip any any",
+        "ipv6 access-list aup-GigabitEthernet0_0_2-out6-X", "deny ipv6 any any",
+        "interface GigabitEthernet0/0/2",
+        "ip access-group aup-GigabitEthernet0_0_2-in4-X in", "ipv6 traffic-filter aup-GigabitEthernet0_0_2-in6-X in",
+        "ip access-group aup-GigabitEthernet0_0_2-out4-X out", "ipv6 traffic-filter aup-GigabitEthernet0_0_2-out6-X out",
+        "no ip access-list extended aup-GigabitEthernet0_0_2-in4-X", "no ipv6 access-list aup-GigabitEthernet0_0_2-in6-X",
+        *_SET[1],
+    ]
     COMPLAINT = "                          ^\n% Invalid input detected at '^' marker.\n\n"
     ONE_LINE = r"ip route 203\.0\.113\.10 255\.255\.255\.255 Null0 tag 41666"
     COMMITS = "configure terminal revert .*"
@@ -85,6 +105,13 @@ class IosXe(Device):
     def __init__(self, folder):
         super().__init__(folder)
         self.archive = True
+
+    def face(self, number):
+        return "GigabitEthernet0/0/%d" % number
+
+    def passes(self, *packet):
+        """Whether a packet passes a filter: interface, side, protocol, source, target, port."""
+        return Context(True).passes(self.running, *packet)
 
     def arm_foreign(self):
         """Another operator's timer runs."""
@@ -116,7 +143,7 @@ class IosXe(Device):
         text += "archive\n path bootflash:aup\n maximum 5\n!\n" if self.archive else ""
         text += ("interface GigabitEthernet1\n ip address %s %s\n ipv6 address %s\n!\n"
                  % (interface.ip, interface.netmask, OWN[6].upper()))
-        text += bgp_lines(self, " ", str.upper) + "!\n"
+        text += Context(True).shown(running, " ") + bgp_lines(self, " ", str.upper) + "!\n"
         for version in (4, 6):
             for network, target, tag in statics(running, version):
                 where = "ip route %s %s" % (network.network_address, network.netmask) if version == 4 else \

@@ -9,6 +9,7 @@ import json
 import re
 
 from tests.integration.routers.devices.base import OWN, PEERS, Device, statics
+from tests.integration.routers.devices.ports import SERVERS, junos_passes, set_line, undefined
 
 _PATH = r"routing-options (?:rib inet6\.0 )?static route (\S+)"
 
@@ -43,6 +44,7 @@ class Session:
                         "      exclusive [edit]\n" % device.locked_by)
             if device.modified:
                 return "error: configuration database modified\n"
+            device.interfere()
             self.candidate, device.exclusive = copy.deepcopy(device.running), True
             return "warning: uncommitted changes will be discarded on exit\nEntering configuration mode\n"
         if text == "show system commit":
@@ -51,7 +53,11 @@ class Session:
             return device.shown()
         if text == "show configuration interfaces | display set":
             return ("set interfaces ge-0/0/0 unit 0 description \"to up1\"\nset interfaces ge-0/0/0 unit 0 family inet address %s\n"
-                    "set interfaces ge-0/0/0 unit 0 family inet6 address %s\n" % (OWN[4], OWN[6]))
+                    "set interfaces ge-0/0/0 unit 0 family inet6 address %s\n" % (OWN[4], OWN[6])
+                    + device.sets("interfaces"))
+        match = re.fullmatch(r"show configuration (firewall|routing-instances|protocols) \| display set", text)
+        if match:
+            return device.sets(match.group(1)) + (device.bgp() if match.group(1) == "protocols" else "")
         if text == "show configuration protocols bgp | display set":
             return device.bgp()
         if text == "show configuration policy-options | display set":
@@ -78,6 +84,8 @@ class Session:
             (target, old), = self.candidate.get(prefix) or [("none", None)]
             self.candidate[prefix] = [("drop", old) if what == "discard" else (target, int(tag))]
             return ""
+        if re.match(r"(?:set|delete) (?:interfaces|firewall) ", text):
+            return set_line(self.candidate, text)
         if text == "rollback 0":
             self.candidate = copy.deepcopy(device.running)
             return "load complete\n"
@@ -85,7 +93,8 @@ class Session:
             self.left()
             return "Exiting configuration mode\n"
         if text == "commit check":
-            return "configuration check succeeds\n"
+            said = undefined(self.candidate) or device.objects_to(self.candidate.sets)
+            return said or "configuration check succeeds\n"
         match = re.fullmatch(r"commit confirmed ([0-9]+) comment (\S+)", text)
         if match:
             device.arm(match.group(2), copy.deepcopy(self.candidate))
@@ -120,6 +129,25 @@ class Junos(Device):
         "commit check", "commit confirmed 2 comment hosting-aup", "exit configuration-mode",
         "configure exclusive", "commit", "exit configuration-mode",
     ]
+    SUSPENDED = [
+        "configure exclusive",
+        "set firewall family inet filter aup-ge_0_0_2_100-in4-X term 1 then count aup-1",
+        "set firewall family inet filter aup-ge_0_0_2_100-in4-X term 1 then discard",
+        "set firewall family inet6 filter aup-ge_0_0_2_100-in6-X term 1 then count aup-1",
+        "set firewall family inet6 filter aup-ge_0_0_2_100-in6-X term 1 then discard",
+        "set firewall family inet filter aup-ge_0_0_2_100-out4-X term 1 then count aup-1",
+        "set firewall family inet filter aup-ge_0_0_2_100-out4-X term 1 then discard",
+        "set firewall family inet6 filter aup-ge_0_0_2_100-out6-X term 1 then count aup-1",
+        "set firewall family inet6 filter aup-ge_0_0_2_100-out6-X term 1 then discard",
+        "set interfaces ge-0/0/2 unit 100 family inet filter input aup-ge_0_0_2_100-in4-X",
+        "set interfaces ge-0/0/2 unit 100 family inet6 filter input aup-ge_0_0_2_100-in6-X",
+        "set interfaces ge-0/0/2 unit 100 family inet filter output aup-ge_0_0_2_100-out4-X",
+        "set interfaces ge-0/0/2 unit 100 family inet6 filter output aup-ge_0_0_2_100-out6-X",
+        "delete firewall family inet filter aup-ge_0_0_2_100-in4-X",
+        "delete firewall family inet6 filter aup-ge_0_0_2_100-in6-X",
+        "commit check", "commit confirmed 2 comment hosting-aup", "exit configuration-mode",
+        "configure exclusive", "commit", "exit configuration-mode",
+    ]
     COMPLAINT = "                          ^\nsyntax error, expecting <command>.\n"
     ONE_LINE = r"set routing-options static route 203\.0\.113\.10/32 discard"
     COMMITS = "commit confirmed .*"
@@ -130,6 +158,24 @@ class Junos(Device):
         super().__init__(folder)
         self.exclusive = self.modified = False
         self.commits = [("", "")]
+
+    def face(self, number):
+        return "ge-0/0/%d.100" % number
+
+    def equip(self):
+        for number, ends, _own in SERVERS.values():
+            path = "interfaces ge-0/0/%d " % number
+            self.running.sets += [path + "vlan-tagging", path + "unit 100 vlan-id 100"] + [
+                path + "unit 100 family %s address %s" % (word, end) for word, end in zip(("inet", "inet6"), ends)]
+
+    def sets(self, part):
+        """A part of the configuration as `display set` shows it; Junos shortens what policers count."""
+        return "".join("set %s\n" % re.sub(r"(bandwidth-limit [0-9]+)000000$", r"\1m", line) for line in self.running.sets
+                       if line.startswith(part + " "))
+
+    def passes(self, *packet):
+        """Whether a packet passes a filter: unit, side, protocol, source, target, port."""
+        return junos_passes(self.running, *packet)
 
     def history(self):
         """`show system commit`."""
