@@ -30,7 +30,7 @@ def dedicated(name, device):
         "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None}
 
 
-@pytest.fixture(params=sorted(DEVICES))
+@pytest.fixture(params=["eos", "iosxe", "junos"])
 def device(request, tmp_path):
     with DEVICES[request.param](tmp_path) as made:
         yield made
@@ -144,19 +144,35 @@ def routed(prefix, hop):
     return lambda device, name: device.put(prefix, hop)
 
 
-SAME = [(gone, "no interface of this name|no unit of this name"), (routed("0.0.0.0/0", "203.0.113.70"), "it is an uplink: the default route"),
-        (routed("198.51.100.0/24", "203.0.113.71"), "198.51.100.0/24 is reached by 203.0.113.71")]
-RUNNING = [*SAME, (face("channel-group 1 mode active"), "member of a LAG: channel-group 1"), (face("switchport mode trunk"), "it is a trunk: switchport"),
-           (face("switchport access vlan 7"), "port of a switch or bridge"), (below, "it is a trunk: "), (face("ip ospf 1 area 0"), "it has a neighbor: ip ospf"),
-           (face("ip access-group CUSTOMERS in"), "bound to it: ip access-group CUSTOMERS in")]
-ODD = [("eos", *case) for case in [*RUNNING, (face("vrf BLUE"), "in a VRF")]] + [
-    ("iosxe", *case) for case in [*RUNNING, (face("vrf forwarding BLUE"), "in a VRF"), (face("ipv6 traffic-filter SIX out"), "ipv6 traffic-filter SIX out")]] + [
-    ("junos", *case) for case in [
-        *SAME, (junos("interfaces {d} gigether-options 802.3ad ae0"), "member of a LAG"), (junos("{u} family ethernet-switching vlan members 7"), "switch or bridge"),
-        (junos("{u} apply-groups CUSTOMER"), "from a group"), (junos("routing-instances BLUE interface {n}"), "routing instance"),
-        (junos("protocols ospf area 0.0.0.0 interface {n} metric 5"), "it has a neighbor: protocols ospf"),
-        (junos("{u} family inet filter input CUSTOMERS"), "family inet filter input CUSTOMERS"),
-        (junos("{u} family inet filter input-list CUSTOMERS"), "filter input-list CUSTOMERS")]]
+SAME = [
+    (gone, "no interface of this name|no unit of this name"),
+    (routed("0.0.0.0/0", "203.0.113.70"), "it is an uplink: the default route"),
+    (routed("198.51.100.0/24", "203.0.113.71"), "198.51.100.0/24 is reached by 203.0.113.71"),
+]
+RUNNING = [
+    *SAME,
+    (face("channel-group 1 mode active"), "member of a LAG: channel-group 1"),
+    (face("switchport mode trunk"), "it is a trunk: switchport"),
+    (face("switchport access vlan 7"), "port of a switch or bridge"),
+    (below, "it is a trunk: "),
+    (face("ip ospf 1 area 0"), "it has a neighbor: ip ospf"),
+    (face("ip access-group CUSTOMERS in"), "bound to it: ip access-group CUSTOMERS in"),
+]
+ODD = [
+    *(("eos", *case) for case in RUNNING),
+    ("eos", face("vrf BLUE"), "in a VRF"),
+    *(("iosxe", *case) for case in RUNNING),
+    ("iosxe", face("vrf forwarding BLUE"), "in a VRF"),
+    ("iosxe", face("ipv6 traffic-filter SIX out"), "ipv6 traffic-filter SIX out"),
+    *(("junos", *case) for case in SAME),
+    ("junos", junos("interfaces {d} gigether-options 802.3ad ae0"), "member of a LAG"),
+    ("junos", junos("{u} family ethernet-switching vlan members 7"), "switch or bridge"),
+    ("junos", junos("{u} apply-groups CUSTOMER"), "from a group"),
+    ("junos", junos("routing-instances BLUE interface {n}"), "routing instance"),
+    ("junos", junos("protocols ospf area 0.0.0.0 interface {n} metric 5"), "it has a neighbor: protocols ospf"),
+    ("junos", junos("{u} family inet filter input CUSTOMERS"), "family inet filter input CUSTOMERS"),
+    ("junos", junos("{u} family inet filter input-list CUSTOMERS"), "filter input-list CUSTOMERS"),
+]
 
 
 TERMS = {"service": "srv-a", "own": list(SERVERS["srv-a"][2]), "dark": True, "guard": "off", "smtp": {"mode": "off", "ports": []},
