@@ -658,9 +658,9 @@ class KvmNode:
         for entry in work.services:
             kept = state["baselines"].get(entry["service"])
             if kept and entry["hold"] in (None, "quarantine") and entry["here"] and entry["service"] not in left:
-                tuned = (kept["touched"] or {}).get("tuned")
-                # Given back: what happens to the guest now is not ours.
-                kept["touched"] = dict(_hold.untouched(), tuned=tuned) if tuned else _hold.untouched()
+                # Given back: what happens to the guest now is not ours. Of a throttle that stands this says nothing.
+                tuned = {"tuned": None} if kept["touched"] is None else {k: v for k, v in kept["touched"].items() if k == "tuned"}
+                kept["touched"] = dict(_hold.untouched(), **tuned)
             if kept and not left.get(entry["service"], set()).intersection(_limits.KINDS):
                 kept["touched"] = _limits.forget(kept["touched"], entry["limits"])
 

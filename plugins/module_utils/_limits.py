@@ -3,8 +3,9 @@
 """How a guest's processors and disks are throttled, and given back exactly. Pure. PRIVATE to the collection.
 
 The same three documents meet here as in `_hold`: what is observed, the baseline, and what we set
-(`touched["tuned"]`: per field `{"set": [ours], "back": the last value that was not ours}`). A throttle
-never loosens what the plan or the panel set: whatever is not ours is the base that it tightens.
+(`touched["tuned"]`: per field `{"set": [ours], "back": the last value that was not ours}`; None where the
+node has no copy: then what is tighter than the baseline is ours). A throttle never loosens what the plan or
+the panel set: whatever is not ours is the base that it tightens.
 
 Processors: libvirt's `global_quota`, microseconds per period for the whole guest, so that what qemu
 does on a guest's behalf counts as well, and quotas of the plan on single processors stay as they are.
@@ -89,8 +90,8 @@ def _tightened(part, terms, base, scheduler):
 
 def _owned(key, observed, fields, touched):
     """`{"set": [values], "back"}` of a field that holds a value of ours, or None."""
-    if touched is not None:
-        tuned = touched.get("tuned", {})
+    tuned = None if touched is None else touched.get("tuned", {})
+    if tuned is not None:
         entry = tuned.get(key)
         if entry is None and key.endswith("/live"):
             # A guest started under a throttle has it by its configuration; the live field was never set by us.
@@ -153,9 +154,9 @@ def plan(service, guest, fields, touched):
 
 
 def record(touched, steps):
-    """`touched` as it has to be stored before `steps` are applied; None (unknown) stays None."""
-    if touched is None:
-        return None
+    """`touched` as it has to be stored before `steps` are applied; None (unknown) stays None, also of `tuned` alone."""
+    if touched is None or touched.get("tuned", {}) is None:
+        return touched
     tuned = dict(touched.get("tuned", {}))
     for step in steps:
         if step.get("part") in KINDS and step["why"] != "given back":
@@ -170,6 +171,8 @@ def forget(touched, wanted):
     if not touched or "tuned" not in touched:
         return touched
     prefixes = tuple({"cpu_throttle": "cpu/", "io_throttle": "io/"}[kind] for kind in KINDS if kind in wanted)
-    kept = {key: entry for key, entry in touched["tuned"].items() if prefixes and key.startswith(prefixes)}
+    if touched["tuned"] is None and prefixes:
+        return touched
+    kept = {key: entry for key, entry in (touched["tuned"] or {}).items() if prefixes and key.startswith(prefixes)}
     new = {key: value for key, value in touched.items() if key != "tuned"}
     return dict(new, tuned=kept) if kept else new

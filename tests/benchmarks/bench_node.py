@@ -43,17 +43,26 @@ _DOMAIN = """<domain type="test"><name>%(name)s</name><uuid>%(uuid)s</uuid><memo
 </domain>"""
 
 
-def desired_state(folder: Path, services: int) -> str:
-    """What the controller would send for this node, packed."""
+def catalogue_of(folder: Path, services: int) -> tuple[dict, object]:
+    """The catalogue of that many services and the lab's policy, loaded as the controller loads them."""
     inventory.write(folder, [Node(plan.NodePlan(1, ()), folder / "kvm1", folder, "0")], folder, "sqlite:////nowhere")
     provider.write_catalogue(folder / "hosts.aup.yml", services)
-    catalogue = load_catalogue(str(folder / "catalogue.yml"))
-    policy = load_policy(str(folder / "provider.yml"))
+    return load_catalogue(str(folder / "catalogue.yml")), load_policy(str(folder / "provider.yml"))
+
+
+def desired_state(folder: Path, services: int) -> str:
+    """What the controller would send for this node, packed."""
+    return desired_of(*catalogue_of(folder, services))
+
+
+def desired_of(catalogue: dict, policy, enforcements: list | tuple = (), revision: int = 1) -> str:
+    """The same, of a catalogue that is at hand and with enforcements as the ledger's snapshot has them."""
+    services = len(catalogue["services"])
     snapshot = {
-        "ledger": "00000000-0000-4000-8000-000000000001", "epoch": 1, "revision": 1,
+        "ledger": "00000000-0000-4000-8000-000000000001", "epoch": 1, "revision": revision,
         "node": {"name": "kvm1", "release_id": 1, "adopted_at": NOW},
         "release": {"id": 1, "created_at": NOW, "policy_keys": [policy.key], "default_policy": policy.key, "catalogue_digest": "0" * 64},
-        "policies": {}, "catalogue": catalogue, "enforcements": [], "baselines": [], "adoptions": {},
+        "policies": {}, "catalogue": catalogue, "enforcements": list(enforcements), "baselines": [], "adoptions": {},
         "exemptions": [{"id": f"X-{number}", "service": provider.service(number)["id"], "control": "smtp_outbound", "reason": "",
                         "clause": None, "starts_at": NOW, "ends_at": None} for number in range(0, services, 10)],
     }

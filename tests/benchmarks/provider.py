@@ -17,16 +17,29 @@ RUNNING = 20  # each real qemu takes half a second to start and 13 MiB
 # Runs on the node with its own Python: defines guests through its own libvirtd and starts the first few, paused.
 _DEFINE = """
 import json, sys, libvirt
+from concurrent.futures import ThreadPoolExecutor
 wanted = json.load(sys.stdin)
 connection = libvirt.open("qemu:///system")
+def start(domain):
+    domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if wanted["paused"] else 0)
+def disk(name):
+    path = "/run/%s.img" % name
+    with open(path, "wb") as image:
+        image.truncate(1 << 20)
+    return ('<disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="%s"/>'
+            '<target dev="vda" bus="virtio"/></disk>' % path)
+started = []
 for number, guest in enumerate(wanted["guests"]):
+    guest["disk"] = disk(guest["name"]) if wanted["disks"] and number < wanted["running"] else ""
     domain = connection.defineXML('''<domain type="qemu"><name>%(name)s</name><uuid>%(uuid)s</uuid>
 <memory unit="MiB">2</memory><vcpu>1</vcpu><os><type arch="x86_64" machine="pc">hvm</type></os>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type="usb" model="none"/>
-<interface type="bridge"><mac address="%(mac)s"/><source bridge="%(bridge)s"/><target dev="%(tap)s"/>
+%(disk)s<interface type="bridge"><mac address="%(mac)s"/><source bridge="%(bridge)s"/><target dev="%(tap)s"/>
 <model type="virtio"/><rom enabled="no"/></interface><memballoon model="none"/></devices></domain>''' % guest)
     if number < wanted["running"]:
-        domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+        started.append(domain)
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(start, started))
 """
 
 
@@ -64,19 +77,25 @@ def write_catalogue(inventory: Path, services: int) -> None:
     path.write_text(json.dumps(document))
 
 
-def make_ports(node: Node, first: int, last: int) -> None:
+def make_ports(node: Node, first: int, last: int, running: int = RUNNING) -> None:
     """A tap in a tenant bridge for each service from `first` to before `last`; those of running guests are libvirt's."""
     node.namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)  # else the kernel adds an address to each
     bridges = sorted({service(number)["bridge"] for number in range(first, last) if number % PORTS_OF_A_BRIDGE == 0})
     lines = [line for name in bridges for line in (
         f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0", f"link set {name} up")]
-    for number in range(max(first, RUNNING), last):
+    for number in range(max(first, running), last):
         one = service(number)
         lines += [f"tuntap add dev {one['tap']} mode tap", f"link set {one['tap']} master {one['bridge']}"]
     node.run(["ip", "-batch", "-"], text_in="\n".join(lines) + "\n", timeout=300)
 
 
-def define_guests(node: Node, first: int, last: int) -> None:
-    """Guests in the node's own libvirtd; the first RUNNING of all run as real qemu, paused before their first step."""
-    wanted = {"guests": [service(number) for number in range(first, last)], "running": RUNNING if first == 0 else 0}
+def define_guests(node: Node, first: int, last: int, running: int = RUNNING, paused: bool = True, disks: bool = False) -> None:
+    """Guests in the node's own libvirtd; the first of all run as real qemu.
+
+    :param running: how many
+    :param paused: before their first step
+    :param disks: those that run have one each
+    """
+    wanted = {"guests": [service(number) for number in range(first, last)], "running": running if first == 0 else 0,
+              "paused": paused, "disks": disks}
     node.run(["/usr/bin/python3", "-c", _DEFINE], text_in=json.dumps(wanted), timeout=600)

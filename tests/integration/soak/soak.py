@@ -17,6 +17,7 @@ import os
 import queue
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,14 @@ SHORT, LONG = "1h", "48h"
 AHEAD = 2 * 3600  # of the last reconcile: what lasts an hour is due by then
 PATIENCE = 180
 OPTIONS = {"bandwidth_cap": {"rate": "10 Mbit/s"}, "port_block": {"ports": "6667"}}
+
+
+def differing(seen, wanted):
+    """`(seen, wanted)` without what is the same in both, as far as they are dicts."""
+    if not (isinstance(seen, dict) and isinstance(wanted, dict)):
+        return seen, wanted
+    keys = sorted(key for key in {*seen, *wanted} if seen.get(key) != wanted.get(key))
+    return {key: seen.get(key) for key in keys}, {key: wanted.get(key) for key in keys}
 
 
 @dataclass
@@ -211,6 +220,25 @@ class Soak:
 
     def run(self):
         """Provision, soak, reconcile once, compare, give all back, compare. Raises AssertionError."""
+        try:
+            return self._run()
+        except Exception:
+            self.keep_papers()
+            raise
+
+    def keep_papers(self):
+        """What the node and the ledger knew, for whoever has to find out why."""
+        kept = ROOT / ".build" / "soak" / str(self.seed)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.host.root / "var/lib/hosting_aup", kept / "node", ignore_dangling_symlinks=True)
+        with L.open_ledger(self.url) as ledger, ledger.read() as tx:
+            for name in ("enforcement", "event", "baseline"):
+                rows = tx.execute(sa.select(getattr(t, name))).mappings().all()
+                (kept / (name + ".jsonl")).write_text("".join(json.dumps(dict(row), default=str) + "\n" for row in rows))
+        (kept / "actions.jsonl").write_text("".join(json.dumps(vars(action)) + "\n" for action in self.actions))
+        self.say("seed %d: what node and ledger knew is in .build/soak/%d" % (self.seed, self.seed))
+
+    def _run(self):
         assert self.once("provision", catalogue=str(self.folder / "catalogue.json"))["outcome"] in ("changed", "unchanged")
         free, begin = self.host.seen(), time.monotonic()
         waiting, books = queue.Queue(), queue.Queue()
@@ -323,7 +351,7 @@ class Soak:
             assert done["outcome"] in ("changed", "unchanged"), done
         seen = self.host.seen()
         for part, wanted in free.items():
-            assert seen[part] == wanted, (part, seen[part], wanted)
+            assert seen[part] == wanted, (part, differing(seen[part], wanted))
         with L.open_ledger(self.url) as ledger, ledger.read() as tx:
             assert tx.active() == [] and tx.snapshot("kvm1")["baselines"] == [] and tx.verify()["ok"]
 

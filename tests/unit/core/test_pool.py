@@ -324,6 +324,27 @@ def test_a_node_that_was_away_does_not_bring_back_what_is_over(pool):
     pool.assert_clean()
 
 
+def test_a_throttle_put_on_by_who_came_second_is_given_back_too(pool):
+    """One controller has the prior state recorded; another one, who has read that, is the first to act on the node."""
+    pool.enforce("cpu_throttle")
+    host, overtaken = pool.hosts["kvm1"], []
+
+    def call(mode, desired, **more):
+        if mode == "apply" and not overtaken:
+            overtaken.append(True)
+            assert pool.converge("kvm1")["outcome"] == "changed"
+        return type(host).call(host, mode, desired, **more)
+
+    host.call = call
+    pool.reconcile(["kvm1"])
+    assert overtaken and pool.fields() != pool.was
+    pool.reconcile()
+    pool.lift()
+    pool.reconcile()
+    pool.reconcile()
+    pool.assert_clean()
+
+
 def test_a_guest_that_is_gone_everywhere_leaves_no_prior_state_behind(pool):
     pool.enforce()
     pool.reconcile()
