@@ -152,6 +152,11 @@ def _binds(service):
     return bool(service["hold"]) or any(kind in limits_of(service) for kind in _limits.KINDS)
 
 
+def _touches_guest(service, own):
+    """Whether a service's guest itself has to be looked at: held, throttled, or with something to be given back."""
+    return bool(_binds(service) or service["baseline"] or own)
+
+
 def _remaining(work):
     """`{service: parts}` that a plan still wants something for; what is nobody's counts for all (None)."""
     left = {}
@@ -234,15 +239,34 @@ class KvmNode:
         state["reference"] = _nftables.reference(self._run, ruleset, state["reference"])
         return _nftables.plan(ruleset, rules, state["reference"]), ruleset.services
 
-    def _plan_service(self, service, guests, owners, boot_id, own):
+    def _ask_details(self, uuids):
+        """`{uuid: what libvirt says of the guest, or the error}`; several at once where there are many."""
+        def ask(uuid):
+            try:
+                return _libvirt.detail(self._libvirt(), uuid)
+            except AupError as exc:
+                return exc
+
+        if len(uuids) < SIDE_BY_SIDE:
+            return {uuid: ask(uuid) for uuid in uuids}
+        try:
+            self._libvirt()  # connected once, before several want it
+        except AupError as exc:
+            return dict.fromkeys(uuids, exc)
+        with ThreadPoolExecutor(_libvirt.AT_ONCE) as pool:
+            return dict(zip(uuids, pool.map(ask, uuids)))
+
+    @staticmethod
+    def _plan_service(service, guest, details, boot_id, own):
         """What one service needs that is held or limited, or has something to be given back.
 
+        :param guest: its guest of those observed, or None
+        :param details: what `_ask_details` returned
         :param own: this node's copy of what to give back, or None
         :returns: `(here, _hold.HoldPlan)`
         """
-        guest = _guest_of(service, guests, owners)
         tuned = any(kind in limits_of(service) for kind in _limits.KINDS)
-        if not (service["hold"] or tuned or service["baseline"] or own):
+        if not _touches_guest(service, own):
             errors, notes = _hold.identity(service, guest, None)
             needs_guest = set(limits_of(service)) - {"null_route"}
             return guest is not None, _hold.HoldPlan([], None, notes, [dict(e, part="guest") for e in errors if needs_guest])
@@ -250,7 +274,9 @@ class KvmNode:
         fields = baseline and baseline["fields"]
         # What binds nothing any more may have been given back where the guest was until now: then what it looks like tells.
         touched = own["touched"] if own else taken_over(service, boot_id) if _binds(service) else None
-        detail = guest and _libvirt.detail(self._libvirt(), guest["uuid"])
+        detail = guest and details[guest["uuid"]]
+        if isinstance(detail, AupError):
+            raise detail
         if service["hold"]:
             todo = _hold.plan_hold(service, detail, fields, boot_id, touched)
         elif fields is not None:
@@ -296,15 +322,18 @@ class KvmNode:
             change = _UNCHANGED
 
         steps, priors, closed, absent, services, errors, notes = [], [], [], [], [], [], []
+        concerned = []
         for service in desired["services"]:
-            sid = service["id"]
-            own = keep_own(state["baselines"].get(sid), service, generation(desired))
+            own = keep_own(state["baselines"].get(service["id"]), service, generation(desired))
             if own is None:
-                state["baselines"].pop(sid, None)
-            if not (service["hold"] or limits_of(service) or service["baseline"] or own):
-                continue
+                state["baselines"].pop(service["id"], None)
+            if service["hold"] or limits_of(service) or service["baseline"] or own:
+                concerned.append((service, own, _guest_of(service, observation.guests, owners)))
+        details = self._ask_details([guest["uuid"] for service, own, guest in concerned if guest and _touches_guest(service, own)])
+        for service, own, guest in concerned:
+            sid = service["id"]
             try:
-                here, todo = self._plan_service(service, observation.guests, owners, observation.boot_id, own)
+                here, todo = self._plan_service(service, guest, details, observation.boot_id, own)
             except AupError as exc:
                 here, todo = True, _hold.HoldPlan([], None, [], [_item_error(sid, exc, "libvirt")])
             steps += todo.steps
@@ -659,8 +688,8 @@ class KvmNode:
             kept = state["baselines"].get(entry["service"])
             if kept and entry["hold"] in (None, "quarantine") and entry["here"] and entry["service"] not in left:
                 # Given back: what happens to the guest now is not ours. Of a throttle that stands this says nothing.
-                tuned = {"tuned": None} if kept["touched"] is None else {k: v for k, v in kept["touched"].items() if k == "tuned"}
-                kept["touched"] = dict(_hold.untouched(), **tuned)
+                touched = {"inferred": True} if kept["touched"] is None else kept["touched"]
+                kept["touched"] = dict(_hold.untouched(), **{key: touched[key] for key in ("tuned", "inferred") if key in touched})
             if kept and not left.get(entry["service"], set()).intersection(_limits.KINDS):
                 kept["touched"] = _limits.forget(kept["touched"], entry["limits"])
 

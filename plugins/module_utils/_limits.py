@@ -3,9 +3,9 @@
 """How a guest's processors and disks are throttled, and given back exactly. Pure. PRIVATE to the collection.
 
 The same three documents meet here as in `_hold`: what is observed, the baseline, and what we set
-(`touched["tuned"]`: per field `{"set": [ours], "back": the last value that was not ours}`; None where the
-node has no copy: then what is tighter than the baseline is ours). A throttle never loosens what the plan or
-the panel set: whatever is not ours is the base that it tightens.
+(`touched["tuned"]`: per field `{"set": [ours], "back": the last value that was not ours}`; where the
+node has no copy, `touched["inferred"]`: then what is tighter than the baseline is ours). A throttle never loosens
+what the plan or the panel set: whatever is not ours is the base that it tightens.
 
 Processors: libvirt's `global_quota`, microseconds per period for the whole guest, so that what qemu
 does on a guest's behalf counts as well, and quotas of the plan on single processors stay as they are.
@@ -90,8 +90,8 @@ def _tightened(part, terms, base, scheduler):
 
 def _owned(key, observed, fields, touched):
     """`{"set": [values], "back"}` of a field that holds a value of ours, or None."""
-    tuned = None if touched is None else touched.get("tuned", {})
-    if tuned is not None:
+    if touched is not None and not touched.get("inferred"):
+        tuned = touched.get("tuned", {})
         entry = tuned.get(key)
         if entry is None and key.endswith("/live"):
             # A guest started under a throttle has it by its configuration; the live field was never set by us.
@@ -154,8 +154,8 @@ def plan(service, guest, fields, touched):
 
 
 def record(touched, steps):
-    """`touched` as it has to be stored before `steps` are applied; None (unknown) stays None, also of `tuned` alone."""
-    if touched is None or touched.get("tuned", {}) is None:
+    """`touched` as it has to be stored before `steps` are applied; what is unknown stays so."""
+    if touched is None or touched.get("inferred"):
         return touched
     tuned = dict(touched.get("tuned", {}))
     for step in steps:
@@ -168,11 +168,11 @@ def record(touched, steps):
 
 def forget(touched, wanted):
     """`touched` once everything is given back of the kinds that are not wanted any more."""
-    if not touched or "tuned" not in touched:
+    if not touched or not {"tuned", "inferred"} & touched.keys():
         return touched
     prefixes = tuple({"cpu_throttle": "cpu/", "io_throttle": "io/"}[kind] for kind in KINDS if kind in wanted)
-    if touched["tuned"] is None and prefixes:
+    if touched.get("inferred") and prefixes:
         return touched
-    kept = {key: entry for key, entry in (touched["tuned"] or {}).items() if prefixes and key.startswith(prefixes)}
-    new = {key: value for key, value in touched.items() if key != "tuned"}
+    kept = {key: entry for key, entry in touched.get("tuned", {}).items() if prefixes and key.startswith(prefixes)}
+    new = {key: value for key, value in touched.items() if key not in ("tuned", "inferred")}
     return dict(new, tuned=kept) if kept else new

@@ -10,13 +10,18 @@ touched. Rates count layer 2 without preamble and checksum: the Ethernet header 
 Control messages (ICMP, ICMPv6, ARP) have a tenth of the rate to themselves if they need it, so that
 a guest with a full line still answers.
 
-pyroute2 is imported when it is needed: it costs a fifth of a second.
+Changes are made by pyroute2, which is imported when it is needed: it costs a fifth of a second. What is there is read
+by `_tc_dump`.
 """
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
+import socket
+import struct
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _tc_dump
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 
 DIRECTIONS = ("to_guest", "from_guest")
@@ -36,6 +41,7 @@ _QUANTUM = 15140
 _BURST_SECONDS = 0.04   # a late timer loses no more than that; a burst above the rate is no longer
 _QUEUE_SECONDS = 0.05
 _FRAME = 1514
+_SIOCGIFFLAGS, _UP = 0x8913, 1
 
 
 def names(service):
@@ -188,17 +194,24 @@ def _pyroute2():
 class Tc:
     """An open netlink socket. Use as a context manager.
 
+    What was seen when the first step was carried out is not asked for again before each of the others: use one
+    for one row of steps.
+
     :raises NodeError: code `pyroute2_missing`
     """
 
     def __init__(self):
         factory, self._error = _pyroute2()
         self._ip = factory()
+        self._dump = _tc_dump.Dump()
+        self._held = None  # (roots, slots) of all devices, by index
+        self._fresh = set()  # indexes of ports whose clsact we made just now
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_exc):
+        self._dump.close()
         self._ip.close()
 
     def observe(self):
@@ -208,50 +221,60 @@ class Tc:
             "ports": {device: {"slot", "led": {direction: [devices]}, "foreign": [words], "index"}}}`; ports with nothing in
             the place of ingress and clsact are left out
         """
-        links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in self._ip.get_links()}
-        up = {link["index"]: bool(link["flags"] & 1) for link in self._ip.get_links()}
-        shapers, ports, roots = {}, {}, {}
-        for qdisc in self._ip.get_qdiscs():
-            if qdisc["parent"] == _SLOT and qdisc["index"] in links:
-                ports[links[qdisc["index"]]] = {"slot": qdisc.get_attr("TCA_KIND"), "led": {}, "foreign": [], "index": qdisc["index"]}
-            elif qdisc["parent"] == 0xFFFFFFFF:
-                roots[qdisc["index"]] = qdisc
-        for index, name in links.items():
-            if is_ours(name):
-                shapers[name] = {"rate_bps": self._shape_of(index, roots.get(index)) if up[index] else None}
+        links = dict(socket.if_nameindex())
+        roots, slots = self._qdiscs()
+        ports = {links[index]: {"slot": slot.kind, "led": {}, "foreign": [], "index": index}
+                 for index, slot in slots.items() if index in links}
+        shapers = {name: {"rate_bps": self._shape_of(index, roots.get(index)) if self._is_up(name) else None}
+                   for index, name in links.items() if is_ours(name)}
         for port in ports.values():
             if port["slot"] == "clsact":
                 for direction in DIRECTIONS:
                     self._read_hook(port, direction, links)
         return {"shapers": shapers, "ports": ports}
 
+    def _qdiscs(self):
+        """`({index: root qdisc}, {index: what is in the place of ingress and clsact})` of all devices."""
+        found = self._dump.read(_tc_dump.QDISC)
+        return ({one.index: one for one in found if one.parent == 0xFFFFFFFF}, {one.index: one for one in found if one.parent == _SLOT})
+
+    def _known(self):
+        if self._held is None:
+            self._held = self._qdiscs()
+        return self._held
+
+    @staticmethod
+    def _is_up(name):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            try:
+                answer = fcntl.ioctl(channel, _SIOCGIFFLAGS, struct.pack("16sH14x", name.encode("ascii"), 0))
+            except OSError:
+                return False  # gone meanwhile
+        return bool(struct.unpack_from("=H", answer, 16)[0] & _UP)
+
     def _shape_of(self, index, root):
-        if root is None or root.get_attr("TCA_KIND") != "htb" or root["handle"] != _ROOT:
+        if root is None or root.kind != "htb" or root.handle != _ROOT:
             return None
-        found = {}
-        for one in self._ip.get_classes(index=index):
-            if one["index"] == index and one.get_attr("TCA_KIND") == "htb":
-                parms = one.get_attr("TCA_OPTIONS").get_attr("TCA_HTB_PARMS")
-                found[one["handle"]] = (parms["rate"], parms["ceil"])
-        rate_bps = found.get(_WHOLE, (0, 0))[0] * 8
-        targets = {(f["info"] & 0xFFFF, _option(f, "TCA_U32_CLASSID")) for f in self._filters(index, _ROOT)
-                   if _option(f, "TCA_U32_SEL") is not None}
+        found = {one.handle: _tc_dump.htb_rates(one) for one in self._dump.read(_tc_dump.CLASS, index) if one.kind == "htb"}
+        rate_bps = (found.get(_WHOLE) or (0, 0))[0] * 8
+        filters = [(one, _tc_dump.u32_target(one)) for one in self._filters(index, _ROOT)]
+        targets = {(one.info & 0xFFFF, target) for one, target in filters if target is not None}
         right = targets == {(_swap(protocol), _CONTROL) for protocol in _CONTROL_KEYS}
         return rate_bps if right and found == classes(rate_bps) else None
 
     def _filters(self, index, parent):
-        return [f for f in self._ip.get_filters(index=index, parent=parent) if f["index"] == index and f["parent"] == parent]
+        return [one for one in self._dump.read(_tc_dump.FILTER, index, parent) if one.parent == parent]
 
     def _read_hook(self, port, direction, links):
         for one in self._filters(port["index"], _PARENT[direction]):
-            kind, pref = one.get_attr("TCA_KIND"), one["info"] >> 16
-            if pref == _PREF[direction] and kind == "u32":
-                index = _redirect(one)
+            pref = one.info >> 16
+            if pref == _PREF[direction] and one.kind == "u32":
+                index = _tc_dump.redirect(one)
                 if index is not None:
                     # A device deleted under a filter leaves the filter, which then drops everything: ours all the same.
                     port["led"].setdefault(direction, []).append(links.get(index, "a device that is gone"))
             elif pref not in _PREF.values():
-                port["foreign"].append("%s %s, priority %d" % (direction.replace("_", " "), kind, pref))
+                port["foreign"].append("%s %s, priority %d" % (direction.replace("_", " "), one.kind, pref))
 
     def apply(self, step, found_clsact):
         """Carry out one step.
@@ -261,34 +284,39 @@ class Tc:
         """
         try:
             getattr(self, "_" + step["verb"])(step, found_clsact)
-        except self._error as exc:
+        except (self._error, OSError) as exc:
             raise NodeError("%s %s: the kernel says: %s." % (step["verb"], step["device"], exc), code="tc",
                             target=step["service"] or step["device"], retryable=True,
                             remedy="Check `tc qdisc show` on the node, then run `reconcile`.")
 
-    def _index(self, name):
-        found = self._ip.link_lookup(ifname=name)
-        if not found:
+    @staticmethod
+    def _index(name):
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
             raise NodeError("there is no interface %s any more." % name, code="port_gone", target=name, retryable=True,
                             remedy="The guest was stopped or its NIC unplugged: run again.")
-        return found[0]
 
     def _shape(self, step, _found):
         device, rate_bps = step["device"], step["rate_bps"]
-        if not self._ip.link_lookup(ifname=device):
-            self._ip.link("add", ifname=device, kind="ifb")
-        index = self._index(device)
-        self._ip.link("set", index=index, txqlen=_queue(rate_bps))
-        root = [q for q in self._ip.get_qdiscs(index=index) if q["index"] == index and q["parent"] == 0xFFFFFFFF]
-        if not (root and self._shape_of(index, root[0])):
-            if root and root[0]["handle"]:
-                self._ip.tc("del", index=index, parent=0xFFFFFFFF, handle=root[0]["handle"])
+        queue = _queue(rate_bps)
+        try:
+            index = socket.if_nametoindex(device)
+        except OSError:
+            self._ip.link("add", ifname=device, kind="ifb", txqlen=queue)
+            index, root = self._index(device), None
+        else:
+            self._ip.link("set", index=index, txqlen=queue)
+            root = self._known()[0].get(index)
+        if root is not None and self._shape_of(index, root):
+            self._set_classes("change-class", index, rate_bps)
+        else:
+            if root is not None and root.handle:
+                self._ip.tc("del", index=index, parent=0xFFFFFFFF, handle=root.handle)
             self._ip.tc("add", "htb", index, _ROOT, default=_REST & 0xFFFF)
             self._set_classes("add-class", index, rate_bps)
             for number, (protocol, key) in enumerate(sorted(_CONTROL_KEYS.items()), 1):
                 self._ip.tc("add-filter", "u32", index, parent=_ROOT, prio=number, protocol=protocol, target=_CONTROL, keys=[key])
-        else:
-            self._set_classes("change-class", index, rate_bps)
         self._ip.link("set", index=index, state="up")
 
     def _set_classes(self, command, index, rate_bps):
@@ -300,19 +328,22 @@ class Tc:
 
     def _lead(self, step, found_clsact):
         index, direction = self._index(step["device"]), step["direction"]
-        slot = [q for q in self._ip.get_qdiscs(index=index) if q["index"] == index and q["parent"] == _SLOT]
-        if not slot:
-            self._ip.tc("add", "clsact", index)
-            found_clsact.discard(step["device"])
-        elif not any(self._filters(index, parent) for parent in _PARENT.values()):
-            found_clsact.add(step["device"])
-        self._drop_filters(index, direction)
+        target = self._index(step["after"])
+        if index not in self._fresh:
+            if index not in self._known()[1]:
+                self._ip.tc("add", "clsact", index)
+                self._fresh.add(index)
+                found_clsact.discard(step["device"])
+            elif not any(self._filters(index, parent) for parent in _PARENT.values()):
+                found_clsact.add(step["device"])
+            else:
+                self._drop_filters(index, direction)
         self._ip.tc("add-filter", "u32", index, parent=_PARENT[direction], prio=_PREF[direction], protocol=_ALL,
                     target=_ROOT, keys=["0x0/0x0+0"],
-                    action=[{"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": self._index(step["after"])}])
+                    action=[{"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": target}])
 
     def _drop_filters(self, index, direction):
-        if any(one["info"] >> 16 == _PREF[direction] for one in self._filters(index, _PARENT[direction])):
+        if any(one.info >> 16 == _PREF[direction] for one in self._filters(index, _PARENT[direction])):
             self._ip.tc("del-filter", index=index, parent=_PARENT[direction], info=_PREF[direction] << 16 | _swap(_ALL))
 
     def _release(self, step, found_clsact):
@@ -321,6 +352,8 @@ class Tc:
             self._drop_filters(index, direction)
         if not step["keep_qdisc"] and not any(self._filters(index, parent) for parent in _PARENT.values()):
             self._ip.tc("del", "clsact", index)
+            self._fresh.discard(index)
+            self._known()[1].pop(index, None)
         found_clsact.discard(step["device"])
 
     def _unshape(self, step, _found):
@@ -338,19 +371,3 @@ class Tc:
 def _swap(number):
     """A protocol in the byte order of the wire, as netlink has it."""
     return (number & 0xFF) << 8 | number >> 8
-
-
-def _option(message, name):
-    options = message.get_attr("TCA_OPTIONS")
-    return None if options is None else options.get_attr(name)
-
-
-def _redirect(message):
-    """The index of the device that a filter redirects to; None for one without (a hash table's own entry)."""
-    actions = _option(message, "TCA_U32_ACT")
-    if actions is None:
-        return None
-    action = actions.get_attr("TCA_ACT_PRIO_1")
-    if action is None or action.get_attr("TCA_ACT_KIND") != "mirred":
-        return None
-    return action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")["ifindex"]
