@@ -14,7 +14,7 @@ from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils import _create, _evidence, _hold, _limits, _rollback
-from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _libvirt, _nftables, _tc
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import HOLDS
@@ -43,6 +43,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
 BOOTS = 8  # guests that a node which ends things by itself boots in one pass
 SIDE_BY_SIDE = 20  # services from which on libvirt's steps are carried out several at once
+_PORTS_STAY = ("pause", "resume", "set_link", "set_quota", "set_iotune", "set_autostart")  # no port comes or goes with these
 _KEEP = object()  # leave the packet filter as it is
 _UNCHANGED = _nftables.Change("none", "", [], {}, {}, {}, "kept")
 
@@ -112,6 +113,20 @@ def _seconds(moment):
     return int(time.time() if moment is None else moment)
 
 
+def _same_ports(links, former):
+    """Whether the host's interfaces are the same, devices of our own caps left out."""
+    return links == former or (
+        {name: link for name, link in links.items() if not _tc.is_ours(name)}
+        == {name: link for name, link in former.items() if not _tc.is_ours(name)})
+
+
+def _known_ports(observation):
+    """What the packet filter's model is made of."""
+    return ({name: link["master"] for name, link in observation.links.items() if not _tc.is_ours(name)},
+            [(guest["uuid"], guest["name"], [tuple(nic[key] for key in ("mac", "kind", "bridge", "device", "gap")) for nic in guest["nics"]])
+             for guest in observation.guests])
+
+
 def _item_error(service, error, part="hold"):
     return {"service": service, "part": part, "code": error.code, "message": error.message, "remedy": error.remedy}
 
@@ -135,16 +150,24 @@ def _choose_baseline(service, own):
     return own
 
 
-def _guest_of(service, guests, owners):
-    """The guest that is this service's: by its identity, or else by a MAC of the service."""
-    macs = {nic["mac"] for nic in service["nics"]}
-    by_mac = None
-    for guest in guests:
-        if owners.of_guest(guest) is service or guest["name"] == service["guest"]["name"]:
-            return guest
-        if by_mac is None and any(nic["mac"] in macs for nic in guest["nics"]):
-            by_mac = guest
-    return by_mac
+class _Guests:
+    """Finds a service's guest among those observed: by its identity, or else by a MAC of the service; the first of several."""
+
+    def __init__(self, guests, owners):
+        self._by_owner, self._by_name, self._by_mac = {}, {}, {}
+        for number, guest in enumerate(guests):
+            owner = owners.of_guest(guest)
+            if owner:
+                self._by_owner.setdefault(owner["id"], (number, guest))
+            self._by_name.setdefault(guest["name"], (number, guest))
+            for nic in guest["nics"]:
+                self._by_mac.setdefault(nic["mac"], (number, guest))
+
+    def of(self, service):
+        """The guest of a service, or None."""
+        known = [self._by_owner.get(service["id"]), self._by_name.get(service["guest"]["name"])]
+        found = [one for one in known if one] or [self._by_mac[nic["mac"]] for nic in service["nics"] if nic["mac"] in self._by_mac]
+        return min(found, key=lambda one: one[0])[1] if found else None
 
 
 def _binds(service):
@@ -200,19 +223,20 @@ class KvmNode:
             self._host = _libvirt.connect(self._uri)
         return self._host
 
-    def observe(self, former=None, macs=True):
+    def observe(self, former=None, macs=True, touched=()):
         """What the host is now.
 
         With libvirt down the guests are taken as last seen: the packet filter can still cut a held
         service off, and what needs libvirt fails by itself, service by service.
 
-        :param former: what this run saw before it changed rules, and rules alone: while the host's interfaces are
-            the same its guests are not asked for again (10,000 of them take two seconds)
+        :param former: what this run saw before it changed anything, if that made no port come or go: while the host's
+            interfaces are the same, its guests are not asked for again (10,000 of them take two seconds)
         :param macs: whether the interfaces' are wanted
+        :param touched: UUIDs of the guests that were changed since, and are asked for all the same
         """
         links = read_links(macs=macs)
-        if former is not None and links == former.links:
-            guests = former.guests
+        if former is not None and _same_ports(links, former.links):
+            guests = self._ask_again(former.guests, touched)
         else:
             guests = self._ask_guests()
         return Observation(self._boot(), links, guests, _nftables.observe(self._run))
@@ -225,6 +249,20 @@ class KvmNode:
             if exc.code != "libvirt_down" or known is None:
                 raise
             return known
+
+    def _ask_again(self, former, touched):
+        """The guests seen before, those that were touched as they are now."""
+        if not touched:
+            return former
+        try:
+            now = _libvirt.guests(self._libvirt(), touched)
+        except NodeError as exc:
+            if exc.code != "libvirt_down":
+                raise
+            return former
+        seen = {guest["uuid"]: guest for guest in now}
+        return [seen.get(guest["uuid"]) if guest["uuid"] in touched else guest
+                for guest in former if guest["uuid"] not in touched or guest["uuid"] in seen]
 
     # -- planning ---------------------------------------------------------------------------
 
@@ -298,11 +336,12 @@ class KvmNode:
             todo = todo._replace(steps=steps + todo.steps, errors=todo.errors + errors)
         return True, on_arrival(service, detail, todo)
 
-    def _plan(self, desired, state, disarmed, former=None, rules=None):
-        """:param rules: another desired state that the packet filter is to follow, or _KEEP to leave it alone"""
+    def _plan(self, desired, state, disarmed, former=None, rules=None, touched=()):
+        """:param former: the work since which no port can have come or gone by us, `touched` the UUIDs of guests it changed
+        :param rules: another desired state that the packet filter is to follow, or _KEEP to leave it alone"""
         # Only a hold can hit the host itself, and only to see that are the MAC of its interfaces needed.
         held = any(service["hold"] for service in desired["services"])
-        observation = self.observe(former and former.observation, macs=held)
+        observation = self.observe(former and former.observation, held, touched)
         owners = Owners(desired["services"])
         creation = _create.plan(
             self._orders, {service["id"] for service in desired["services"] if service["hold"]}, observation.guests,
@@ -310,7 +349,7 @@ class KvmNode:
         check_not_the_host(desired, observation.guests, observation.links)
         if any("null_route" in limits_of(service) for service in desired["services"]):
             check_not_own_addresses(desired, local_addresses())
-        if (former and observation.guests is former.observation.guests and observation.links == former.observation.links
+        if (former and _known_ports(observation) == _known_ports(former.observation)
                 and creation.pending == former.creation.pending):
             model, gaps = former.model, former.gaps
         else:
@@ -322,13 +361,13 @@ class KvmNode:
             change = _UNCHANGED
 
         steps, priors, closed, absent, services, errors, notes = [], [], [], [], [], [], []
-        concerned = []
+        concerned, guests = [], _Guests(observation.guests, owners)
         for service in desired["services"]:
             own = keep_own(state["baselines"].get(service["id"]), service, generation(desired))
             if own is None:
                 state["baselines"].pop(service["id"], None)
             if service["hold"] or limits_of(service) or service["baseline"] or own:
-                concerned.append((service, own, _guest_of(service, observation.guests, owners)))
+                concerned.append((service, own, guests.of(service)))
         details = self._ask_details([guest["uuid"] for service, own, guest in concerned if guest and _touches_guest(service, own)])
         for service, own, guest in concerned:
             sid = service["id"]
@@ -496,12 +535,20 @@ class KvmNode:
 
         :param make: makes the new guests of this work
         """
-        failures = self._network.apply(work.steps, state)
-        failures += self._apply_steps([step for step in work.steps if step["engine"] == "libvirt"],
-                                      {s["id"] for s in desired["services"] if s["hold"]})
+        mine = [step for step in work.steps if step["engine"] == "libvirt"]
+        held = {s["id"] for s in desired["services"] if s["hold"]}
+        if len(mine) >= SIDE_BY_SIDE and all(step["verb"] in _PORTS_STAY for step in mine):
+            with ThreadPoolExecutor(1) as beside:  # the one waits for libvirtd, the other for the kernel
+                waiting = beside.submit(self._network.apply, work.steps, state)
+                failures = self._apply_steps(mine, held)
+            failures = waiting.result() + failures
+        else:
+            failures = self._network.apply(work.steps, state)
+            failures += self._apply_steps(mine, held)
         if make:
             make()
-        after = self._plan(desired, state, disarmed, None if work.steps else work, rules)
+        ports_stay = all(step["engine"] in ("tc", "routes") or step["verb"] in _PORTS_STAY for step in work.steps)
+        after = self._plan(desired, state, disarmed, work if ports_stay else None, rules, {step["guest_uuid"] for step in mine})
         if work.steps and (after.change.kind != "none" or any(step["engine"] in ("tc", "routes") for step in after.steps)):
             # A guest that was powered off took its port with it, one that was started has a new one.
             self._apply_filter(after, state, 0)
@@ -607,8 +654,8 @@ class KvmNode:
             by_service.setdefault(step["service"], []).append(step)
         if len(by_service) < SIDE_BY_SIDE:
             return [failure for mine in by_service.values() for failure in self._apply_to_one(mine, held)]
-        self._libvirt()  # connected once, before several want it
-        with ThreadPoolExecutor(_libvirt.AT_ONCE) as pool:
+        host = self._libvirt()  # connected once, before several want it
+        with host.remembering(), ThreadPoolExecutor(_libvirt.AT_ONCE) as pool:
             done = list(pool.map(lambda mine: self._apply_to_one(mine, held), by_service.values()))
         return [failure for failures in done for failure in failures]
 

@@ -90,8 +90,8 @@ def libvirts_share():
     """A list to which each listing of guests adds its seconds."""
     whole, spent = _kvm_node._libvirt.guests, []
 
-    def guests(host):
-        took, found = timed(whole, host)
+    def guests(host, *more):
+        took, found = timed(whole, host, *more)
         spent.append(took)
         return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from xml.etree import ElementTree
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _host_addresses
@@ -59,6 +60,7 @@ class Host:
     def __init__(self, connection, uri):
         self.connection = connection
         self.uri = uri
+        self._remembered = None
 
     def alive(self):
         """Whether the connection still stands, as far as this side knows; asks nobody."""
@@ -66,6 +68,26 @@ class Host:
             return self.connection.isAlive() == 1
         except libvirt.libvirtError:
             return False
+
+    def domain(self, uuid):
+        """The guest with this UUID.
+
+        :raises libvirt.libvirtError: there is none
+        """
+        if self._remembered is None:
+            return self.connection.lookupByUUIDString(uuid)
+        if uuid not in self._remembered:
+            self._remembered[uuid] = self.connection.lookupByUUIDString(uuid)
+        return self._remembered[uuid]
+
+    @contextmanager
+    def remembering(self):
+        """Look each guest up only once meanwhile: for many steps on the same ones."""
+        self._remembered = {}
+        try:
+            yield
+        finally:
+            self._remembered = None
 
     def close(self):
         """Close the connection; one that is already broken is no error."""
@@ -185,8 +207,8 @@ def listen(host, happened):
 # -- observing ------------------------------------------------------------------------------
 
 
-def guests(host):
-    """All guests of the host, running or not.
+def guests(host, only=None):
+    """All guests of the host, running or not; of those `only` with these UUIDs, if given.
 
     One list call each for guests, persistent and autostarted ones, their states in bulk, then the
     live XML of each. `link_config` is None for guests that run (see `detail`). A guest that
@@ -198,7 +220,7 @@ def guests(host):
     :raises NodeError: code `libvirt_down`
     """
     try:
-        domains = _with_state(host.connection)
+        domains = _with_state(host.connection, only)
         persistent = _uuids(host, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
         autostart = _uuids(host, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
     except libvirt.libvirtError as exc:
@@ -261,9 +283,9 @@ def _describe_all(host, domains):
         return [guest for part in parts for guest in part]
 
 
-def _with_state(connection):
+def _with_state(connection, only=None):
     """Every domain with its `[state, reason]`: asking each one costs more than reading its XML."""
-    domains = connection.listAllDomains(0)
+    domains = [domain for domain in connection.listAllDomains(0) if only is None or domain.UUIDString() in only]
     found = []
     for first in range(0, len(domains), BULK):
         for domain, stats in connection.domainListGetStats(
@@ -579,7 +601,7 @@ class _Doing:
 
     def __enter__(self):
         try:
-            self.domain = self._host.connection.lookupByUUIDString(self._uuid)
+            self.domain = self._host.domain(self._uuid)
         except libvirt.libvirtError as exc:
             raise self._error(exc)
         return self

@@ -3,6 +3,7 @@
 """A host whose guests are dictionaries and whose packet filter is real, with the files of a real node."""
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import sys
@@ -58,8 +59,11 @@ class FakeLibvirt:
     def close(self):
         pass
 
-    def guests(self, _host):
-        return copy.deepcopy(list(self.guests_by_uuid.values()))
+    def remembering(self):
+        return contextlib.nullcontext()
+
+    def guests(self, _host, only=None):
+        return copy.deepcopy([guest for uuid, guest in self.guests_by_uuid.items() if only is None or uuid in only])
 
     def detail(self, _host, uuid):
         return copy.deepcopy(self.guests_by_uuid.get(uuid))

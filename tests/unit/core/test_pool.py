@@ -171,7 +171,7 @@ def patched():
     with pytest.MonkeyPatch.context() as patch:
         hosts = {}
         patch.setattr(_kvm_node._libvirt, "connect", lambda uri: hosts["pool"].hosts[uri])
-        patch.setattr(_kvm_node._libvirt, "guests", lambda host: copy.deepcopy([host.guest] if host.guest else []))
+        patch.setattr(_kvm_node._libvirt, "guests", lambda host, only=None: copy.deepcopy([host.guest] if host.guest else []))
         patch.setattr(_kvm_node._libvirt, "detail", lambda host, _uuid: copy.deepcopy(host.guest))
         patch.setattr(_kvm_node._libvirt, "apply_step", _apply_step)
         patch.setattr(_kvm_node, "read_links", lambda macs=True: {"br0": {"master": None, "mac": "02:00:00:00:00:01"}})
