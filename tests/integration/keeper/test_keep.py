@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from kept_house import NOW, OFF, hold
 
+from ansible_collections.hosting.aup.plugins.module_utils import _standing
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._wire import pack
 
@@ -268,9 +269,9 @@ def test_rules_that_nobody_confirmed_are_left_alone_and_never_brought_back(held)
 
 
 def test_a_desired_state_of_a_later_collection_is_left_alone(held):
-    later = dict(held.given, format=2)
+    later = dict(held.given, format=_standing.FORMAT + 1)
     held.node().state.write("desired.z", pack(later).encode("ascii"))
-    with pytest.raises(NodeError, match="format 2"):
+    with pytest.raises(NodeError, match="format %d" % (_standing.FORMAT + 1)):
         held.node().keep(END)
     assert held.states["vps-1"] == "paused"
 
