@@ -8,6 +8,7 @@ each to the tightest that any case asks for.
 """
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -15,7 +16,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 # Later is stricter. `terminate` holds like a suspension without end: powered off, isolated, disks kept.
 HOLDS = ("quarantine", "suspend", "terminate")
 POWER_ORDER = ("pause", "shutdown", "destroy")
-LIMITS = ("bandwidth_cap", "cpu_throttle", "io_throttle", "null_route", "port_block", "smtp_block")
+LIMITS = ("bandwidth_cap", "cpu_throttle", "drop", "io_throttle", "null_route", "port_block", "smtp_block")
 KINDS = HOLDS + LIMITS
 
 _RATE = re.compile(r"([1-9][0-9]{0,6}) ?(k|M|G)bit/s")
@@ -111,11 +112,38 @@ def _port_blocks(parts):
     ]
 
 
+def outermost(prefixes):
+    """Prefixes without those that another one contains, IPv4 first, ascending; neighbours are not merged: each may be evidence.
+
+    :param prefixes: canonical text
+    """
+    kept = []
+    for network in sorted({ipaddress.ip_network(text) for text in prefixes},
+                          key=lambda n: (n.version, int(n.network_address), n.prefixlen)):
+        last = kept[-1] if kept else None
+        if last is None or last.version != network.version or network.network_address > last.broadcast_address:
+            kept.append(network)
+    return [str(network) for network in kept]
+
+
+def drop_directions(options):
+    """What a drop acts on: `in` (what the remote sends), `out` (what is sent to it), or both."""
+    direction = options.get("direction", "both")
+    return ("in", "out") if direction == "both" else (direction,)
+
+
+def _drops(parts):
+    """`{"in": prefixes, "out": prefixes}` that the service does not hear from, and can't reach."""
+    return {way: outermost(text for e in parts if way in drop_directions(e["options"]) for text in e["options"]["sources"])
+            for way in ("in", "out")}
+
+
 def fold_limits(enforcements):
     """`{kind: terms}` of the limits that these enforcements amount to, each the tightest asked for.
 
     Terms have `enforcement_ids` and `until_at`, and by kind `rate_bps`, `percent` (None when only cores are asked
-    for) and, if any case asks for cores, `millicores`, `iops` and `bytes_per_second`, `ports`, or `blocks`.
+    for) and, if any case asks for cores, `millicores`, `iops` and `bytes_per_second`, `ports`, `blocks`,
+    or `in` and `out`.
     """
     limits = {}
     for kind in LIMITS:
@@ -132,6 +160,8 @@ def fold_limits(enforcements):
             terms["percent"] = _least(value for unit, value in shares if unit == "percent")
             if any(unit == "millicores" for unit, _value in shares):
                 terms["millicores"] = _least(value for unit, value in shares if unit == "millicores")
+        elif kind == "drop":
+            terms.update(_drops(parts))
         elif kind == "io_throttle":
             terms["iops"] = _least(o.get("iops") for o in options)
             terms["bytes_per_second"] = _least(o.get("bytes_per_second") for o in options)

@@ -10,7 +10,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardEr
 from ansible_collections.hosting.aup.plugins.module_utils._time import duration_text
 
 # Enforcements that act on addresses, wherever these are in use, not on the ports of the service's own guest.
-ADDRESS_KINDS = frozenset(("null_route",))
+ADDRESS_KINDS = frozenset(("null_route", "drop"))
 
 
 def check_enforcement(policy, service_document, provider_prefixes, kind, node_addresses=(), targets=None):
@@ -18,7 +18,7 @@ def check_enforcement(policy, service_document, provider_prefixes, kind, node_ad
 
     A service's own addresses are those of its NICs, its routed prefixes and its floating addresses. One it
     shares with others is none of its own: kinds that act on the guest's ports don't touch it, and kinds that
-    act on addresses (`null_route`) may not.
+    act on addresses (`null_route`, `drop`) may not.
 
     :param policy: Policy, for `guardrails.protected` and the provider's own `networks`
     :param provider_prefixes: all prefixes of the provider, as text
@@ -67,6 +67,49 @@ def check_enforcement(policy, service_document, provider_prefixes, kind, node_ad
                     "or change %s." % rule,
                 )
     return [str(network) for network in sorted(set(chosen), key=_order)]
+
+
+def check_remotes(policy, remotes, provider_prefixes, node_addresses=()):
+    """Refuse remote prefixes that a drop may not name: too wide, the provider's own, protected, or those of nodes.
+
+    :param remotes: canonical prefixes, as text
+    :param node_addresses: as those of `check_enforcement`
+    :raises GuardError: names the prefix, the rule and what to do instead
+    """
+    widest = policy.guardrails.widest_drop
+    networks = [_network(text, text, "sources") for text in remotes]
+    for network in networks:
+        if network.prefixlen < widest[network.version]:
+            raise GuardError(
+                "%s is wider than a drop may be: /%d (policy %s, guardrails.widest_drop)." % (network, widest[network.version], policy.key),
+                target="sources", code="guard_wide_drop",
+                remedy="Name narrower prefixes. Whole networks are blocked at the upstream, or not at all.")
+    kept = [(network, "the provider's own prefixes") for network in _provider(provider_prefixes)]
+    kept += _protected(policy, node_addresses)
+    hit = first_overlap(networks, kept)
+    if hit:
+        raise GuardError(
+            "%s may not be dropped: it overlaps %s (%s)." % (_text(hit[0]), _text(hit[1]), hit[2]),
+            target="sources", code="guard_protected_address",
+            remedy="Leave it out: a drop names remote addresses only. A service of your own is held by its own enforcement.")
+
+
+def first_overlap(networks, kept):
+    """`(network, what it overlaps, why that is kept)` of the first that overlaps one of a few, or None.
+
+    :param networks: many
+    :param kept: `[(network, why)]`, few
+    """
+    for version in (4, 6):
+        ranges = [(int(one.network_address), int(one.broadcast_address), one, why) for one, why in kept if one.version == version]
+        for network in networks:
+            if network.version != version:
+                continue
+            first, last = int(network.network_address), int(network.broadcast_address)
+            for low, high, one, why in ranges:
+                if low <= last and first <= high:
+                    return network, one, why
+    return None
 
 
 def check_not_anothers(service_document, kind, services):

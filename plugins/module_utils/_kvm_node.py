@@ -100,6 +100,7 @@ _HOLD_PARTS = frozenset(("filter", "hold", "guest", "libvirt"))
 PARTS = {
     "smtp_block": frozenset(("filter", "guest")),
     "port_block": frozenset(("filter", "guest")),
+    "drop": frozenset(("filter", "guest")),
     "null_route": frozenset(("filter", "null_route")),
     "bandwidth_cap": frozenset(("bandwidth_cap", "guest")),
     "cpu_throttle": frozenset(("cpu_throttle", "guest", "libvirt")),

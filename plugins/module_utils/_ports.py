@@ -124,6 +124,7 @@ def filter_model(desired, guests, links, disarmed, adopted=None, owners=None):
             "controls": controls_of(desired, service, was_here, disarmed),
             "hold": _HELD_AS[hold["kind"]] if hold else None,
             "blocks": limits_of(service).get("port_block", {}).get("blocks", []) if service else [],
+            "drops": {way: limits_of(service)["drop"][way] for way in ("in", "out")} if service and "drop" in limits_of(service) else {},
         })
 
     macs = {"dark": set(), "quarantine": set()}

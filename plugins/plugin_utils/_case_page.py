@@ -88,6 +88,7 @@ _EVENTS = {
 _KINDS = {
     "suspend": "Suspension", "quarantine": "Quarantine", "terminate": "Termination", "null_route": "Null route",
     "smtp_block": "Mail ports closed", "port_block": "Ports closed", "bandwidth_cap": "Bandwidth cap",
+    "drop": "Remote addresses dropped",
     "cpu_throttle": "Processor limit", "io_throttle": "Disk limit",
 }
 _FAULT = {"customer": "the customer's", "none": "nobody's (no fault of the customer)", "unknown": "not decided"}

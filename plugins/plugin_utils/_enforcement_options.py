@@ -4,21 +4,24 @@
 
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.module_utils._fold import rate_bps, share_of_processors
+import ipaddress
 
-PROTOCOLS, DIRECTIONS = ("tcp", "udp"), ("out", "in")
-MAX_PORTS = 256
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost, rate_bps, share_of_processors
+
+PROTOCOLS, DIRECTIONS = ("tcp", "udp"), ("out", "in", "both")
+MAX_PORTS, MAX_SOURCES = 256, 50000
 OPTIONS = {
     "bandwidth_cap": ("rate",),
     "cpu_throttle": ("share",),
+    "drop": ("sources", "direction"),
     "io_throttle": ("iops", "bytes_per_second"),
     "null_route": ("rtbh", "routed_prefixes"),
     "port_block": ("ports", "protocol", "direction"),
     "smtp_block": ("ports",),
 }
-NAMES = ("rate", "share", "iops", "bytes_per_second", "ports", "protocol", "direction", "rtbh", "routed_prefixes")
-_NEEDED = {"bandwidth_cap": ("rate",), "cpu_throttle": ("share",), "port_block": ("ports",)}
+NAMES = ("rate", "share", "iops", "bytes_per_second", "ports", "protocol", "direction", "rtbh", "routed_prefixes", "sources")
+_NEEDED = {"bandwidth_cap": ("rate",), "cpu_throttle": ("share",), "drop": ("sources",), "port_block": ("ports",)}
 
 
 def _rate(value):
@@ -55,6 +58,27 @@ def _ports(value):
     return ports
 
 
+def _sources(value):
+    """Remote prefixes, checked one by one, canonical, each once, without those that another one contains."""
+    if not isinstance(value, (str, list)):
+        raise InputError("sources is neither a list nor text.", target="sources", remedy="Write it like 192.0.2.7,2001:db8:7::/64.")
+    found = []
+    for part in value if isinstance(value, list) else value.replace(",", " ").split():
+        try:
+            # str alone: ip_network takes numbers for addresses. A zone is of one host, a mapped address of another family.
+            network = ipaddress.ip_network(part) if isinstance(part, str) and "%" not in part else None
+        except ValueError:
+            network = None
+        if network is None or (network.version == 6 and network.network_address.ipv4_mapped is not None):
+            raise InputError("sources lists %.60r, which is no IPv4 or IPv6 address or prefix without host bits." % (part,),
+                             target="sources", remedy="Write it like 192.0.2.7,2001:db8:7::/64.")
+        found.append(str(network))
+    if not 1 <= len(found) <= MAX_SOURCES:
+        raise InputError("sources lists %d prefixes." % len(found), target="sources",
+                         remedy="Name 1 to %d of them; more belong to the upstream." % MAX_SOURCES)
+    return outermost(found)
+
+
 def _choice(name, known):
     def read(value):
         if value not in known:
@@ -89,6 +113,7 @@ _READ = {
     "direction": _choice("direction", DIRECTIONS),
     "rtbh": _yes_or_no("rtbh"),
     "routed_prefixes": _yes_or_no("routed_prefixes"),
+    "sources": _sources,
 }
 
 
@@ -106,6 +131,9 @@ def read_options(kind, given, problems):
         if name not in OPTIONS.get(kind, ()):
             takes = ", ".join(OPTIONS.get(kind, ())) or "none"
             problems.add("%s has no option %s." % (kind, name), name, "Leave it out; its options: %s." % takes)
+            continue
+        if kind == "port_block" and name == "direction" and value == "both":
+            problems.add("direction 'both' is not known of port_block.", name, "Use out or in, or open two of them.")
             continue
         read = problems.run(_READ[name], value)
         if read is not None:
@@ -146,6 +174,11 @@ def option_text(kind, options):
     if kind == "null_route":
         return ", ".join(text for name, text in (
             ("rtbh", "announced to the upstreams"), ("routed_prefixes", "with its routed prefixes")) if options.get(name))
+    if kind == "drop":
+        sources = options.get("sources", ())
+        return "%s %d remote prefix%s (%s%s)" % (
+            {"in": "from", "out": "to"}.get(options.get("direction"), "from and to"), len(sources), "" if len(sources) == 1 else "es",
+            ", ".join(sources[:3]), ", …" if len(sources) > 3 else "")
     if kind in ("port_block", "smtp_block"):
         where = "" if kind == "smtp_block" else " %s %s" % (
             options.get("protocol", "tcp"), {"in": "inward", "out": "outward"}[options.get("direction", "out")])

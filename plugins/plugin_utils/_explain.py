@@ -24,6 +24,7 @@ _COUNTED = {
     "quarantine": "packets cut by the quarantine",
     "port_block": "packets to blocked ports dropped",
     "null_route": "packets from or to null-routed addresses dropped",
+    "drop": "packets from or to remote addresses dropped",
 }
 
 

@@ -75,11 +75,13 @@ def binding(guest, desired, disarmed, adopted, links):
     lines = []
     for (family, name), elements in sorted(wanted.items()):
         spec = _nftables.SETS[family][name]
-        if spec.interval:
+        if spec.interval and not spec.type.startswith("ifname"):
             continue  # whole prefixes: they do not depend on where the guest is
         come = elements - without[family, name]
         parts = spec.type.split(" . ")
         gone = (stale.get(spec.type, frozenset()) - come) if parts[0] == "ifname" else ()
+        if come and name in _REMOTES:  # without a drop of its own the guest isn't led to these sets at all
+            gone = _stale_remotes(names, desired, name) - come
         if gone:  # `add` first, so that the deletion can't fail on one that isn't there
             lines += [_statement(verb, family, name, gone) for verb in ("add", "delete")]
         if come:
@@ -101,6 +103,17 @@ def _stale(names, desired):
     quoted = ['"%s"' % name for name in names]
     return {"ifname": frozenset(quoted),
             "ifname . inet_service": frozenset("%s . %d" % (name, number) for name in quoted for number in numbers)}
+
+
+_REMOTES = frozenset("drop_%s%d%s" % (way, version, kind) for way in ("in", "out") for version in (4, 6) for kind in ("", "_nets"))
+
+
+def _stale_remotes(names, desired, set_name):
+    """Elements of a set of remote prefixes that a former guest may have left at these ports."""
+    way, version, nets = set_name[5:].split("_")[0][:-1], int(set_name.split("_")[1][-1]), set_name.endswith("_nets")
+    found = {_nftables.remote(text) for service in desired["services"] for text in limits_of(service).get("drop", {}).get(way, ())}
+    spelled = [text for family, text in found if family == version and ("/" in text) == nets]
+    return frozenset('"%s" . %s' % (name, text) for name in names for text in spelled)
 
 
 def _shape(guest, desired, links, made, run):

@@ -64,6 +64,7 @@ NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 CLAUSE_ID = r"[a-z][a-z0-9_-]*(\.[0-9]+)+[a-z]?"
 DEFAULT_ADOPTION = {"mode": "observe", "for": "7d"}
 DEFAULT_MAX_DURATION = "30d"
+WIDEST_DROP = {4: 16, 6: 32}  # lengths of the widest remote prefixes that a drop may name, by family
 
 _NAME = Text("a name of small letters, digits, - and _ (ams, fra-2)", NAME)
 _CLAUSE = Text("the number of a clause of this policy (house.1, xtom.13)", CLAUSE_ID)
@@ -117,6 +118,7 @@ _ENFORCEMENT_OPTIONS = {
     "suspend": {"power": (Choice(*POWER), "pause")},
     "quarantine": {"rescue": (ListOf(Choice(*NETWORKS), single=True, unordered=True), ["rescue"])},
     "null_route": {"rtbh": (Boolean(), False), "routed_prefixes": (Boolean(), False)},
+    "drop": {"direction": (Choice("both", "in", "out"), "both")},
     "bandwidth_cap": {"rate": (_RATE, None)},
     "cpu_throttle": {"share": (Share(), None)},
     "io_throttle": {"iops": (Integer(1, 10000000), None), "bytes_per_second": (Integer(1, 10**12), None)},
@@ -378,6 +380,7 @@ POLICY = Map(
             protected=optional(ListOf(Prefix(), single=True, unordered=True), []),
             max_services_per_run=optional(Integer(1, 100000), 5),
             max_duration=optional(Duration(), DEFAULT_MAX_DURATION),
+            widest_drop=optional(Map(ipv4=optional(Integer(8, 32), WIDEST_DROP[4]), ipv6=optional(Integer(16, 128), WIDEST_DROP[6])), {}),
             max_steps_per_hour=optional(Integer(1, 100000)),
             catalogue_shrink_limit=optional(Percentage(), "20%"),
             terminate=optional(Map(persons=optional(Integer(2, 5), 2)), {}),

@@ -71,11 +71,12 @@ the policy's options of that enforcement, with what this step sets over them.
 Guardrails = namedtuple(
     "Guardrails",
     "protected max_services_per_run max_seconds max_duration catalogue_shrink_percent terminate_persons"
-    " max_steps_per_hour",
+    " max_steps_per_hour widest_drop",
 )
 Guardrails.__doc__ = (
     "Limits on what a run may do. protected: prefixes as text; max_duration: the text as written;"
-    " max_steps_per_hour: steps taken by time alone, in any hour."
+    " max_steps_per_hour: steps taken by time alone, in any hour; widest_drop: {4: length, 6: length} of the widest"
+    " remote prefix that a drop may name."
 )
 
 
@@ -435,4 +436,5 @@ def _guardrails(document):
         int(document["catalogue_shrink_limit"].rstrip("%")),
         document["terminate"]["persons"],
         document.get("max_steps_per_hour", document["max_services_per_run"]),
+        {4: document["widest_drop"]["ipv4"], 6: document["widest_drop"]["ipv6"]},
     )

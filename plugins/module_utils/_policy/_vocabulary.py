@@ -23,6 +23,7 @@ ENFORCEMENTS = (
     "suspend",
     "quarantine",
     "null_route",
+    "drop",
     "bandwidth_cap",
     "cpu_throttle",
     "io_throttle",

@@ -35,6 +35,7 @@ PARTS = {
 }
 NOT_HERE = {
     "null_route": "a cluster has no routes of its guests: the routers of the location carry null_route",
+    "drop": "the cluster's firewall is not made for long lists of addresses: routers of the location carry drop",
     "io_throttle": "disk limits are not set over the API",
 }
 _FILTERED = ("quarantine", "smtp_block", "port_block")

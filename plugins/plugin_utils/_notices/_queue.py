@@ -23,6 +23,7 @@ _MEASURES = {
     "suspend": "the service is suspended",
     "quarantine": "the service is cut off from the network, except for what is needed to repair it",
     "null_route": "traffic to the service's addresses is discarded",
+    "drop": "traffic between the service and certain remote addresses is discarded",
     "bandwidth_cap": "the service's bandwidth is limited",
     "cpu_throttle": "the service's processors are limited",
     "io_throttle": "the service's disk access is limited",

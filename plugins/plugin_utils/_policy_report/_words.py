@@ -34,6 +34,7 @@ def measure_text(measure):
         "suspend": "suspended",
         "quarantine": "quarantined (runs on; only the rescue networks reach it)",
         "null_route": "its addresses null-routed",
+        "drop": "traffic with the remote addresses concerned dropped",
         "bandwidth_cap": "bandwidth capped%s" % (" at %s" % options["rate"] if "rate" in options else ""),
         "cpu_throttle": "processors throttled%s" % (" to %s" % options["share"] if "share" in options else ""),
         "io_throttle": "disks throttled%s" % (" to %s IOPS" % options["iops"] if "iops" in options else ""),

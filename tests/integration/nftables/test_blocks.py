@@ -132,3 +132,42 @@ def test_a_block_that_is_none_is_refused_before_anything_is_touched(lab, bad):
     lab.port("tapA")["blocks"] = [bad]
     with pytest.raises(InputError):
         lab.plan()
+
+
+
+@pytest.mark.parametrize("guest, tap", [("a", "tapA"), ("r", "vnetR")])
+def test_dropped_remotes_are_dark_for_one_guest_and_nobody_else(lab, guest, tap):
+    far = [V4["far"] + "/32", "2001:db8:f::/64"]
+    lab.port(tap)["drops"] = {"in": far, "out": []}
+    assert lab.apply().kind == "elements"
+    assert lab.tcp("far", guest, 80) != "open" and lab.tcp(guest, "far", 80) != "open"  # no answer comes back
+    assert lab.opens("net", guest, 80) and lab.opens("far", "b", 80) and lab.opens(guest, "net", 80)
+    assert lab.counters()[tap]["drop"]["packets"] >= 4
+    lab.port(tap)["drops"] = {"in": [], "out": far}
+    change = lab.apply()
+    assert change.removed_counters[tap]["drop"]["packets"] >= 4
+    assert lab.tcp(guest, "far", 80) == "silent" and lab.opens("net", guest, 80) and lab.opens("b", "far", 80)
+    lab.port(tap)["drops"] = {}
+    lab.apply()
+    assert lab.opens("far", guest, 80) and lab.opens(guest, "far", 80)
+    assert not any(name.startswith("drop_") and found for (_family, name), found in lab.observe().elements.items())
+
+
+def test_twenty_thousand_remotes_in_one_transaction(bare):
+    remotes = ["%d.%d.%d.%d" % (11 + n % 80, n >> 8 & 255, n & 255, 7) for n in range(19000)]
+    remotes += ["2a00:%x:%x::/48" % (n & 1023, n >> 4) for n in range(998)] + [V4["far"] + "/32", V6["far"] + "/128"]
+    bare.apply()
+    bare.port("tapA")["drops"] = {"in": remotes, "out": remotes}
+    change = bare.apply()
+    assert change.kind == "elements" and change.summary == ["0 elements go, %d come" % (2 * len(remotes) + 2)]
+    assert bare.tcp("far", "a", 80) != "open" and bare.opens("net", "a", 80)
+    bare.port("tapA")["drops"] = {}
+    bare.apply()
+    assert bare.opens("far", "a", 80)
+
+
+@pytest.mark.parametrize("bad", [{"in": ["::/0"]}, {"in": ["192.0.2.1/24"]}, {"to": ["192.0.2.1"]}, {"out": ["192.0.2.1; flush ruleset"]}])
+def test_a_drop_that_is_none_is_refused_before_anything_is_touched(lab, bad):
+    lab.port("tapA")["drops"] = bad
+    with pytest.raises(InputError):
+        lab.plan()

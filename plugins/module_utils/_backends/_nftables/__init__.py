@@ -11,7 +11,7 @@
 """
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._names import is_interface_name
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._names import is_interface_name, remote
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._observe import (
     Observed,
     counters,
@@ -59,6 +59,7 @@ __all__ = [
     "plan_teardown",
     "present",
     "reference",
+    "remote",
     "rollback_scripts",
     "samples",
     "snapshot_script",

@@ -87,6 +87,21 @@ def address(one):
     return socket.inet_ntop(socket.AF_INET if one.version == 4 else socket.AF_INET6, one.packed)
 
 
+def remote(text):
+    """`(IP version, remote prefix as nft lists it)`.
+
+    :raises InputError: for anything that is not a prefix in canonical form, and for everything at once
+    """
+    try:
+        network = ipaddress.ip_network(text if isinstance(text, str) and "%" not in text else "")
+    except ValueError:
+        network = None
+    if network is None or network.prefixlen == 0:
+        raise InputError("remote prefix %.60r is no IPv4 or IPv6 prefix." % (text,), target="sources",
+                         remedy="Write it like 192.0.2.0/24 or 2001:db8::/32.")
+    return network.version, _network_text(network)
+
+
 def prefixes(texts, what="prefix"):
     """`(IPv4, IPv6)`: frozensets of prefixes as nft lists them, overlapping and adjacent ones merged.
 

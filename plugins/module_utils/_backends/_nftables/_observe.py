@@ -64,6 +64,11 @@ def run_nft(run, argv, stdin=None, doing=""):
     return out
 
 
+def _part(value):
+    """One part of a concatenation: a prefix as nft spells it, anything else as it is."""
+    return "%s/%d" % (value["prefix"]["addr"], value["prefix"]["len"]) if isinstance(value, dict) else value
+
+
 def _parse_elements(listed, spec):
     """`({element: (packets, bytes) or None}, odd)`; odd tells that there were elements we don't write so.
 
@@ -87,7 +92,7 @@ def _parse_elements(listed, spec):
                     raise KeyError("timeout, comment …")
                 count = (count["packets"], count["bytes"])
             if size > 1:
-                value = tuple(value["concat"])
+                value = tuple(map(_part, value["concat"]))
                 if len(value) != size:
                     raise KeyError("concat")
             elif not isinstance(value, (str, int)):

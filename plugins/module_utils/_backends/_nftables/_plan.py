@@ -55,10 +55,12 @@ _PHRASES = {
     "block_out_tcp": "TCP to port %s blocked", "block_out_udp": "UDP to port %s blocked",
     "block_in_tcp": "TCP to its port %s blocked", "block_in_udp": "UDP to its port %s blocked",
     "null4": "null-routed", "null6": "null-routed",
+    **{"drop_in%d%s" % (v, k): "does not hear from %s" for v in (4, 6) for k in ("", "_nets")},
+    **{"drop_out%d%s" % (v, k): "can't reach %s" for v in (4, 6) for k in ("", "_nets")},
     "bridges": "tenant bridge", "unknown_ports": "TCP port judged for unknown guests",
     # Said already by another element of the same port or by the rules:
     "held_ports": None, "held_macs": None, "own_macs": None, "judged_macs": None, "nameless_ports": None,
-    "blocked_out_ports": None, "blocked_in_ports": None, "same_bridge": None, "smtp_watched": None,
+    "drop_in_ports": None, "drop_out_ports": None, "blocked_out_ports": None, "blocked_in_ports": None, "same_bridge": None, "smtp_watched": None,
 }
 _PHRASES.update(_controls.PHRASES)
 
@@ -266,6 +268,10 @@ _RELOAD = (
     ("\t\tip daddr @null4 ", "\t\tmeta protocol ip ip daddr @null4 "),
     ("\t\tip6 saddr @null6 ", "\t\tmeta protocol ip6 ip6 saddr @null6 "),
     ("\t\tip6 daddr @null6 ", "\t\tmeta protocol ip6 ip6 daddr @null6 "),
+    ("\t\tiifname . ip daddr @drop", "\t\tmeta protocol ip iifname . ip daddr @drop"),
+    ("\t\tiifname . ip6 daddr @drop", "\t\tmeta protocol ip6 iifname . ip6 daddr @drop"),
+    ("\t\toifname . ip saddr @drop", "\t\tmeta protocol ip oifname . ip saddr @drop"),
+    ("\t\toifname . ip6 saddr @drop", "\t\tmeta protocol ip6 oifname . ip6 saddr @drop"),
     ("\t\tiifname . tcp dport @block", "\t\tmeta l4proto tcp iifname . th dport @block"),
     ("\t\tiifname . udp dport @block", "\t\tmeta l4proto udp iifname . th dport @block"),
     ("\t\toifname . tcp dport @block", "\t\tmeta l4proto tcp oifname . th dport @block"),

@@ -63,6 +63,17 @@ _ALWAYS = {
     "block_out_udp": _spec("ifname . inet_service", counted=True),
     "block_in_tcp": _spec("ifname . inet_service", counted=True),
     "block_in_udp": _spec("ifname . inet_service", counted=True),
+    # What a guest does not hear from, or may not reach: single addresses by hash, prefixes in sets that cost more.
+    "drop_in_ports": _spec("ifname"),
+    "drop_out_ports": _spec("ifname"),
+    "drop_in4": _spec("ifname . ipv4_addr", counted=True),
+    "drop_in6": _spec("ifname . ipv6_addr", counted=True),
+    "drop_out4": _spec("ifname . ipv4_addr", counted=True),
+    "drop_out6": _spec("ifname . ipv6_addr", counted=True),
+    "drop_in4_nets": _spec("ifname . ipv4_addr", counted=True, interval=True),
+    "drop_in6_nets": _spec("ifname . ipv6_addr", counted=True, interval=True),
+    "drop_out4_nets": _spec("ifname . ipv4_addr", counted=True, interval=True),
+    "drop_out6_nets": _spec("ifname . ipv6_addr", counted=True, interval=True),
     "null4": _spec("ipv4_addr", counted=True, interval=True),
     "null6": _spec("ipv6_addr", counted=True, interval=True),
 }
@@ -101,6 +112,7 @@ CONTROL_OF_SET = {
     "block_out_tcp": "port_block", "block_out_udp": "port_block",
     "block_in_tcp": "port_block", "block_in_udp": "port_block",
     "null4": "null_route", "null6": "null_route",
+    **{"drop_%s%d%s" % (way, version, kind): "drop" for way in BLOCK_DIRECTIONS for version in (4, 6) for kind in ("", "_nets")},
 }
 CONTROL_OF_SET.update(_controls.CONTROL_OF_SET)
 
@@ -158,6 +170,20 @@ _NULL_TO = """\
         %(ip4)sip daddr @null4 drop
         %(ip6)sip6 daddr @null6 drop
 """
+_DROPS = """\
+    chain from_dropped {
+        %(ip4)siifname . ip daddr @drop_out4 drop
+        %(ip4)siifname . ip daddr @drop_out4_nets drop
+        %(ip6)siifname . ip6 daddr @drop_out6 drop
+        %(ip6)siifname . ip6 daddr @drop_out6_nets drop
+    }
+    chain to_dropped {
+        %(ip4)soifname . ip saddr @drop_in4 drop
+        %(ip4)soifname . ip saddr @drop_in4_nets drop
+        %(ip6)soifname . ip6 saddr @drop_in6 drop
+        %(ip6)soifname . ip6 saddr @drop_in6_nets drop
+    }
+"""
 # A blocked port may not be hidden in a header that can't be read either; see _HIDDEN.
 _BLOCKS = """\
     chain from_blocked {
@@ -182,13 +208,15 @@ _BLOCKS = """\
 _BRIDGE = """\
     chain prerouting {
         type filter hook prerouting priority -310; policy accept;
-%(null_from)s%(null_to)s%(controls_from)s        iifname @blocked_out_ports jump from_blocked
+%(null_from)s%(null_to)s%(controls_from)s        iifname @drop_out_ports jump from_dropped
+        iifname @blocked_out_ports jump from_blocked
         iifname @held_ports goto from_held_port
         ether saddr @held_macs goto from_held_mac
     }
     chain postrouting {
         type filter hook postrouting priority -310; policy accept;
-%(null_to)s%(controls_to)s        oifname @blocked_in_ports jump to_blocked
+%(null_to)s%(controls_to)s        oifname @drop_in_ports jump to_dropped
+        oifname @blocked_in_ports jump to_blocked
         oifname @held_ports goto to_held_port
         ether daddr @held_macs goto to_held_mac
     }
@@ -262,12 +290,14 @@ _BRIDGE = """\
 _INET = """\
     chain prerouting {
         type filter hook prerouting priority -310; policy accept;
-%(null_from)s%(null_to)s%(controls_from)s        iifname @blocked_out_ports jump from_blocked
+%(null_from)s%(null_to)s%(controls_from)s        iifname @drop_out_ports jump from_dropped
+        iifname @blocked_out_ports jump from_blocked
         iifname @held_ports goto from_held_port
     }
     chain postrouting {
         type filter hook postrouting priority 310; policy accept;
-%(null_to)s%(controls_to)s        oifname @blocked_in_ports jump to_blocked
+%(null_to)s%(controls_to)s        oifname @drop_in_ports jump to_dropped
+        oifname @blocked_in_ports jump to_blocked
         oifname @held_ports goto to_held_port
     }
 %(blocks)s%(quarantine)s    chain from_held_port {
@@ -353,13 +383,13 @@ def _shape(mode, patterns, model, controls):
     routed = {"ip4": "", "ip6": ""}
     bodies = {
         "bridge": _BRIDGE % dict(
-            words, null_from=_NULL_FROM % bridged, null_to=_NULL_TO % bridged, blocks=_BLOCKS % bridged,
+            words, null_from=_NULL_FROM % bridged, null_to=_NULL_TO % bridged, blocks=_DROPS % bridged + _BLOCKS % bridged,
             hidden_rules=_HIDDEN % _BRIDGED_IP6, unknown=_lines([_unknown(mode, "drop")]),
             quarantine=_QUARANTINE % {
                 "icmpv6": _BRIDGED_IP6 + "meta l4proto ipv6-icmp ",
                 "arp": _lines(["meta protocol { arp, 0x8035 } accept"])}),
         "inet": _INET % dict(
-            words, null_from=_NULL_FROM % routed, null_to=_NULL_TO % routed, blocks=_BLOCKS % routed,
+            words, null_from=_NULL_FROM % routed, null_to=_NULL_TO % routed, blocks=_DROPS % routed + _BLOCKS % routed,
             hidden_rules=_HIDDEN % "", unknown=_lines([_unknown(mode, "reject with tcp reset")]),
             quarantine=_QUARANTINE % {"icmpv6": "", "arp": ""}),
     }
@@ -439,6 +469,8 @@ class _Elements:
             sets[family, "held_ports"].add(name)
         for block in port.get("blocks", ()):
             self._add_block(block, family, name, port["name"])
+        for direction, remotes in sorted((port.get("drops") or {}).items()):
+            self._add_drops(direction, remotes, family, name, port["name"])
         if self.controls:
             for found, elements in _controls.port_elements(port, name, family, self.controls).items():
                 sets[family, found].update(elements)
@@ -453,6 +485,18 @@ class _Elements:
         self.sets[family, "block_%s_%s" % (direction, protocol)].update(
             "%s . %s" % (quoted, _names.tcp_port(number)) for number in block["ports"])
         self.sets[family, "blocked_%s_ports" % direction].add(quoted)
+
+    def _add_drops(self, direction, remotes, family, quoted, name):
+        """Remote prefixes of one direction; none of them contains another."""
+        if direction not in BLOCK_DIRECTIONS:
+            raise InputError("drop %r of port %s is neither out nor in." % (direction, name), target=name,
+                             remedy="Correct the desired state.")
+        for text in remotes:
+            version, spelled = _names.remote(text)
+            kind = "_nets" if "/" in spelled else ""
+            self.sets[family, "drop_%s%d%s" % (direction, version, kind)].add("%s . %s" % (quoted, spelled))
+        if remotes:
+            self.sets[family, "drop_%s_ports" % direction].add(quoted)
 
     def add_null_routes(self, null_routes):
         """Addresses that are dark; each keeps its own count, unless another one contains it.
