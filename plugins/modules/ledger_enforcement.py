@@ -36,7 +36,7 @@ options:
     default: present
   kind:
     description:
-      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route), V(bandwidth_cap), V(cpu_throttle),
+      - V(suspend), V(quarantine), V(smtp_block), V(port_block), V(null_route), V(drop), V(bandwidth_cap), V(cpu_throttle),
         V(io_throttle) or V(terminate).
       - V(terminate) is proposed by the first person who asks for it and begins when another person asks for it as well.
       - Required with O(state=present); with O(state=lifted) it narrows what is lifted.
@@ -88,13 +88,21 @@ options:
     description: Of V(port_block), V(tcp) or V(udp); V(tcp) when it isn't given.
     type: raw
   direction:
-    description: Of V(port_block), V(out) for what the guest sends or V(in) for what is sent to it; V(out) when it isn't given.
+    description:
+      - Of V(port_block), V(out) for what the guest sends or V(in) for what is sent to it; V(out) when it isn't given.
+      - Of V(drop), V(in) for what the O(sources) send, V(out) for what is sent to them, V(both); V(both) when neither it nor
+        the policy says.
     type: raw
   rtbh:
     description:
       - Of V(null_route), whether routers of the service's location announce it to their upstreams, so that traffic is
         dropped before it reaches this network.
       - Without it, what the policy says; V(false) when it says nothing.
+    type: raw
+  sources:
+    description:
+      - Of V(drop), the remote addresses and prefixes, IPv4 and IPv6, up to 50000; a list, or text with commas between.
+      - Refused are prefixes wider than the policy's C(guardrails.widest_drop), the provider's own, and protected ones.
     type: raw
   routed_prefixes:
     description:

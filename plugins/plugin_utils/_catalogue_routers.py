@@ -6,17 +6,19 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from ansible_collections.hosting.aup.plugins.module_utils._routers import DROP_PLATFORMS
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields import Refused, described, node_name, shown
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import ANNOUNCING, PLATFORMS
 
 SAVE = ("always", "never")
 RTBH_TAG = 41667
 MAX_NULL_ROUTES, MAX_ANNOUNCED = 1000, 50
+MAX_DROP_PREFIXES = 100000
 
 RESERVED = ("trunks", "lags", "peerings")
 """Lists of a router's interfaces that are never a service's port; `uplinks` of the node is another."""
 
-_ROUTER = frozenset(("platform", "max_null_routes", "save", "protected", "rtbh", *RESERVED))
+_ROUTER = frozenset(("platform", "max_null_routes", "max_drop_prefixes", "save", "protected", "rtbh", *RESERVED))
 _PORT = frozenset(("router", "interface"))
 _INTERFACE = re.compile(r"[A-Za-z_][A-Za-z0-9_./:-]{0,39}")
 _RTBH = frozenset(("tag", "route_map", "trigger", "upstreams"))
@@ -139,6 +141,10 @@ def router(reader):
         "protected": sorted(set(reader.each("protected", _network))),
         "rtbh": None,
     }
+    if platform in DROP_PLATFORMS:
+        found["max_drop_prefixes"] = reader.may("max_drop_prefixes", _number(1, 10**6), MAX_DROP_PREFIXES)
+    elif reader.raw.get("max_drop_prefixes") is not None:
+        reader.refuse("max_drop_prefixes", f"{platform} carries no drops")
     for name in RESERVED:
         if reader.raw.get(name):
             found[name] = sorted(set(reader.each(name, interface)))

@@ -22,6 +22,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
     check_duration,
     check_enforcement,
     check_not_anothers,
+    check_remotes,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import PERMITS
@@ -30,6 +31,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._routers import (
     ACTS_ON_PORTS,
     ACTS_ON_ROUTERS,
     PORT_PLATFORMS,
+    carries,
     is_dedicated,
     routers_of,
 )
@@ -223,7 +225,9 @@ class Released:
         """Provisioned routers of the service's location, if this kind of enforcement acts on routers."""
         if kind not in ACTS_ON_ROUTERS:
             return []
-        return [name for name in routers_of(self.catalogue(release_id), service["location"]) if name in self.nodes]
+        catalogue = self.catalogue(release_id)
+        return [name for name in routers_of(catalogue, service["location"])
+                if name in self.nodes and carries(catalogue["nodes"][name], kind)]
 
 
 def check_known(names, known_nodes, problems, service):
@@ -327,6 +331,9 @@ def plan_measure(problems, released, kind, found, violation, seconds, break_glas
     addresses += [prefix for node in catalogue["nodes"].values() for prefix in (node.get("router") or {}).get("protected", ())]
     problems.run(check_enforcement, policy, service, catalogue["prefixes"], kind, addresses)
     problems.run(check_not_anothers, service, kind, catalogue["services"])
+    if kind == "drop":
+        problems.run(check_remotes, policy, given.get("sources", ()), catalogue["prefixes"], addresses)
+        _check_drop_can(problems, service, catalogue, released.routers(service, release_id, kind))
     _check_ports_can(problems, kind, service, catalogue)
     sparing = _sparing(named, kind, service)
     if sparing and (not break_glass or kind == "terminate"):
@@ -372,6 +379,15 @@ def _check_ports_can(problems, kind, service, catalogue):
             problems.add(
                 "not_supported: %s of service %s, as router %s (%s) can't carry it on a port." % (kind, service["id"], port["router"], platform),
                 "service", "Use null_route, or do it on the router by hand; docs/routers.md lists what each platform does.")
+
+
+def _check_drop_can(problems, service, catalogue, routers):
+    """Note a drop that nobody could carry out: no KVM host, and no router of the location whose platform has it."""
+    if routers or any(catalogue["nodes"].get(name, {}).get("backend", "kvm") == "kvm" for name in service["nodes"]):
+        return
+    problems.add(
+        "not_supported: drop of service %s, as it lives on no KVM host and no router of %s carries drops." % (service["id"], service["location"]),
+        "service", "Use null_route, or block the addresses on the router by hand; docs/routers.md lists what each platform does.")
 
 
 def fees_of(policy, violation):

@@ -91,12 +91,14 @@ class Namespace:
             return sockets
         return self.call(make)
 
-    def connect(self, address, port, timeout=0.3):
+    def connect(self, address, port, timeout=0.3, source=None):
         """`(outcome, socket)` of a TCP connection: open, refused, unreachable or silent."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = self.call(socket.socket, family, socket.SOCK_STREAM)
         sock.settimeout(timeout)
         try:
+            if source:
+                sock.bind((source, 0))
             sock.connect((address, port))
         except ConnectionRefusedError:
             outcome = "refused"
@@ -109,9 +111,9 @@ class Namespace:
         sock.close()
         return outcome, None
 
-    def try_tcp(self, address, port, timeout=0.3):
+    def try_tcp(self, address, port, timeout=0.3, source=None):
         """Outcome of a TCP connection that is closed at once."""
-        outcome, sock = self.connect(address, port, timeout)
+        outcome, sock = self.connect(address, port, timeout, source)
         if sock is not None:
             sock.close()
         return outcome

@@ -6,12 +6,14 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.module_utils._routers._desired import (
     ACTS_ON_ROUTERS,
     FORMAT,
+    carries,
     concerns,
     reasons,
     resolve_router,
     retired_router,
     routers_of,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import DROP_PLATFORMS, HANDLE
 from ansible_collections.hosting.aup.plugins.module_utils._routers._plan import outcomes, plan, settles
 from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import (
     ACTS_ON_PORTS,
@@ -20,5 +22,5 @@ from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import
     is_dedicated,
 )
 
-__all__ = ("ACTS_ON_PORTS", "ACTS_ON_ROUTERS", "FORMAT", "PORT_PLATFORMS", "collapsed", "concerns", "is_dedicated", "outcomes",
+__all__ = ("ACTS_ON_PORTS", "ACTS_ON_ROUTERS", "DROP_PLATFORMS", "FORMAT", "HANDLE", "PORT_PLATFORMS", "carries", "collapsed", "concerns", "is_dedicated", "outcomes",
            "plan", "reasons", "resolve_router", "retired_router", "routers_of", "settles")

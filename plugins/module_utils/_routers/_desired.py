@@ -8,12 +8,18 @@ import ipaddress
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_limits, in_force
 from ansible_collections.hosting.aup.plugins.module_utils._guard import check_enforcement
+from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import DROP_PLATFORMS, desired_drops, drop_key, known_drops
 from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import acts_here, desired_ports, port_keys
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 
 FORMAT = 1
-ACTS_ON_ROUTERS = frozenset(("null_route",))
-"""Kinds of enforcement that routers carry out."""
+ACTS_ON_ROUTERS = frozenset(("null_route", "drop"))
+"""Kinds of enforcement that routers carry out for all services of their location."""
+
+
+def carries(router, kind):
+    """Whether the platform of a router can carry out a kind that acts on all routers of a location."""
+    return kind in ACTS_ON_ROUTERS and (kind != "drop" or router["router"]["platform"] in DROP_PLATFORMS)
 
 
 def routers_of(catalogue, location):
@@ -30,7 +36,7 @@ def concerns(enforcement, router):
     """
     if acts_here(enforcement, router):
         return True
-    if enforcement["kind"] not in ACTS_ON_ROUTERS:
+    if not carries(router, enforcement["kind"]):
         return False
     known = enforcement["snapshot"]
     return router["name"] in (known.get("routers") or ()) or known.get("location") == router["location"]
@@ -131,7 +137,7 @@ def resolve_router(policies, snapshot, router, now):
     :param snapshot: the ledger's snapshot for this router (docs/architecture.md)
     :param router: its description in the released catalogue, with `name`
     :param now: seconds since the epoch
-    :returns: plain document: `null_routes` and `ports` wanted, `known` prefixes that may be ours to remove, `refused`
+    :returns: plain document: `null_routes`, `drops` (see `_drops`) and `ports` wanted, `known` prefixes and `known_drops` that may be ours to remove, `refused`
         ones with the rule, `services` with the enforcements that concern this router, `notes`, `gaps`
     :raises CatalogueError: the node is no router
     """
@@ -145,8 +151,7 @@ def resolve_router(policies, snapshot, router, now):
         by_service.setdefault(enforcement["service"], []).append(enforcement)
     routes, refused, notes = [], [], []
     for sid in sorted(by_service):
-        current = [e for e in by_service[sid] if e["kind"] in ACTS_ON_ROUTERS and in_force(e, now)
-                   and e["snapshot"].get("location") == router["location"]]
+        current = [e for e in by_service[sid] if e["kind"] == "null_route" and _binds(e, router, now)]
         if not current:
             continue
         terms = fold_limits(current)["null_route"]
@@ -164,7 +169,7 @@ def resolve_router(policies, snapshot, router, now):
         if open_prefixes:
             notes.append("%s: %s not covered: a guest can move on within it. Policy: null_route, routed_prefixes: true."
                          % (sid, ", ".join(open_prefixes)))
-        bound[sid] = {"enforcement_ids": terms["enforcement_ids"], "until_at": terms["until_at"],
+        bound[sid] = {"enforcement_ids": terms["enforcement_ids"], "until_at": terms["until_at"], "hold": None, "limits": ["null_route"],
                       "clause": newest["clause"], "cases": sorted({e["case_id"] for e in current})}
         routes += [{
             "prefix": prefix, "service": sid, "enforcement_ids": terms["enforcement_ids"],
@@ -173,13 +178,22 @@ def resolve_router(policies, snapshot, router, now):
         } for prefix in allowed]
     kept, over = _capped(routes, settings)
     refused += over
+    dropping = {sid: found for sid, found in ((sid, [e for e in held if e["kind"] == "drop" and _binds(e, router, now)])
+                                              for sid, held in by_service.items()) if found}
+    on_drops = desired_drops(lambda key: _policy_for(policies, snapshot["release"], key), snapshot["catalogue"], router,
+                             _node_addresses(snapshot["catalogue"], router), dropping)
+    refused += on_drops["refused"]
+    for sid, held in dropping.items():
+        last = max(held, key=lambda e: (e["starts_at"], e["id"]))
+        terms = dict(fold_limits(held)["drop"], hold=None, limits=["drop"], clause=last["clause"], cases=sorted({e["case_id"] for e in held}))
+        bound[sid] = _joined(bound[sid], terms) if sid in bound else {key: terms[key] for key in _BOUND}
     on_ports = desired_ports(policies, snapshot, router, [e for e in mine if acts_here(e, router)], now)
     refused += on_ports["refused"]
     for sid, terms in on_ports["bound"].items():
         bound[sid] = _joined(bound[sid], terms) if sid in bound else terms
     known = {}
     for enforcement in mine:
-        for prefix in targets(enforcement) if enforcement["kind"] in ACTS_ON_ROUTERS else ():
+        for prefix in targets(enforcement) if enforcement["kind"] == "null_route" else ():
             known.setdefault(prefix, enforcement["service"])
     return {
         "format": FORMAT, "router": router["name"], "present": True,
@@ -187,9 +201,11 @@ def resolve_router(policies, snapshot, router, now):
         "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
         "null_routes": sorted(kept, key=lambda r: _order(r["prefix"])),
         "known": [{"prefix": prefix, "service": known[prefix]} for prefix in sorted(known, key=_order)],
+        "drops": on_drops["drops"],
+        "known_drops": known_drops(mine),
         "ports": on_ports["ports"],
         "port_services": on_ports["known"],
-        "gaps": on_ports["gaps"],
+        "gaps": on_ports["gaps"] + _gaps(snapshot, router, now),
         "decisions": {sid: {control: {"mode": one.mode, "clause": one.clause, "reason": one.reason}
                             for control, one in found.items()} for sid, found in on_ports["decisions"].items()},
         "services": [{"service": sid, "enforcements": [_brief(e, router) for e in sorted(by_service[sid], key=lambda e: e["id"])],
@@ -199,16 +215,35 @@ def resolve_router(policies, snapshot, router, now):
     }
 
 
-def _joined(routed, ported):
-    """What binds a service by route and by port at once."""
-    ends = [routed["until_at"], ported["until_at"]]
-    return dict(ported, enforcement_ids=sorted({*routed["enforcement_ids"], *ported["enforcement_ids"]}),
-                cases=sorted({*routed["cases"], *ported["cases"]}), until_at=None if None in ends else max(ends),
-                limits=sorted({*ported["limits"], "null_route"}))
+_BOUND = ("enforcement_ids", "hold", "limits", "clause", "cases", "until_at")
+
+
+def _binds(enforcement, router, now):
+    return in_force(enforcement, now) and enforcement["snapshot"].get("location") == router["location"]
+
+
+def _gaps(snapshot, router, now):
+    """What the platform can't carry out of what acts on all routers of its location."""
+    found = sorted({(e["service"], e["kind"]) for e in snapshot["enforcements"]
+                    if e["kind"] in ACTS_ON_ROUTERS and not carries(router, e["kind"]) and _binds(e, router, now)})
+    return [{"guest": sid, "service": sid, "mac": None,
+             "gap": "%s is not carried on platform %s: not_supported. It acts on the service's host, and on routers that can."
+             % (kind, router["router"]["platform"])} for sid, kind in found]
+
+
+def _joined(one, other):
+    """What binds a service by route, by drop and by port at once."""
+    ends = [one["until_at"], other["until_at"]]
+    return {"enforcement_ids": sorted({*one["enforcement_ids"], *other["enforcement_ids"]}), "clause": other["clause"],
+            "cases": sorted({*one["cases"], *other["cases"]}), "until_at": None if None in ends else max(ends),
+            "hold": other["hold"] or one["hold"], "limits": sorted({*one["limits"], *other["limits"]})}
 
 
 def _brief(enforcement, router):
-    prefixes = targets(enforcement) if enforcement["kind"] in ACTS_ON_ROUTERS else port_keys(enforcement["snapshot"], router)
+    if enforcement["kind"] == "drop":
+        prefixes = [drop_key(enforcement["service"])]
+    else:
+        prefixes = targets(enforcement) if enforcement["kind"] == "null_route" else port_keys(enforcement["snapshot"], router)
     return {"id": enforcement["id"], "status": enforcement["status"], "prefixes": prefixes}
 
 
@@ -225,10 +260,10 @@ def reasons(desired):
 
 
 def _kinds(bound):
-    return ([bound["hold"]] if bound.get("hold") else []) + bound.get("limits", ["null_route"])
+    return ([bound["hold"]] if bound["hold"] else []) + bound["limits"]
 
 
 def retired_router(desired):
     """The same router with nothing of ours on it."""
-    return dict(desired, present=False, null_routes=[], ports=[], refused=[], notes=[], gaps=[], decisions={},
+    return dict(desired, present=False, null_routes=[], drops=[], ports=[], refused=[], notes=[], gaps=[], decisions={},
                 services=[dict(entry, bound=None) for entry in desired["services"]])

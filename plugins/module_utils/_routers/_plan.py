@@ -12,12 +12,14 @@ protocol number, what the platform has; `ours`: it is one of ours, and the route
 `rtbh`: None, or `{"missing": {"4": [lines], "6": [lines]}, "announced": {prefix: {"to": [peers], "trigger": bool,
 "wrong": {peer: community that it should hear and doesn't}}}, "up": [peers with a session]}`; `wrong` where the platform
 shows what a neighbor is told, else left out.
+`drops`: groups of remote prefixes that are dropped, see `_drops.plan_drops`; left out by platforms that carry none.
 `ports`: what is on ports and what would be, see `_ports.plan_ports`; left out by platforms that don't act on ports.
 """
 from __future__ import annotations
 
 import ipaddress
 
+from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import is_drop, plan_drops
 from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import plan_ports
 
 
@@ -144,9 +146,10 @@ def plan(desired, observed):
     if down:
         notes.append("no BGP session with %s: what is announced is not heard there." % ", ".join(down))
     ports = plan_ports(desired, observed.get("ports") or {})
-    return {"changes": changes + ports["changes"], "states": states + ports["states"],
-            "refused": desired["refused"] + refused + ports["refused"], "notes": notes + ports["notes"],
-            "left": left + ports["left"]}
+    drops = plan_drops(desired, observed.get("drops") or {})
+    return {"changes": changes + drops["changes"] + ports["changes"], "states": states + drops["states"] + ports["states"],
+            "refused": desired["refused"] + refused + ports["refused"], "notes": notes + drops["notes"] + ports["notes"],
+            "left": left + drops["left"] + ports["left"]}
 
 
 def outcomes(desired, planned, failed):
@@ -181,15 +184,15 @@ def outcomes(desired, planned, failed):
         errors += [{"service": sid, "code": "not_removed", "message": "%s still has what is to be given back%s."
                     % (_named(prefix), ": " + failed[prefix] if prefix in failed else ""), "remedy": "Run again."}
                    for prefix in sorted(remains)]
-        waiting = remains | {state["prefix"] for state in mine if _is_port(state) and not state["in_force"]}
+        waiting = remains | {state["prefix"] for state in mine if _is_whole(state) and not state["in_force"]}
         gone = [e["id"] for e in entry["enforcements"] if e["status"] == "ending" and not waiting.intersection(e["prefixes"])]
         if gone:
             ended[sid] = gone
         acts = bool(bound and mine and not refused and all(s["in_force"] and s["announced"] for s in mine))
         services.append({
-            "service": sid, "here": True, "hold": bound.get("hold", "null_route") if bound else None, "in_force": acts,
-            "limits": {kind: {"in_force": acts} for kind in bound.get("limits", ())} if bound else {},
-            "released": not bound and not remains and not any(_is_port(s) and not s["in_force"] for s in mine),
+            "service": sid, "here": True, "hold": _hold(bound), "in_force": acts,
+            "limits": {kind: {"in_force": acts} for kind in bound["limits"] if kind != _hold(bound)} if bound else {},
+            "released": not bound and not remains and not any(_is_whole(s) and not s["in_force"] for s in mine),
             "enforcement_ids": bound["enforcement_ids"] if bound else [],
         })
     # Ports of services that nothing holds: policy alone asks something of them.
@@ -208,11 +211,21 @@ def settles(desired, planned):
                for entry in desired["services"])
 
 
-def _is_port(state):
-    return state["prefix"].startswith("port ")
+def _hold(bound):
+    """What a service is shown as held by: its hold, or the null route where that is all there is."""
+    if not bound:
+        return None
+    return bound["hold"] or ("null_route" if bound["limits"] == ["null_route"] else None)
+
+
+def _is_whole(state):
+    """Whether several enforcements share it, so that one of them has only ended when all of it is as wanted."""
+    return state["prefix"].startswith("port ") or is_drop(state)
 
 
 def _named(prefix):
+    if prefix.startswith("drop "):
+        return "the list of what is dropped (%s)" % prefix
     return "what is wanted on %s" % prefix if prefix.startswith("port ") else "the null route of %s" % prefix
 
 

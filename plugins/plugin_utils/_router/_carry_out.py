@@ -22,9 +22,19 @@ def steps_of(driver, planned):
     return [dict(change, commands=driver.commands(change)) for change in planned["changes"]]
 
 
+def public(step):
+    """A step as results and the record have it: without what is only of use to the driver."""
+    return {key: value for key, value in step.items() if "drop" not in step or key not in ("found", "wanted")}
+
+
+def _apart(driver, step):
+    """Whether a change is carried out by itself, in a transaction of its own."""
+    return any(kind in step for kind in driver.apart)
+
+
 def plan_hash(desired, steps):
     """Names a plan; equal in check mode and the real run."""
-    return digest({"router": desired["router"], "steps": steps})
+    return digest({"router": desired["router"], "steps": [public(step) for step in steps]})
 
 
 class CarryOut:
@@ -89,13 +99,13 @@ class CarryOut:
 
     def _apply(self, driver, steps):
         """{prefix: complaint} of changes that the router refused."""
-        apart = [step for step in steps if "port" in step and not driver.together]
+        apart = [step for step in steps if _apart(driver, step)]
         lines = [(command, step) for step in steps if step not in apart for command in step["commands"]]
         self.wrote = True
         refused = driver.apply([command for command, _step in lines], [step["prefix"] for _command, step in lines]) if lines else {}
         failed = {lines[index][1]["prefix"]: said for index, said in refused.items()}
         for step in apart:
-            said = driver.apply_port(step["commands"])
+            said = driver.apply_apart(step)
             if said:
                 failed[step["prefix"]] = said
         return failed
@@ -118,8 +128,8 @@ class CarryOut:
         undo = []
         for step in steps:
             state = states.get(step["prefix"])
-            if step["action"] != "add" or "port" in step:
-                continue  # a port's change is one transaction: all of it is there, or none
+            if step["action"] != "add" or "port" in step or _apart(driver, step):
+                continue  # one transaction of its own: all of it is there, or none
             if any(left["prefix"] == step["prefix"] for left in planned["left"]) and step["prefix"] in refused:
                 undo += [(line, step["prefix"]) for line in driver.undo(step)]
             elif state and state["configured"] and not state["in_force"]:
@@ -146,6 +156,6 @@ class CarryOut:
 
     def _result(self, desired, planned, steps, failed=None):
         services, errors, ended = outcomes(desired, planned, failed or {})
-        return {"steps": self.steps, "services": services, "ended": {} if self.check else ended,
+        return {"steps": [public(step) for step in self.steps], "services": services, "ended": {} if self.check else ended,
                 "errors": self.errors + (planned["refused"] if self.check else errors), "notes": planned["notes"] + self.notes,
                 "changed": bool(steps) or self.wrote, "saved": self.saved, "plan_hash": self.hash}

@@ -20,7 +20,7 @@ def check_router(platform, target, mark=None):
     try:
         driver = driver_class(target)
         try:
-            seen = driver.observe({"settings": settings, "null_routes": [], "ports": []})
+            seen = driver.observe({"settings": settings, "null_routes": [], "drops": [], "ports": []})
         finally:
             driver.close()
     except RouterError as exc:

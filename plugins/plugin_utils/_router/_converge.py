@@ -144,7 +144,7 @@ class RouterConverge:
 
 def _wants(desired):
     """The part of a desired state that the router shows."""
-    return (desired["null_routes"], desired["ports"], desired["known"], desired["settings"],
+    return (desired["null_routes"], desired["drops"], desired["known_drops"], desired["ports"], desired["known"], desired["settings"],
             [r["prefix"] for r in desired["refused"]])
 
 

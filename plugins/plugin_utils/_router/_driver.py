@@ -95,8 +95,8 @@ class VendorDriver:
     PORTS = None
     """What defines and binds filters, see `_filters.commands`."""
     PORT_IS = "the name of an interface, in full"
-    together = True
-    """Ports are changed in the same transaction as everything else."""
+    apart = frozenset()
+    """Kinds of changes (`port`, `drop`) in a transaction of their own; all others are in the one of everything else."""
     MARK = MARK
     GRAMMAR = ()
     TAILS = ()

@@ -274,13 +274,13 @@ class Frr:
 
     name = NAME
     announces = True
+    apart = frozenset()
     MARK = ("tag", 1, 4294967295, 41666)
     """The option that marks a route as ours: name, least, most, default."""
     waiting = unsaved = False
     notes = missing = ()
     PORT = r"[A-Za-z_][A-Za-z0-9_.-]{0,14}"
     PORT_IS = "the name of an interface (up to 15 characters)"
-    together = False  # ports are changed one by one, each in a transaction of its own
 
     def __init__(self, target):
         self.target = target

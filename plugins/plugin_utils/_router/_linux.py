@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _linux_ports
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _linux_drops, _linux_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
 
 NAME = "linux"
@@ -92,11 +92,12 @@ class Linux:
     announces = False
     MARK = ("protocol", 5, 255, 66)
     """The option that marks a route as ours: name, least, most, default. Lower numbers are the kernel's."""
+    apart = frozenset(("port", "drop"))
+    """Changes that are carried out by `apply_apart`, each in a transaction of its own."""
     waiting = unsaved = False
     notes = missing = ()
     PORT = _linux_ports.INTERFACE
     PORT_IS = "the name of an interface (up to 15 characters)"
-    together = False  # ports are changed one by one, each in a transaction of its own
 
     def __init__(self, target):
         self.target = target
@@ -156,34 +157,47 @@ class Linux:
                       for entry in document):
             taken += _addresses(entry)
         return {"routes": routes, "rib": rib, "occupied": {}, "taken": taken, "rtbh": None,
-                "ports": self._ports(desired)}
+                **self._filtered(desired)}
 
     def _nft(self, arguments, stdin=""):
         return self.shell.run("%snft %s" % ("sudo -n " if self.target.become else "", arguments), stdin)
 
-    def _table(self, wanted):
-        """The rules of our table by port; nothing where nothing is wanted and nftables can't be read."""
+    def _filtered(self, desired):
+        """What our tables of nftables hold."""
+        there = self._tables(desired["ports"] or desired["drops"])
+        return {"drops": self._listed(_linux_drops, there), "ports": self._ports(desired, self._listed(_linux_ports, there))}
+
+    def _tables(self, wanted):
+        """Which tables there are; none where nothing is wanted and nftables can't be read."""
         status, out, err = self._nft("-j list tables")
         if status != 0 and not wanted:
-            return {}
+            return []
         if status != 0:
             raise self.target.error("bad_reply", "nft ended with %d: %s" % (status, err.strip()[:120]),
                                     "Nothing is concluded from it. Install nftables and check the user's rights.")
         try:
-            tables = [entry["table"] for entry in json.loads(out)["nftables"] if "table" in entry]
-            if not any((table["family"], table["name"]) == ("inet", _linux_ports.TABLE) for table in tables):
-                return {}
-            status, out, err = self._nft("-j list table inet %s" % _linux_ports.TABLE)
-            if status != 0:
-                raise self.target.error("bad_reply", "nft ended with %d: %s" % (status, err.strip()[:120]), "Run again.")
-            return _linux_ports.parse_table(json.loads(out))
+            return [(table["family"], table["name"]) for table in (e["table"] for e in json.loads(out)["nftables"] if "table" in e)]
         except (ValueError, KeyError, TypeError) as exc:
             raise self._odd(exc) from exc
 
-    def _ports(self, desired):
+    def _listed(self, layout, there):
+        """A table of ours, parsed.
+
+        :param layout: the file that knows it
+        """
+        if ("inet", layout.TABLE) not in there:
+            return {}
+        status, out, err = self._nft("-j list table inet %s" % layout.TABLE)
+        if status != 0:
+            raise self.target.error("bad_reply", "nft ended with %d: %s" % (status, err.strip()[:120]), "Run again.")
+        try:
+            return layout.parse_table(json.loads(out))
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise self._odd(exc) from exc
+
+    def _ports(self, desired, found):
         """What is on ports and what would be, for `_ports.plan_ports`."""
         ports = desired["ports"]
-        found = self._table(ports)
         if not ports and not found:
             return {}
         links = self._show(4, ["link show"], "-d")[0] if ports else []
@@ -205,6 +219,8 @@ class Linux:
         """Lines of one change."""
         if "port" in change:
             return _linux_ports.commands(change)
+        if "drop" in change:
+            return _linux_drops.commands(change)
         return [route_line("add" if change["action"] == "add" else "del", change["prefix"], change["mark"])]
 
     def undo(self, change):
@@ -233,9 +249,10 @@ class Linux:
     def confirm(self):
         """Nothing to confirm: what was entered stays."""
 
-    def apply_port(self, lines):
-        """Carry out the lines of one port in one transaction; the complaint if it was refused as a whole, or None."""
-        stdin = "".join(_linux_ports.pass_line(line) + "\n" for line in lines)
+    def apply_apart(self, step):
+        """Carry out the lines of one port or drop in one transaction; the complaint if it was refused as a whole, or None."""
+        pass_line = (_linux_ports if "port" in step else _linux_drops).pass_line
+        stdin = "".join(pass_line(line) + "\n" for line in step["commands"])
         status, _out, err = self._nft("-f -", stdin)
         return None if status == 0 else (err.strip().splitlines() or ["nft ended with %d" % status])[0][:200]
 

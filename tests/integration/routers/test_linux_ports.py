@@ -320,14 +320,14 @@ def test_the_connection_is_cut_before_and_after_each_step(lab, provider):
     cuts = []
 
     class Cut(Linux):
-        def apply_port(self, lines):
+        def apply_apart(self, step):
             after = len(cuts) % 2
             if len(cuts) < 2:
                 cuts.append(after)
                 if after:
-                    super().apply_port(lines)
+                    super().apply_apart(step)
                 raise RouterError("cut", code="closed", target="edge", remedy="-")
-            return super().apply_port(lines)
+            return super().apply_apart(step)
 
     provider.platforms = {"linux": Cut}
     held = hold(provider, "suspend")

@@ -25,7 +25,7 @@ from tests.integration.soak import inside
 NOW = 1_800_000_000
 OPTIONS = {"suspend": {"power": "pause"}, "bandwidth_cap": {"rate": "10 Mbit/s"}, "cpu_throttle": {"share": "20%"},
            "io_throttle": {"iops": 50}, "port_block": {"ports": [6667], "protocol": "tcp", "direction": "out"},
-           "smtp_block": {"ports": [587]}, "terminate": {}}
+           "smtp_block": {"ports": [587]}, "terminate": {}, "drop": {"sources": ["198.51.100.7/32", "2001:db8:bad::/48"]}}
 
 
 class House:

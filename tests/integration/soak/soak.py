@@ -36,11 +36,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import
 from tests.integration.soak import inside
 from tests.integration.soak.host import Host
 
-HOLDS, LIMITS = ("suspend", "quarantine"), ("null_route", "bandwidth_cap", "io_throttle", "port_block", "smtp_block")
+HOLDS, LIMITS = ("suspend", "quarantine"), ("null_route", "drop", "bandwidth_cap", "io_throttle", "port_block", "smtp_block")
 SHORT, LONG = "1h", "48h"
 AHEAD = 2 * 3600  # of the last reconcile: what lasts an hour is due by then
 PATIENCE = 180
-OPTIONS = {"bandwidth_cap": {"rate": "10 Mbit/s"}, "port_block": {"ports": "6667"}}
+OPTIONS = {"bandwidth_cap": {"rate": "10 Mbit/s"}, "port_block": {"ports": "6667"}, "drop": {"sources": "198.51.100.7,2001:db8:bad::/48"}}
 
 
 def differing(seen, wanted):

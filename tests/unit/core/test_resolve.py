@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
 from collections import namedtuple
 
 import pytest
@@ -68,7 +69,8 @@ def enforcement(number, sid, kind="suspend", ends_at=NOW + 3600, status="active"
     return {
         "id": "E-%d" % number, "service": sid, "kind": kind, "case_id": "C-%d" % number, "clause": "house.2", "violation": "v",
         "reason": "", "starts_at": starts_at, "ends_at": ends_at, "until": "time", "review_at": None, "status": status,
-        "options": dict({"power": "pause", "rate": "10 Mbit/s", "share": "20%", "iops": 500, "ports": [25, 80]}, **options), "actor": "a",
+        "options": dict({"power": "pause", "rate": "10 Mbit/s", "share": "20%", "iops": 500, "ports": [25, 80],
+                         "sources": ["198.51.100.0/24", "2001:db8:bad::7/128"]}, **options), "actor": "a",
         "snapshot": {"guest": known["guest"], "nics": known["nics"], "nodes": known["nodes"], "policy": "house@1",
                      "location": "fra", "account_type": "personal"},
     }
@@ -276,6 +278,22 @@ def test_an_smtp_block_closes_what_policy_or_exemption_left_open():
         resolution = run(snap, policy)
         assert entry(resolution, "a")["smtp"] == {"mode": "enforce", "ports": [25, 587]}
         assert "closed by enforcement E-1 until 20" in resolution.reasons["a"]["smtp_outbound"]["reason"]
+
+
+REMOTES = ["198.51.100.0/24", "198.51.100.7/32", "198.51.100.128/25", "198.51.101.0/24", "2001:db8:bad::/48", "2001:db8:bad:1::7/128"]
+
+
+@given(st.lists(st.builds(enforcement, number=st.integers(1, 10**6), sid=st.just("a"), kind=st.just("drop"),
+                          direction=st.sampled_from(["in", "out", "both"]), sources=st.lists(st.sampled_from(REMOTES), min_size=1)), min_size=1))
+def test_a_drop_covers_what_any_case_asks_for_and_nothing_else(active):
+    terms = fold_limits(active)["drop"]
+    for way in ("in", "out"):
+        found = [ipaddress.ip_network(text) for text in terms[way]]
+        asked = [ipaddress.ip_network(text) for part in active for text in part["options"]["sources"]
+                 if part["options"]["direction"] in (way, "both")]
+        assert set(found) <= set(asked)
+        assert all(sum(one.version == other.version and one.subnet_of(other) for other in found) == 1 for one in asked)
+        assert not any(one != other and one.version == other.version and one.overlaps(other) for one in found for other in found)
 
 
 @given(enforcements, st.integers(NOW - 300, NOW + 300))

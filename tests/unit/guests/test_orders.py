@@ -29,7 +29,8 @@ CATALOGUE = {"format": 1, "generated_at": None, "prefixes": ["192.0.2.0/24", "20
              "nodes": {"kvm1": {"backend": "kvm", "location": "main", "bridges": ["br0"]}}}
 # No two have a value in common, and none is what a plan has.
 OPTIONS = {"suspend": [{"power": power} for power in ("pause", "shutdown", "destroy")], "quarantine": [{}], "terminate": [{}],
-           "null_route": [{}], "smtp_block": [{"ports": [25]}, {"ports": [587]}], "port_block": [{"ports": [80]}, {"ports": [443, 80]}],
+           "null_route": [{}], "drop": [{"sources": ["198.51.100.7/32"]}, {"sources": ["198.51.100.0/24", "2001:db8:bad::/48"], "direction": "in"}],
+           "smtp_block": [{"ports": [25]}, {"ports": [587]}], "port_block": [{"ports": [80]}, {"ports": [443, 80]}],
            "bandwidth_cap": [{"rate": "10 Mbit/s"}, {"rate": "2 Mbit/s"}], "cpu_throttle": [{"share": "20%"}, {"share": "0.7 cores"}],
            "io_throttle": [{"iops": 50, "bytes_per_second": None}, {"iops": 70, "bytes_per_second": 1_000_000}]}
 PLANS = [{}, {"total_iops_sec": 60}, {"total_iops_sec": 999, "total_bytes_sec": 2_000_000}]
@@ -228,6 +229,11 @@ class Orders(RuleBasedStateMachine):
         if self._binding("bandwidth_cap"):
             rates = {"10 Mbit/s": 10_000_000, "2 Mbit/s": 2_000_000}
             assert service["limits"]["bandwidth_cap"]["rate_bps"] == min(rates[o["rate"]] for o in self._binding("bandwidth_cap"))
+        if self._binding("drop"):
+            listed = {text for options in self._binding("drop") for text in options["sources"]}
+            assert set(service["limits"]["drop"]["in"]) == listed - ({"198.51.100.7/32"} if "198.51.100.0/24" in listed else set())
+            assert set(service["limits"]["drop"]["out"]) == {text for options in self._binding("drop") if "direction" not in options
+                                                             for text in options["sources"]}
         if self._binding("port_block"):
             (block,) = service["limits"]["port_block"]["blocks"]
             assert set(block["ports"]) == {port for options in self._binding("port_block") for port in options["ports"]}

@@ -264,7 +264,9 @@ def test_check_mode_of_a_confirmation_shows_what_would_be_held(ledger):
     ("smtp_block", {}, {"ports": [25, 465, 587]}), ("smtp_block", {"ports": 25}, {"ports": [25]}),
     ("cpu_throttle", {"share": "20%"}, {"share": "20%"}), ("cpu_throttle", {"share": "0.5cores"}, {"share": "0.5cores"}),
     ("io_throttle", {"iops": "100"}, {"iops": 100}),
-    ("null_route", {}, {})])
+    ("null_route", {}, {}), ("drop", {"sources": "198.51.100.7, 2001:db8:bad::/48 198.51.100.0/24", "direction": "in"},
+                             {"sources": ["198.51.100.0/24", "2001:db8:bad::/48"], "direction": "in"}),
+    ("drop", {"sources": ["198.51.100.7"]}, {"sources": ["198.51.100.7/32"], "direction": "both"})])
 def test_options_of_each_kind_over_those_of_the_policy(ledger, kind, named, options):
     held = asked(ledger, requests.hold, kind, "vps-1", "scanning", duration="1h", **named)["enforcements"][0]
     assert options.items() <= held["options"].items()
@@ -276,6 +278,9 @@ def test_options_of_each_kind_over_those_of_the_policy(ledger, kind, named, opti
     ("io_throttle", {}, "needs iops or bytes_per_second"),
     ("io_throttle", {"iops": "-3"}, "is not a whole number from 1"), ("port_block", {"ports": "70000"}, "from 1 to 65535"),
     ("port_block", {"ports": []}, "needs ports"), ("port_block", {"ports": "80", "protocol": "sctp"}, "protocol 'sctp' is not known"),
+    ("port_block", {"ports": "80", "direction": "both"}, "direction 'both' is not known of port_block"), ("drop", {}, "drop needs sources"),
+    ("drop", {"sources": "198.51.100.7/24"}, "no IPv4 or IPv6 address or prefix"), ("drop", {"sources": "0.0.0.0/0"}, "wider than a drop"),
+    ("drop", {"sources": {"a": 1}}, "neither a list nor text"), ("drop", {"sources": "198.51.100.7", "direction": "up"}, "'up' is not known"),
     ("suspend", {"rate": "1 Mbit/s"}, "suspend has no option rate"), ("null_route", {"colour": "red"}, "option colour is not known")])
 def test_wrong_options_are_refused_and_nothing_is_written(ledger, kind, named, words):
     with ledger.read(now=NOW) as tx:
