@@ -22,5 +22,6 @@ from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import
     is_dedicated,
 )
 
-__all__ = ("ACTS_ON_PORTS", "ACTS_ON_ROUTERS", "DROP_PLATFORMS", "FORMAT", "HANDLE", "PORT_PLATFORMS", "carries", "collapsed", "concerns", "is_dedicated", "outcomes",
-           "plan", "reasons", "resolve_router", "retired_router", "routers_of", "settles")
+__all__ = ("ACTS_ON_PORTS", "ACTS_ON_ROUTERS", "DROP_PLATFORMS", "FORMAT", "HANDLE", "PORT_PLATFORMS", "carries",
+           "collapsed", "concerns", "is_dedicated", "outcomes", "plan", "reasons", "resolve_router",
+           "retired_router", "routers_of", "settles")

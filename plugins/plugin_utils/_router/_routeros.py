@@ -172,7 +172,7 @@ class RouterOs(VendorDriver):
     name = NAME
     GRAMMAR = GRAMMAR
     ALLOWED = '[]"'
-    together = False
+    apart = frozenset()
 
     def _connect(self):
         return Shell(self.target)
