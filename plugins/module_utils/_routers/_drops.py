@@ -148,4 +148,3 @@ def known_drops(enforcements):
     """`[{"key", "service"}]` of the groups that may lie on a router for these enforcements."""
     services = sorted({e["service"] for e in enforcements if e["kind"] == "drop"})
     return [{"key": handle(sid), "service": sid} for sid in services]
-
