@@ -132,6 +132,7 @@ class Dialect:
         """One rule in normal form; what isn't one of ours in form is `other …`, a setting of the list nothing."""
         words = words[1:] if words[:1] == ["sequence"] else words
         words = words[1:] if words and words[0].isdigit() else words
+        words = words[:-2] if words[-2:-1] == ["sequence"] else words  # older releases write it behind
         if words[:1] not in (["permit"], ["deny"]):
             return None if " ".join(words) in ("counters per-entry", "statistics per-entry") else "other " + " ".join(words)
         rest, raw = words[2:], "other " + " ".join(words)
