@@ -18,6 +18,7 @@ PORT_PLATFORMS = {
     "junos": ACTS_ON_PORTS | frozenset(CONTROLS),
     "iosxe": ACTS_ON_PORTS | frozenset(CONTROLS),
     "eos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"bandwidth_cap"},
+    "vyos": ACTS_ON_PORTS | frozenset(CONTROLS),
 }
 """What each platform's driver carries out on ports: kinds of enforcement and controls; what is not here is a gap."""
 _KEY = "port %s"

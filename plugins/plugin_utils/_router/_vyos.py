@@ -18,7 +18,7 @@ import re
 from itertools import pairwise
 from types import MappingProxyType
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate, _vyos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Cli
 
@@ -34,7 +34,7 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"set %s blackhole tag %s" % (_ROUTE, _gate.NUMBER), r"delete %s(?: blackhole)?" % _ROUTE,
     *(re.escape(line) for line in (RUNNING, "run " + RUNNING, SAVED, TIMER, ENTRY, *_ROUTES.values(), INTERFACES, SUMMARY)),
     r'vtysh -c "show bgp (?:ipv4 unicast %s|ipv6 unicast %s) json"' % (_gate.PREFIX4, _gate.PREFIX6),
-    r"configure", r"compare", r"commit", r"commit-confirm [1-9][0-9]?", r"[yn]", r"confirm", r"save", r"exit discard",
+    *(pattern.pattern for pattern in _vyos_ports.GRAMMAR), r"configure", r"compare", r"commit", r"commit-confirm [1-9][0-9]?", r"[yn]", r"confirm", r"save", r"exit discard",
 ))
 _QUESTION = re.compile(r"Proceed ?\?[^\r\n]{0,20}\Z")
 _EDIT = re.compile(r"\s*(?:\[edit[^\]\n]*\])?\s*")
@@ -271,17 +271,24 @@ class Vyos(VendorDriver):
     GRAMMAR = GRAMMAR
     ALLOWED = '"'
     PROMPT = r"(?::[^\s$#>]{0,60})?[$#>] ?"
+    PORT, PORT_IS = _vyos_ports.PORT, _vyos_ports.PORT_IS
     announces = True
-    _seen = MappingProxyType({})
+    _seen = _plain = _slots = MappingProxyType({})
 
     def __init__(self, target):
         super().__init__(target)
         self._reload = self._armed = self._looked = False
+        self._rows, self._ports = {}, {}
 
     def _connect(self):
         return Cli(self.target, self.DEVICE_TYPE, self.PROMPT, _login)
 
     # -- reading
+
+    def observe(self, desired):
+        """What the router has, for `_plan.plan`."""
+        self._ports = {}
+        return dict(super().observe(desired), ports=self._ports)
 
     def _look(self, desired):
         timer = self._read(TIMER, parse_timer)
@@ -299,17 +306,33 @@ class Vyos(VendorDriver):
                                   "timer. See docs/routers.md: commit-confirm action reload." % self.target.name)
         statics = self._understood(RUNNING, lambda: parse_statics(lines))
         self._seen = by_prefix(statics)
-        rib, occupied = {}, {}
+        rib, occupied, used = {}, {}, []
         for version in (4, 6):
             found = self._read(_ROUTES[version], _of_frr(parse_routes))
+            used += [(prefix, hop.get("ip"), hop.get("interfaceName")) for kind in ("static", "kernel")
+                     for prefix, routes in found[kind].items() for route in routes for hop in route.get("nexthops") or ()]
             rib.update({prefix: _frr.in_use(routes) for prefix, routes in found["static"].items()})
             occupied.update({prefix: "a %s route for it" % kind for kind in ("kernel", "connected") for prefix in found[kind]})
         own = [(address, None) for _name, address in self._read(INTERFACES, _of_frr(_frr.parse_interfaces))]
         peers = parse_peers(lines)
+        self._ports = self._on_ports(desired, lines, used, peers)
         return {"statics": statics, "rib": rib, "occupied": occupied, "peers": peers,
                 "own": own + [(address, None) for address in parse_own(lines)],
                 "rtbh": self._announcements(desired, missing_for_rtbh(lines, desired["settings"]["rtbh"]))
                 if desired["settings"].get("rtbh") else None}
+
+    def _on_ports(self, desired, lines, used, peers):
+        """What is on ports and what would be, for `_ports.plan_ports`."""
+        self._rows, self._plain, numbers = _vyos_ports.parse(lines)
+        self._slots = _vyos_ports.slots([port["interface"] for port in desired["ports"]], self._plain, numbers)
+        seen = {name: {"wanted": None, "found": rows, "objection": None} for name, rows in self._rows.items()}
+        for port in desired["ports"]:
+            wanted = _vyos_ports.rules(port)
+            why = _vyos_ports.objection(port, lines, used, peers, desired["settings"].get("uplinks", ()))
+            if why is None and any(line.startswith("firewall ") for line in wanted):
+                why = _vyos_ports.missing(lines)
+            seen[port["interface"]] = {"wanted": wanted, "found": self._rows.get(port["interface"]), "objection": why}
+        return seen
 
     def _understood(self, line, parse):
         try:
@@ -323,7 +346,7 @@ class Vyos(VendorDriver):
         marks |= {str(desired["settings"]["rtbh"]["tag"])} if desired["settings"].get("rtbh") else set()
         changed = set(lines) ^ set(saved)
         mine = {words for words in changed if words[:2] == ("protocols", "static") and words[4:6] == ("blackhole", "tag")
-                and words[-1] in marks}
+                and words[-1] in marks or _vyos_ports.is_ours(words)}
         self.unsaved = bool(mine)
         if changed - mine:
             self.notes.append("%s: running and saved configuration differ already; saving (save: always) keeps those edits too."
@@ -338,6 +361,12 @@ class Vyos(VendorDriver):
         return {"to": said["to"], "trigger": bool(_frr.community_texts(rtbh["trigger"]).intersection(said["communities"]))}
 
     # -- building
+
+    def commands(self, change):
+        """Lines of one change."""
+        if "port" in change:
+            return _vyos_ports.commands(change["wanted"] or (), self._plain.get(change["port"], ()), self._slots[change["port"]])
+        return super().commands(change)
 
     def _lines(self, action, prefix, mark, there):
         network = checked_route(prefix, mark)
@@ -412,9 +441,10 @@ class Vyos(VendorDriver):
         self._ask("exit discard")
         # What it prints differs between releases: what lies there decides.
         try:
-            kept = parse_statics(parse_commands(self._ask(SAVED)))
+            lines = parse_commands(self._ask(SAVED))
+            kept = by_prefix(parse_statics(lines)), _vyos_ports.parse(lines)[0]
         except NotUnderstood:
             kept = None
-        if kept is None or by_prefix(kept) != self._seen:
+        if kept != (self._seen, self._rows):
             raise self.refused("it did not save", without_levels(said), "not_saved",
                                "The routes act, but a restart forgets them. Check disk and rights on the router.")

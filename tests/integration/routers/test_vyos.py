@@ -7,8 +7,10 @@ import copy
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _vyos_ports
 from tests.integration.routers.devices.vyos import Vyos
-from tests.integration.routers.provider import Provider
+from tests.integration.routers.provider import POLICY, Provider
 from tests.integration.routers.test_vendors import HOSTS, TAG, codes, router_of, target_of
 
 @pytest.fixture
@@ -61,11 +63,11 @@ def test_an_edit_of_others_between_read_and_write_is_not_taken_along(device, pro
     prefix, edits = "203.0.113.10/32", []
     shown = device.shown
 
-    def edited(running):
+    def edited(running, more):
         # Somebody adds a next hop to our route, right after it was read.
         if running is device.running and "configure" in device.lines and not edits:
             edits.append(device.put(prefix, "192.0.2.9"))
-        return shown(running)
+        return shown(running, more)
 
     device.lines.clear()
     device.shown = edited
@@ -105,3 +107,128 @@ def test_what_else_is_on_a_route_is_told_of_and_stays(device, provider):
     device.more = ["set protocols static route 203.0.113.10/32 blackhole distance '200'"]
     done = provider.converge()
     assert codes(done) == ["route_collision"] and device.running["203.0.113.10/32"] == [("drop", TAG)]
+
+
+# -- ports of dedicated servers --------------------------------------------------------------------------------------------
+
+OWN = ("203.0.113.66", "2001:db8:100:a::2")
+OUT = ("198.51.100.9", "2001:db8:9::9")
+
+
+def dedicated(name="srv-a", interface="eth1", addresses=OWN):
+    return {
+        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
+        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
+        "ports": [{"router": "edge", "interface": interface}],
+        "nics": [{"mac": "52:54:00:00:01:0%d" % len(name), "addresses": list(addresses), "prefixes": [], "shared": [], "floating": []}],
+        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None}
+
+
+def hold(provider, kind, service="srv-a", case="T-1", **options):
+    return provider.ask(requests.hold, kind, service, "spam" if kind == "smtp_block" else "attack_target", case=case, duration="1h",
+                        known_nodes=["edge"], **options)["enforcements"][0]["id"]
+
+
+@pytest.fixture
+def servers(device, tmp_path):
+    device.more = ["set " + " ".join(line) for line in _vyos_ports.READY]
+    device.kept = list(device.more)
+    with Provider(tmp_path, target_of(device), router_of(device), [dedicated(), dedicated("srv-bb", "eth2.100", ("203.0.113.130",))]) as made:
+        made.provision()
+        # At first it is only counted.
+        assert any("action 'continue'" in line for line in device.more) and not any("'drop'" in line for line in device.more)
+        assert device.verdict("eth1", "eth0", OWN[0], OUT[0], 25) == device.verdict("eth1", "eth0", "203.0.113.130", OUT[0]) == "accept"
+        made.late = 30 * 86400
+        assert made.converge()["state"] == "applied"
+        device.lines.clear()
+        yield made
+
+
+def ways(device, port="eth1", own=OWN, **packet):
+    """What becomes of packets from and to a server, IPv4 and IPv6."""
+    return [device.verdict(*way, **packet) for mine, other in zip(own, OUT, strict=False) for way in (
+        (port, "eth0", mine, other), ("eth0", port, other, mine))]
+
+
+def test_policy_on_ports_and_each_enforcement_in_and_out(device, servers):
+    assert servers.converge()["outcome"] == "unchanged" and not device.pending and device.kept == device.more
+    policy = sorted(device.more)
+    pass_all = ["accept"] * 4
+    assert ways(device) == pass_all and ways(device, port="eth2.100", own=("203.0.113.130",)) == ["accept"] * 2
+    # Mail to elsewhere is refused; what is not its own doesn't leave, also as the neighbor's.
+    assert device.verdict("eth1", "eth0", OWN[0], OUT[0], 25) == device.verdict("eth1", "eth0", OWN[1], OUT[1], 25) == "reject"
+    assert device.verdict("eth1", "eth0", "203.0.113.130", OUT[0]) == device.verdict("eth1", "eth0", "2001:db8::7", OUT[1]) == "drop"
+    for kind, options, shown in (
+            ("suspend", {}, lambda: ways(device) == ["drop"] * 4),
+            ("port_block", {"ports": "6667", "direction": "in"}, lambda: ways(device) == pass_all and "drop" == device.verdict(
+                "eth0", "eth1", OUT[0], OWN[0], 6667)),
+            ("smtp_block", {"ports": "25,2525"}, lambda: device.verdict("eth1", "eth0", OWN[0], OUT[0], 2525) == "reject"),
+            ("bandwidth_cap", {"rate": "10 Mbit/s"}, lambda: "set qos interface eth1 egress 'aup-eth1-cap'" in device.more
+             and "set qos policy limiter aup-eth1-cap default bandwidth '10000000bit'" in device.more)):
+        held = hold(servers, kind, case="T-" + kind, **options)
+        check = servers.converge(check=True)
+        assert check["steps"] and sorted(device.more) == policy
+        device.lines.clear()
+        done = servers.converge()
+        assert (done["state"], done["errors"]) == ("applied", []) and done["plan_hash"] == check["plan_hash"], done
+        assert servers.status(held) == "active" and shown(), (kind, device.more)
+        assert sum(line.startswith("commit-confirm") for line in device.lines) == 1 and device.kept == device.more
+        assert ways(device, port="eth2.100", own=("203.0.113.130",)) == ["accept"] * 2
+        servers.lift("srv-a")
+        done = servers.converge()
+        assert servers.status(held) == "ended" and sorted(device.more) == policy and not done["errors"]
+    done = servers.converge(absent=True)
+    assert not done["errors"] and sorted(device.more) == sorted("set " + " ".join(line) for line in _vyos_ports.READY)
+
+
+def test_ports_that_are_not_a_servers_are_left_alone(device, servers):
+    servers.converge()
+    hold(servers, "suspend")
+    ready = list(device.more)
+    for lines, said in (
+            (["set interfaces bridge br0 member interface eth1"], "a member of br0"),
+            (["set interfaces ethernet eth1 vif 7 address '192.0.2.65/30'"], "it is a trunk"),
+            (["set interfaces ethernet eth1 vrf 'blue'"], "in a VRF"),
+            (["set protocols ospf interface eth1 cost '1'"], "a routing protocol"),
+            (["set qos interface eth1 egress 'FS'"], "has a QoS policy already (FS)"),
+            (["set protocols bgp neighbor 203.0.113.80 remote-as '64999'"], "the BGP peer 203.0.113.80"),
+            (["set firewall global-options state-policy established action 'accept'"], "before any rule"),
+            (["set firewall ipv6 forward filter rule 1 state 'new'"], "does more than jump")):
+        device.more = [*ready, *lines]
+        done = servers.converge()
+        assert "port_refused" in codes(done) and said in str(done["errors"]), (said, done["errors"])
+        assert device.more == [*ready, *lines]
+    device.more = [line for line in ready if "forward filter" not in line]
+    done = servers.converge()
+    assert "set firewall ipv4 forward filter rule 1 jump-target aup-ports" in str(done["errors"])
+    device.more = ready
+    device.put("198.51.100.0/24", "203.0.113.80")
+    device.hops = {"198.51.100.0/24": "eth1"}
+    assert "it has a neighbor: 198.51.100.0/24" in str(servers.converge()["errors"])
+    device.running.clear()
+    assert servers.converge()["state"] == "applied" and ways(device) == ["drop"] * 4
+
+
+def test_what_somebody_changes_in_our_rules_is_mended_and_a_lost_confirmation_taken_back(device, servers):
+    servers.converge()
+    hold(servers, "suspend")
+    before = sorted(device.more)
+    device.cut, device.cuts = ("confirm", "before"), 2
+    done = servers.converge()
+    assert done["state"] == "unknown" and ways(device) == ["drop"] * 4
+    device.expire()
+    assert sorted(device.more) == before
+    assert servers.converge()["state"] == "applied" and ways(device) == ["drop"] * 4
+    device.more = [line for line in device.more if "name aup-eth1-to rule" not in line]
+    assert ways(device) == ["drop", "accept"] * 2
+    assert servers.converge()["state"] == "applied" and ways(device) == ["drop"] * 4
+
+
+def test_a_line_of_a_port_that_is_refused_takes_no_route_along(device, servers):
+    servers.converge()
+    policy = sorted(device.more)
+    hold(servers, "suspend")
+    servers.null_route(case="T-2")
+    device.complaints = {"set firewall ipv6 name aup-eth1-to .*": "\n  Configuration path: [firewall] is not valid\n  Set failed\n\n"}
+    done = servers.converge()
+    assert codes(done) == ["not_applied"] and device.running == HOSTS and sorted(device.more) == policy

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _vyos
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _vyos, _vyos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
 
 CONFIGURATION = """set high-availability vrrp group web address 192.0.2.100/28
@@ -93,3 +97,72 @@ def test_routes_in_use():
                  "Exiting: failed to connect to any daemons.\n"):
         with pytest.raises(NotUnderstood):
             _vyos._of_frr(_vyos.parse_routes)(text)
+
+
+# -- ports ---------------------------------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["eth0", "eth1.100", "bond0.7", "eth3.10.20"])
+ANYTHING = st.text(max_size=20) | st.sampled_from(["eth1;reboot", "eth1\nset system", "eth1 $(id)", "eth1'", "eth", "lo", "eth1.100.2.3"])
+NUMBERS = st.lists(st.integers(1, 65535), min_size=1, max_size=40, unique=True)
+MODES = st.sampled_from(["off", "observe", "enforce"])
+PREFIXES = st.lists(st.sampled_from(["203.0.113.7/32", "2001:db8:100::/64", "203.0.113.16/28", "2001:db8:100::7/128"]), unique=True)
+
+
+def terms(name, dark=True, guard="enforce", mail="enforce", ports=(25,), own=("203.0.113.7/32",), hosts=(), blocks=(), rate=None):
+    return {"interface": name, "service": "ded-1", "own": list(own), "dark": dark, "guard": guard, "smarthosts": list(hosts),
+            "smtp": {"mode": mail, "ports": list(ports)}, "blocks": list(blocks), "rate_bps": rate}
+
+
+TERMS = st.builds(terms, NAMES, st.booleans(), MODES, MODES, NUMBERS, PREFIXES, PREFIXES, st.lists(st.builds(
+    lambda way, protocol, ports: {"direction": way, "protocol": protocol, "ports": ports}, st.sampled_from(["in", "out"]),
+    st.sampled_from(["tcp", "udp"]), NUMBERS), max_size=2), st.none() | st.integers(8, 10**11))
+
+
+def entered(lines, commands):
+    """The configuration after commands that the gate lets pass."""
+    lines = list(lines)
+    for command in commands:
+        verb, _space, path = _gate.pass_line(command, _vyos.GRAMMAR, (), _vyos.Vyos.ALLOWED).partition(" ")
+        words = tuple(path.split(" "))
+        lines = [line for line in lines if line[:len(words)] != words] if verb == "delete" else [*lines, words]
+    return lines
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(TERMS, max_size=4, unique_by=lambda one: one["interface"]), TERMS)
+def test_what_is_entered_for_ports_is_read_back_as_it_was_meant_and_goes_wholly(ports, last):
+    operators = [*_vyos_ports.READY, ("firewall", "ipv4", "name", "aup-ports", "rule", "10", "action", "return")]
+    lines = operators
+    for port in [*ports, last]:
+        rows, plain, used = _vyos_ports.parse(lines)
+        slots = _vyos_ports.slots([port["interface"]], plain, used)
+        wanted = _vyos_ports.rules(port)
+        lines = entered(lines, _vyos_ports.commands(wanted, plain.get(port["interface"], ()), slots[port["interface"]]))
+        again, _plain, _used = _vyos_ports.parse(lines)
+        assert again.get(port["interface"], []) == wanted and {**rows, port["interface"]: wanted} == {**again, port["interface"]: wanted}
+    _rows, plain, used = _vyos_ports.parse(lines)
+    slots = _vyos_ports.slots([], plain, used)
+    for name in plain:
+        lines = entered(lines, _vyos_ports.commands([], plain[name], slots[name]))
+    assert sorted(lines) == sorted(operators)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANYTHING)
+def test_no_name_yields_a_line_that_was_not_meant(name):
+    try:
+        wanted = _vyos_ports.rules(terms(name, rate=8000))
+    except ValueError:
+        return
+    for line in _vyos_ports.commands(wanted, (), (10, 15)):
+        assert _gate.pass_line(line, _vyos.GRAMMAR, (), _vyos.Vyos.ALLOWED) == line and not set(line) & set("\n;$'`|&!")
+
+
+@pytest.mark.parametrize("line", [
+    "delete firewall", "delete firewall ipv4 name WAN-IN", "delete firewall ipv4 name aup-ports", "set firewall ipv4 forward filter rule 1 action drop",
+    "delete interfaces ethernet eth1", "set interfaces ethernet eth1 disable", "set firewall ipv4 name aup-eth1-from rule 10 action accept",
+    "set qos interface eth1 egress FS", "delete qos interface eth1", "delete protocols static", "delete protocols bgp", "save /tmp/x", "commit\nreboot",
+])
+def test_lines_that_are_never_sent(line):
+    with pytest.raises(InputError):
+        _gate.pass_line(line, _vyos.GRAMMAR, (), _vyos.Vyos.ALLOWED)

@@ -15,7 +15,7 @@ _PATH = r"protocols static (?:route|route6) (\S+)"
 
 class Session:
     def __init__(self, device):
-        self.device, self.candidate, self.asked = device, None, None
+        self.device, self.candidate, self.asked, self.more = device, None, None, []
 
     def prompt(self):
         if self.asked:
@@ -36,7 +36,7 @@ class Session:
     def _operational(self, text):
         device = self.device
         if text == "configure":
-            self.candidate = copy.deepcopy(device.running)
+            self.candidate, self.more = copy.deepcopy(device.running), list(device.more)
             return ""
         return device.show(text)
 
@@ -55,10 +55,13 @@ class Session:
             if rest:
                 self.candidate[match.group(1)] = rest
             return "" if there else "  Nothing to delete (the specified node does not exist)\n\n"
+        match = re.fullmatch(r"(set|delete) ((?:firewall|qos) .+)", text)
+        if match:
+            return self._other(*match.groups())
         if text.startswith("run "):
             return device.show(text[4:])
         if text == "compare":
-            same = self.candidate == device.running
+            same = (self.candidate, sorted(self.more)) == (device.running, sorted(device.more))
             return ("No changes between working and active configurations.\n\n" if same else
                     "[protocols static]\n+ route 203.0.113.10/32 {\n+     blackhole {\n+     }\n+ }\n\n")
         if text == "commit":
@@ -76,18 +79,28 @@ class Session:
             device.pending = None
             return "Reload timer stopped\n\n"
         if text == "save":
-            device.startup = copy.deepcopy(device.running)
+            device.startup, device.kept = copy.deepcopy(device.running), list(device.more)
             return ""
         if text == "exit discard":
             self.candidate = None
             return "exit\n"
         return "\n  Configuration path: [%s] is not valid\n  Set failed\n\n" % text.partition(" ")[2]
 
+    def _other(self, verb, path):
+        """The firewall and QoS, as lines."""
+        if verb == "set":
+            before, _space, last = path.rpartition(" ")
+            self.more = [*self.more, "set %s '%s'" % (before, last)]
+            return ""
+        rest = [line for line in self.more if not (line.replace("'", "") + " ").startswith("set %s " % path)]
+        gone, self.more = len(rest) < len(self.more), rest
+        return "" if gone else "  Nothing to delete (the specified node does not exist)\n\n"
+
     def _answered(self, text):
         minutes, self.asked = self.asked, None
         if text != "y":
             return "commit-confirm canceled\n\n"
-        self.device.pending = ("aup", copy.deepcopy(self.device.running))
+        self.device.arm("aup", copy.deepcopy(self.device.running))
         return "Initialized commit-confirm; %s minutes to confirm before reload\n%s" % (minutes, self._commit())
 
     def _commit(self):
@@ -96,7 +109,7 @@ class Session:
             return "Configuration system temporarily locked due to another commit in progress\n\n"
         if device.refuses:
             return "[ protocols static ]\n%s\n\n[[protocols static]] failed\nCommit failed\n\n" % device.refuses
-        device.running = copy.deepcopy(self.candidate)
+        device.running, device.more = copy.deepcopy(self.candidate), list(self.more)
         return ""
 
 
@@ -118,7 +131,16 @@ class Vyos(Device):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.reload, self.refuses, self.more = True, None, []
+        self.reload, self.refuses, self.more, self.kept, self.hops = True, None, [], [], {}
+
+    def arm(self, who, new):
+        super().arm(who, new)
+        self.pending = (*self.pending, list(self.more))
+
+    def expire(self):
+        if self.pending:
+            self.more = self.pending[2]
+        super().expire()
 
     def arm_foreign(self):
         """Another operator's commit waits."""
@@ -131,9 +153,9 @@ class Vyos(Device):
         if text == "cat /tmp/commit-rev-entry":
             return "|1795276800|%s|cli|commit|\n" % self.pending[0] if self.pending else "cat: /tmp/commit-rev-entry: No such file or directory\n"
         if text == "show configuration commands":
-            return self.shown(self.running)
+            return self.shown(self.running, self.more)
         if text == "vyos-config-to-commands /config/config.boot":
-            return self.shown(self.startup)
+            return self.shown(self.startup, self.kept)
         asked = re.findall(r'-c "([^"]+)"', text)
         if not text.startswith("vtysh ") or not asked:
             return "\n  Invalid command: [%s]\n\n" % text
@@ -150,7 +172,8 @@ class Vyos(Device):
                 return {}
             return {str(network): [{
                 "prefix": str(network), "protocol": "static", "selected": True, "installed": True, "tag": tag,
-                "nexthops": [{"blackhole": True, "active": True} if target == "drop" else {"ip": target, "active": True}]}]
+                "nexthops": [{"blackhole": True, "active": True} if target == "drop" else
+                             {"ip": target, "active": True, "interfaceName": self.hops.get(str(network), "eth0")}]}]
                 for network, target, tag in statics(self.running, version) if not (self.dead_rib and target == "drop")}
         if text == "show interface json":
             return {"eth0": {"administrativeStatus": "up", "ipAddresses": [{"address": OWN[4]}, {"address": OWN[6]}]}}
@@ -167,10 +190,11 @@ class Vyos(Device):
         return {"prefix": match.group(1), "advertisedTo": {peer: {} for peer in said[1]}, "paths": [{
             "community": {"list": said[0], "string": " ".join(said[0])}}]} if said else {}
 
-    def shown(self, running):
+    def shown(self, running, more):
         """A configuration as `set` commands."""
         text = "set interfaces ethernet eth0 address '%s'\nset interfaces ethernet eth0 address '%s'\n" % (OWN[4], OWN[6])
         text += "set interfaces ethernet eth0 description 'to up1, its uplink'\nset interfaces loopback lo\n"
+        text += "set interfaces ethernet eth1 address '203.0.113.65/26'\nset interfaces ethernet eth2 vif 100 address '203.0.113.129/26'\n"
         for name, entries in self.maps.items():
             for number, (kind, value, said) in enumerate(entries, 1):
                 rule = "set policy route-map %s rule %d0 " % (name, number)
@@ -197,4 +221,51 @@ class Vyos(Device):
         text += "set system config-management commit-revisions '100'\n"
         text += "set system config-management commit-confirm action 'reload'\n" if self.reload else ""
         text += "set vrf name MGMT protocols static route 203.0.113.10/32 blackhole tag '41666'\n"
-        return text + "".join(line + "\n" for line in self.more)
+        return text + "".join(line + "\n" for line in more)
+
+    def verdict(self, inbound, outbound, source, destination, port=80, protocol="tcp"):
+        """What becomes of a packet on its way through: `forward`, with the meaning the manual gives to actions."""
+        family = "ipv4" if "." in source else "ipv6"
+        chains, groups = {}, {}
+        for line in self.more:
+            words = line.replace("'", "").split()[1:]
+            if words[:2] == ["firewall", family] and "rule" in words:
+                at = words.index("rule")
+                chains.setdefault(" ".join(words[2:at]), {}).setdefault(int(words[at + 1]), []).append(words[at + 2:])
+            elif words[:2] == ["firewall", family]:
+                chains.setdefault(" ".join(words[2:4]), {})["default"] = words[-1]
+            elif words[:2] == ["firewall", "group"]:
+                groups.setdefault(words[3], []).append(ipaddress.ip_network(words[-1]))
+        about = {"inbound-interface": inbound, "outbound-interface": outbound}
+
+        def matches(said):
+            for one in said:
+                if one[0] in about and one[-1] != about[one[0]]:
+                    return False
+                if one[0] == "protocol" and one[1] != protocol:
+                    return False
+                if one[:2] == ["destination", "port"] and str(port) not in one[2].split(","):
+                    return False
+                address = {"source": source, "destination": destination}.get(one[0])
+                if one[1:2] == ["group"] and not any(ipaddress.ip_address(address) in network for network in groups[one[3]]):
+                    return False
+            return True
+
+        def walk(name):
+            entries = dict(chains.get(name, {}))
+            otherwise = entries.pop("default", "return" if name.startswith("name ") else "accept")
+            for _number, said in sorted(entries.items()):
+                if not matches(said):
+                    continue
+                action = next(one[1] for one in said if one[0] == "action")
+                if action == "jump":
+                    found = walk("name " + next(one[1] for one in said if one[0] == "jump-target"))
+                    if found:
+                        return found
+                elif action == "return":
+                    return None
+                elif action != "continue":
+                    return action
+            return None if otherwise == "return" else otherwise
+
+        return walk("forward filter")
