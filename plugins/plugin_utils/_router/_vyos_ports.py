@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+from itertools import pairwise
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
 
@@ -250,7 +251,7 @@ def objection(port, lines, routes, peers, uplinks=()):
     for line in lines:
         if line[0] == "interfaces" and line[-1] == name and line[3:5] == ("member", "interface") or line[3:6] == ("member", "interface", name):
             return "it is a member of %s" % line[2]
-        if line[0] == "protocols" and len(line) > 3 and ("interface", name) in zip(line[2:], line[3:]) and line[1] in (
+        if line[0] == "protocols" and len(line) > 3 and ("interface", name) in pairwise(line) and line[1] in (
                 "ospf", "ospfv3", "isis", "rip", "ripng", "babel", "eigrp"):
             return "a routing protocol runs on it (%s)" % line[1]
         if line[:3] == ("qos", "interface", name) and len(line) == 5 and not _OURS.fullmatch(line[4]):
