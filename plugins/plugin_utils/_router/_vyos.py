@@ -34,7 +34,8 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"set %s blackhole tag %s" % (_ROUTE, _gate.NUMBER), r"delete %s(?: blackhole)?" % _ROUTE,
     *(re.escape(line) for line in (RUNNING, "run " + RUNNING, SAVED, TIMER, ENTRY, *_ROUTES.values(), INTERFACES, SUMMARY)),
     r'vtysh -c "show bgp (?:ipv4 unicast %s|ipv6 unicast %s) json"' % (_gate.PREFIX4, _gate.PREFIX6),
-    *(pattern.pattern for pattern in _vyos_ports.GRAMMAR), r"configure", r"compare", r"commit", r"commit-confirm [1-9][0-9]?", r"[yn]", r"confirm", r"save", r"exit discard",
+    *(pattern.pattern for pattern in _vyos_ports.GRAMMAR),
+    r"configure", r"compare", r"commit", r"commit-confirm [1-9][0-9]?", r"[yn]", r"confirm", r"save", r"exit discard",
 ))
 _QUESTION = re.compile(r"Proceed ?\?[^\r\n]{0,20}\Z")
 _EDIT = re.compile(r"\s*(?:\[edit[^\]\n]*\])?\s*")
