@@ -21,11 +21,15 @@ description:
     C(aup_backend), the catalogue's own variables of that node and, where the catalogue gives an address,
     C(ansible_host). The group C(all) gets C(aup_catalogue), and if they are configured
     C(aup_mapping), C(aup_policy) and C(aup_ledger_url).
+  - With O(clusters), the guests of Proxmox VE clusters are read over the API. The host of a cluster then has C(aup_guests), a list
+    of all of them with the service each belongs to, and C(aup_services_to_fill_in), an entry for the catalogue of each that
+    belongs to none.
   - What comes from the catalogue is text. A template in it is never evaluated.
 extends_documentation_fragment:
   - constructed
 requirements:
   - jmespath (for O(mapping))
+  - proxmoxer 2 and requests (for O(clusters))
 options:
   plugin:
     description: Names this plugin, so that Ansible reads the file with it.
@@ -60,6 +64,16 @@ options:
       - Variables for every node, such as C(ansible_user). The variables of a node in the catalogue win.
     type: dict
     default: {}
+  clusters:
+    description:
+      - Proxmox VE clusters whose guests are to be read, by their name in the catalogue.
+      - Each has C(user) (with realm), C(token_id), one of C(ca_file) and C(fingerprint), and if need be C(port) and C(timeout).
+      - The token's secret is read from the environment variable that C(secret_env) names, by default
+        E(AUP_PROXMOX_TOKEN_SECRET), or from the file C(secret_file). It is never an option itself.
+      - C(skeleton=false) leaves C(aup_services_to_fill_in) empty, which saves one call for each guest of no service.
+      - A cluster that can't be read gives a warning; the inventory is complete without it.
+    type: dict
+    default: {}
 seealso:
   - plugin: ansible.builtin.constructed
     plugin_type: inventory
@@ -74,6 +88,16 @@ ledger_url: sqlite:////var/lib/aup/ledger.db
 connection_defaults:
   ansible_user: aup
   ansible_become: true
+
+# Which guests of a cluster are nobody's service yet? ansible -i hosts.aup.yml pve -m debug -a var=aup_services_to_fill_in
+---
+plugin: hosting.aup.services
+catalogue: catalogue.yml
+clusters:
+  pve:
+    user: aup@pve
+    token_id: controller
+    ca_file: pve-root-ca.pem
 
 # A panel's export and its mapping, with a group of the nodes of each country.
 ---
@@ -157,7 +181,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         for group, members in names.items():
             for name in members:
                 self.inventory.add_host(name, group=group)
+        self._read_clusters(document, folder)
         self._construct(document["nodes"])
+
+    def _read_clusters(self, document, folder):
+        """Say what lives on the clusters that are to be read."""
+        for name, settings in sorted(self.get_option("clusters").items()):
+            node = document["nodes"].get(name)
+            if node is None or node["backend"] != "proxmox":
+                raise AnsibleParserError(f"clusters: {name!r} is no Proxmox VE cluster of the catalogue.")
+            from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _discover
+
+            try:
+                client = _discover.client_of(name, node["address"], settings, folder, os.environ)
+                guests, to_fill_in = _discover.guests_of(client, name, document["services"], settings.get("skeleton", True))
+            except AupError as exc:
+                self.display.warning(f"the guests of cluster {name} were not read: {exc}")
+                continue
+            self._set(name, "aup_guests", guests)
+            self._set(name, "aup_services_to_fill_in", to_fill_in)
 
     def _add_node(self, name, node):
         self.inventory.add_host(name, group=BACKEND_GROUPS[node["backend"]])
