@@ -80,16 +80,20 @@ STANDARD = {
 }
 STANDARD["transfer"] = (
     "Service ${service} has used ${percent} % of its transfer",
-    ("${recipient},\n\nservice ${service} has used ${percent} % of its transfer: ${used} of ${allowance},"
-    " from ${begins} to ${ends}.\n\n"
-    "Above it: ${action}.\nClause ${clause}: ${clause_text}\n\n${pass_on}\n\n"
-    "Questions: reply to this message, or write to ${contact} and name service ${service}.\n\n${provider}\n"),
+    (
+        "${recipient},\n\nservice ${service} has used ${percent} % of its transfer: ${used} of ${allowance},"
+        " from ${begins} to ${ends}.\n\n"
+        "Above it: ${action}.\nClause ${clause}: ${clause_text}\n\n${pass_on}\n\n"
+        "Questions: reply to this message, or write to ${contact} and name service ${service}.\n\n${provider}\n"
+    ),
 )
 STANDARD["amendment"] = (
     "Our acceptable use policy changes on ${effective}",
-    ("${recipient},\n\nour acceptable use policy changes on ${effective} (${prior} becomes ${policy}; clause ${clause}).\n\n"
-    "It concerns: ${services}\nWhat changes for you:\n${changes}\n\n${grace}\n\n${pass_on}\n\n"
-    "Questions: reply to this message, or write to ${contact}.\n\n${provider}\n"),
+    (
+        "${recipient},\n\nour acceptable use policy changes on ${effective} (${prior} becomes ${policy}; clause ${clause}).\n\n"
+        "It concerns: ${services}\nWhat changes for you:\n${changes}\n\n${grace}\n\n${pass_on}\n\n"
+        "Questions: reply to this message, or write to ${contact}.\n\n${provider}\n"
+    ),
 )
 STANDARD["after"] = STANDARD["held"] = STANDARD["with"]
 """(subject, text) of a notice by its timing, where the policy writes none of its own."""

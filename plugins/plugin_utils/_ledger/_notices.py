@@ -499,8 +499,9 @@ def told_late(document, now):
     return (
         "%s told of %s later than promised: notice %s %s, and it applies from %s; owed is %s ahead."
         " Move its effective to %s or later, or name %s as policy of its services." % (
-        document["service"], facts["values"]["policy"], document["id"], "is not delivered yet" if at is None else "was delivered %s" % iso(at),
-        facts["values"]["effective"], duration_text(promised), iso(told + promised + 86399)[:10], facts["values"]["prior"]))
+            document["service"], facts["values"]["policy"], document["id"],
+            "is not delivered yet" if at is None else "was delivered %s" % iso(at), facts["values"]["effective"],
+            duration_text(promised), iso(told + promised + 86399)[:10], facts["values"]["prior"]))
 
 
 def notice_line(document):
