@@ -46,7 +46,7 @@ def plan(desired, cluster):
     :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` of ours by name, `firewall_on`, and in
         `orders` what `_making` says of services whose guest is to be made
     """
-    facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"]}
+    facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"], "now": desired["now"], "present": desired["present"]}
     shared = _firewall.Shared(desired)
     steps, priors, touched, closed, services, errors, notes, gaps = [], [], {}, [], [], [], [], []
     creating, created = [], {}
@@ -99,8 +99,7 @@ def plan(desired, cluster):
         steps += todo.steps
         if todo.prior is not None:
             priors.append({"service": sid, "fields": todo.prior, "digest": digest(todo.prior)})
-        if todo.touched is not None and (
-                todo.touched["fields"] or todo.touched["sets"] or todo.touched["rules"] or service["touched"]):
+        if todo.touched is not None and (service["touched"] or any(found for key, found in todo.touched.items() if key != "guest")):
             touched[sid] = todo.touched
         settled = not problems and not todo.errors and all(step["part"] in ("filter", "spoof") for step in todo.steps)
         if service["baseline"] and not held and settled:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 
-def for_cluster(desired, snapshot, node):
+def for_cluster(desired, snapshot, node, now):
     """The desired state of a cluster: what `resolve` gave, each service with its guest's number, its NICs and what is ours.
 
     :param desired: of `resolve`, or of `retired`
     :param snapshot: the ledger's; its `touched` is what we set on guests of this cluster and what it is to go back to
     :param node: the cluster's description in the released catalogue, with its section `proxmox`
+    :param now: seconds since the epoch
     """
     services = snapshot["catalogue"]["services"] if snapshot.get("catalogue") else {}
     enforced = {}
@@ -38,4 +39,4 @@ def for_cluster(desired, snapshot, node):
         nics = [{"mac": mac} for mac in guest.get("macs") or ()]
         entries.append({"id": sid, "guest": guest, "nics": nics, "ending": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
                         "hold": None, "limits": {}, "baseline": None, "elsewhere": False, "touched": touched[sid]})
-    return dict(desired, services=entries, proxmox=dict((node or {}).get("proxmox") or {}))
+    return dict(desired, services=entries, now=now, proxmox=dict((node or {}).get("proxmox") or {}))

@@ -7,12 +7,19 @@ What we set is kept in the ledger as `touched`: `{field: {"set": [values], "back
 `back` only while it holds one of `set`: two, where a run that changes ours may have been killed before its write. Where a
 tenant or the panel changed it meanwhile, and we change it again because it is still wanted, their value is what it goes
 back to. Nobody's marks on the guest decide anything: a tenant can edit those.
+
+A write that wasn't answered may still be carried out, minutes later, and its digest doesn't keep it off once all was given
+back: the configuration is then what it was when the write was sent. So while one may be on its way (`unanswered`), what is
+given back carries a mark with a number, which makes another digest of it, and what we had set is watched for and given
+back again.
 """
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _nics, _units
+from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 
 GuestPlan = namedtuple("GuestPlan", "here steps prior touched notes errors gaps")
 GuestPlan.__doc__ = """What `plan` returns.
@@ -22,6 +29,10 @@ GuestPlan.__doc__ = """What `plan` returns.
 """
 
 TAG = "aup-suspended"
+LIFTED = "aup-lifted"
+_MARK = re.compile("(?:%s|%s)(?:-[0-9]+)?" % (TAG, LIFTED))
+# How long a write without an answer is waited for: a worker waits 10 s for a guest's lock, and calls queue up for workers.
+LATE_SECONDS = 600
 FORMAT = 1
 # What each kind of enforcement stands on.
 PARTS = {
@@ -125,7 +136,7 @@ def _fields(guest):
             found["%s.%s" % (name, key)] = _nics.value_of(nic["text"], key)
     for key in ("enable", "policy_in", "policy_out") if guest["firewall_read"] else ():
         found["firewall." + key] = guest["options"].get(key)
-    found["tag"] = TAG if TAG in tags_of(config.get("tags")) else None
+    found["tag"] = next((tag for tag in tags_of(config.get("tags")) if is_mark(tag)), None)
     found["power"] = guest["power"]
     return found
 
@@ -135,6 +146,20 @@ def tags_of(text):
     return [tag for tag in str(text or "").replace(",", ";").replace(" ", ";").split(";") if tag]
 
 
+def is_mark(tag):
+    """Whether a tag is one of ours."""
+    return bool(_MARK.fullmatch(tag))
+
+
+def unanswered(service, now):
+    """What is known of writes that may still be carried out: `{"at", "known", "count"}`, or None.
+
+    :param now: seconds since the epoch
+    """
+    record = service["touched"].get("unanswered")
+    return record if record and now < record["at"] + LATE_SECONDS else None
+
+
 def _satisfied(field, value, wanted):
     kind = field.rpartition(".")[2]
     if kind == "rate" or field == "cpulimit":
@@ -142,6 +167,8 @@ def _satisfied(field, value, wanted):
         return now is not None and 0 < now <= _units.number(wanted)
     if field == "power":
         return value == wanted or (wanted == "paused" and value == "stopped")
+    if field == "tag" and wanted.startswith(TAG):
+        return bool(value) and value.startswith(TAG)
     if kind in ("onboot", "link_down", "protection", "enable") or field.endswith(".firewall"):
         return _on(value) == _on(wanted)
     return value == wanted
@@ -161,15 +188,19 @@ def _holds(field, value, was_set):
     return str(value) == str(was_set)
 
 
-def _wanted(service, guest, switch):
+def _wanted(service, guest, switch, late):
     """`{field: (value, part)}` that the service's enforcements and controls want.
 
     :param switch: whether the firewall is to work for this guest: fields of it that are ours to set
+    :param late: of `unanswered`
     """
     wanted, hold, limits = {}, service["hold"], limits_of(service)
+    number = "-%d" % late["count"] if late and late["known"] else ""
+    if number:
+        wanted["tag"] = (LIFTED + number, "mark")
     if hold and hold["kind"] in ("suspend", "terminate"):
         wanted["onboot"] = ("0", "hold")
-        wanted["tag"] = (TAG, "mark")
+        wanted["tag"] = (TAG + number, "mark")
         for name in guest["nics"]:
             wanted[name + ".link_down"] = ("1", "hold")
         # High availability isn't told of a pause, and starts the guest anew where its node fails: it is asked to stop it.
@@ -247,7 +278,7 @@ def plan(service, guest, facts, shared):
 
     :param service: entry of `_desired.for_cluster`
     :param guest: observed, or None
-    :param facts: of the cluster: `firewall_on`, `settings`
+    :param facts: of the cluster: `firewall_on`, `settings`, `now`, and whether it is to stay `present`
     :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
     """
     touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {}),
@@ -255,6 +286,8 @@ def plan(service, guest, facts, shared):
     known = touched["fields"] or touched["sets"] or touched["rules"]
     if guest is None:
         return GuestPlan(False, [], None, touched if known else None, [], [], [])
+    late = unanswered(service, facts["now"])
+    touched["unanswered"] = late
     errors = identity(service, guest)
     if errors:
         return GuestPlan(True, [], None, touched if known else None, [], errors, [])
@@ -276,8 +309,18 @@ def plan(service, guest, facts, shared):
         notes.append("not verified: the firewall of guest %s was not read in this run" % guest["vmid"])
         rules, switch, steps = [], {}, []
         kept = _sticky(service, switch, True)
-    steps += _field_steps(service, guest, _wanted(service, guest, switch), kept, touched["fields"])
+    steps += _field_steps(service, guest, _wanted(service, guest, switch, late), kept, touched["fields"], bool(late))
     steps = _possible(service, guest, steps, errors)
+    if any(step["verb"] in ("set", "power") for step in steps):
+        # Until all of them are answered: a run may be killed over them.
+        touched["unanswered"] = dict(late or {"known": False, "count": 0}, at=facts["now"])
+    if late and late["known"]:
+        said = "a write to guest %s was not answered, and may still be carried out until %s" % (
+            guest["vmid"], iso(late["at"] + LATE_SECONDS))
+        notes.append(said)
+        if not facts["present"]:
+            errors.append(_error(service, "late_write", said + ".", "Retire again after that: all else is given back.",
+                                 part="late", retryable=True))
     filtered = [kind for kind in _FILTERED if kind in limits_of(service) or (service["hold"] and service["hold"]["kind"] == kind)]
     if filtered and in_the_way:
         errors.append(_error(service, "firewall_off", "%s is not in force: %s." % (", ".join(filtered), "; ".join(in_the_way)),
@@ -316,8 +359,11 @@ def _possible(service, guest, steps, errors):
     return [step for step in steps if step not in barred]
 
 
-def _field_steps(service, guest, wanted, kept, touched):
-    """Steps for single fields; `touched` is changed to what must be kept before they are carried out."""
+def _field_steps(service, guest, wanted, kept, touched, late=False):
+    """Steps for single fields; `touched` is changed to what must be kept before they are carried out.
+
+    :param late: a write of ours may still come, so what was given back is watched
+    """
     present, steps = _fields(guest), []
     for field, (value, part) in wanted.items():
         now = present.get(field)
@@ -330,6 +376,8 @@ def _field_steps(service, guest, wanted, kept, touched):
     for field in sorted(set(touched) - set(wanted) - kept):
         former, now = touched[field], present.get(field)
         part = former.get("part", "hold")
+        if late and field in present and field != "tag" and str(now) == str(former["back"]):
+            continue
         if field not in present or not _still(field, now, former) or str(now) == str(former["back"]):
             touched.pop(field)  # changed by somebody else, or back already
             continue

@@ -176,7 +176,7 @@ class Apply:
                 text = values.get(name, guest["nics"][name]["text"])
                 values[name] = _nics.with_value(text, key, value)
             elif field == "tag":
-                tags = [tag for tag in _guest.tags_of(guest["config"].get("tags")) if tag != _guest.TAG]
+                tags = [tag for tag in _guest.tags_of(guest["config"].get("tags")) if not _guest.is_mark(tag)]
                 tags += [value] if value else []
                 if tags:
                     values["tags"] = ";".join(tags)

@@ -235,6 +235,20 @@ class ProxmoxCluster:
                 code="missing_privilege", target="token", remedy="Give its role these privileges there (docs/proxmox.md).")
 
     @staticmethod
+    def _note_unanswered(document, plan, after, failures):
+        """What is known now of writes that may still be carried out: none, where all were answered or are seen."""
+        silent = {one["service"] for one in failures if one["code"] == "unknown_outcome"}
+        undone = {step["service"] for step in after.steps if step["verb"] in ("set", "power")}
+        for service in document["services"]:
+            sid = service["id"]
+            if sid not in after.touched:
+                continue
+            record = _guest.unanswered(service, document["now"])
+            if sid in silent & undone:
+                record = {"at": document["now"], "known": True, "count": (record or {"count": 0})["count"] + 1}
+            after.touched[sid]["unanswered"] = record
+
+    @staticmethod
     def _result(plan, desired):
         return {
             "changed": bool(plan.steps), "steps": plan.steps, "priors": plan.priors, "plan_hash": plan.plan_hash,
@@ -265,8 +279,10 @@ class ProxmoxCluster:
         maker = Maker(self.client, lambda vmid: self._not_in_force(document, seen["guests"][vmid]), self.settle)
         failures = Apply(self.client, self._rows, maker).run(plan.steps, seen["guests"])
         after_document = dict(document, services=[
-            dict(service, touched=plan.touched.get(service["id"], service["touched"])) for service in document["services"]])
+            dict(service, touched=dict(plan.touched.get(service["id"], service["touched"]),
+                                       unanswered=service["touched"].get("unanswered"))) for service in document["services"]])
         _seen, after = self._plan(after_document, seen, {step["vmid"] for step in plan.steps if step.get("vmid")}, ordered)
+        self._note_unanswered(document, plan, after, failures)
         result = self._result(after, document)
         # A call whose end wasn't heard may have done its work: what is seen decides.
         left = {step["service"] for step in after.steps} | {error["service"] for error in after.errors}
@@ -290,7 +306,7 @@ class ProxmoxCluster:
         service = dict(service, touched={"sets": ["ipfilter-" + nic for nic in made["nics"]]})
         guest = self._guest(row, service)
         shared = _firewall.Shared(desired)
-        todo = _guest.plan(service, guest, {"firewall_on": True, "settings": {}}, shared)
+        todo = _guest.plan(service, guest, {"firewall_on": True, "settings": {}, "now": desired["now"], "present": True}, shared)
         missing = [step["why"] for step in todo.steps if step["after"] != step["before"]] + [error["message"] for error in todo.errors]
         for verb, wanted, path in (("group", shared.groups, "groups"), ("set", shared.sets, "ipset")):
             missing += ["%s %s is missing" % (verb, name) for name in sorted(wanted)

@@ -42,7 +42,7 @@ class ClusterConverge(Converge):
                        for sid, order in ordered.items()}
             with self.ledger.read(now=self.clock()) as tx:
                 self.cluster.made = tx.creations(wanted.node)
-        return snapshot, for_cluster(desired, snapshot, node), ordered
+        return snapshot, for_cluster(desired, snapshot, node, self.clock()), ordered
 
     def run(self, wanted):
         """Converge, alone on this controller; see `Converge.run`."""

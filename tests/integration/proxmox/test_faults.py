@@ -9,6 +9,7 @@ import copy
 
 import pytest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _guest
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import hold
 
 from tests.proxmox import schema
@@ -195,10 +196,11 @@ def test_high_availability_is_asked(house, vmid):
     assert house.cluster.ha[f"{kind}:{vmid}"]["state"] == "started" and house.state() == before
 
 
-def test_high_availability_in_fence(house):
-    house.cluster.guests[101].ha = "fence"
+@pytest.mark.parametrize("state", ["fence", "error", "recovery"])
+def test_high_availability_that_takes_no_request(house, state):
+    house.cluster.guests[101].ha = state
     before = house.state()["guests"][101]
-    assert codes(house.enforce("suspend", *EVERYBODY)) == {"vps-101": "ha_fence"}
+    assert codes(house.enforce("suspend", *EVERYBODY)) == {"vps-101": "ha_" + state}
     assert house.state()["guests"][101] == before and held(house, 100) and held(house, 203)
     house.cluster.guests[101].ha = "ignored"  # registered there, and left alone by it
     assert not house.again()["errors"] and house.cluster.guests[101].paused
@@ -319,6 +321,50 @@ def test_timeout_of_a_write_that_happens_later(house):
     time.sleep(0.2)
     assert house.cluster.guests[100].config["onboot"] == "0"
     assert not house.lift("vps-100")["errors"] and house.cluster.guests[100].config["onboot"] == "1"
+
+
+@pytest.mark.parametrize("vmid", [100, 203])
+def test_a_late_write_does_not_fit_after_the_lifting(house, vmid):
+    """Until it can't come any more, what was given back has another digest than what the write was sent for."""
+    kind, sid, one = "qemu" if vmid == 100 else "lxc", f"vps-{vmid}", house.cluster.guests[vmid]
+    before, path = house.state(), f"PUT /nodes/{{node}}/{kind}/{{vmid}}/config"
+    house.timeout = 1
+    house.api.rules.append(Rule("PUT", f"/nodes/pve1/{kind}/{vmid}/config", late=5.0))
+    asked = house.api.calls[path]
+    assert not house.enforce("suspend", sid)["errors"] and held(house, vmid)
+    assert not house.lift(sid)["errors"] and house.statuses(sid) == []
+    house.timeout = 20
+    assert house.api.calls[path] == asked + 2, "too slow: it came before the lifting"
+    assert one.config["tags"] == "aup-lifted-1" and any("may still be carried out" in note for note in house.again()["notes"])
+    retired = house.retire()
+    assert codes(retired) == {sid: "late_write"} and one.config["tags"] == "aup-lifted-1"
+    assert house.api.calls[path] == asked + 2
+    until = time.monotonic() + 30
+    while house.api.calls[path] < asked + 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert not held(house, vmid) and one.config["onboot"] == "1" and "link_down" not in one.config["net0"]
+    house.provision()
+    for _ in range(_guest.LATE_SECONDS):
+        next(house.clock)
+    assert not house.again()["errors"] and house.again()["outcome"] == "unchanged"
+    assert house.state() == before
+
+
+def test_a_late_call_of_power_is_taken_back(house):
+    """No digest keeps it off; the next pass sees it, though nothing of that service is on the books any more."""
+    before, one = house.state(), house.cluster.guests[100]
+    house.timeout = 1
+    house.api.rules.append(Rule("POST", "/nodes/pve1/qemu/100/status/suspend", late=6.0))
+    assert not house.enforce("suspend", "vps-100")["errors"] and one.paused
+    assert not house.lift("vps-100")["errors"] and not one.paused
+    house.timeout, until = 20, time.monotonic() + 30
+    while not one.paused and time.monotonic() < until:
+        time.sleep(0.05)
+    assert one.paused and house.again()["outcome"] == "changed" and not one.paused
+    for _ in range(_guest.LATE_SECONDS):
+        next(house.clock)
+    assert not house.again()["errors"] and house.state() == before
 
 
 def test_task_with_warnings_is_well(house):

@@ -102,7 +102,7 @@ class House:
     """A guest, what the ledger keeps of it, and what its customer would have if nothing had been enforced."""
 
     def __init__(self, seen):
-        self.guest, self.touched, self.kinds = seen, {}, {}
+        self.guest, self.touched, self.kinds, self.now = seen, {}, {}, 1000
         self.theirs = _guest._fields(seen)
 
     def service(self):
@@ -117,9 +117,12 @@ class House:
         for name, one in self.guest["sets"].items():
             one["ours"] = name in (self.touched.get("sets") or ())
         shared = _firewall.Shared(desired_of(service))
-        planned = _guest.plan(service, self.guest, {"firewall_on": True, "settings": {}}, shared)
+        planned = _guest.plan(service, self.guest, {"firewall_on": True, "settings": {}, "now": self.now, "present": True}, shared)
         assert not planned.errors
+        before, self.now = _guest.unanswered(service, self.now), self.now + 200
         self.touched = json.loads(json.dumps(planned.touched))
+        if stop_after is None:
+            self.touched["unanswered"] = before  # all of this pass were answered
         for step in planned.steps[:stop_after]:
             carry_out(self.guest, step)
         return planned.steps
@@ -167,7 +170,7 @@ def test_what_was_not_ours_is_there_in_the_end(kind, power, onboot, cpulimit, ra
     house.sweep()
     house.touched["sets"], house.guest["sets"] = [], {}
     service = dict(house.service(), controls={})
-    last = _guest.plan(service, house.guest, {"firewall_on": True, "settings": {}}, _firewall.Shared(desired_of(service)))
+    last = _guest.plan(service, house.guest, {"firewall_on": True, "settings": {}, "now": 1000, "present": True}, _firewall.Shared(desired_of(service)))
     for step in last.steps:
         carry_out(house.guest, step)
     assert not [rule for rule in house.guest["rules"] if _firewall.ours(rule)]
@@ -207,7 +210,7 @@ def test_nothing_of_ours_opens_a_tenants_firewall(rules, options, kinds, smtp, s
     house.kinds = dict.fromkeys(kinds, 0)
     service = dict(house.service(), controls=CONTROLS if spoof else {}, smtp={"mode": smtp, "ports": [25]})
     shared = _firewall.Shared(desired_of(service))
-    planned = _guest.plan(service, seen, {"firewall_on": True, "settings": {}}, shared)
+    planned = _guest.plan(service, seen, {"firewall_on": True, "settings": {}, "now": 1000, "present": True}, shared)
     added = [rule for step in planned.steps if step["verb"] == "rules" for rule in step["after"]["rules"]]
     for rule in [*added, *(rule for group in shared.groups.values() for rule in group)]:
         assert rule["enable"] == 1 and _firewall.ours(rule)
@@ -234,7 +237,7 @@ def test_a_firewall_is_left_unread_only_where_nothing_stands_on_it(kinds, ending
         assert not bound and kinds
         unread = dict(guest_of(), firewall_read=False, options=None)
         touched = {"fields": {"firewall.enable": {"set": ["1"], "back": None, "part": "filter"}}, "sets": ["ipfilter-net0"]}
-        planned = _guest.plan(dict(service, touched=touched), unread, {"firewall_on": False, "settings": {}}, _firewall.Shared(desired_of(service)))
+        planned = _guest.plan(dict(service, touched=touched), unread, {"firewall_on": False, "settings": {}, "now": 1000, "present": True}, _firewall.Shared(desired_of(service)))
         assert not [step for step in planned.steps if step["verb"] in ("rules", "options", "ipset")]
         assert planned.touched["sets"] == ["ipfilter-net0"] and "firewall.enable" in planned.touched["fields"]
         assert any("not verified" in note for note in planned.notes)
