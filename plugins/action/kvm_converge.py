@@ -72,11 +72,14 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     TRANSFERS_FILES = False
+    ARGUMENTS = ARGUMENTS
+    MODULE = "hosting.aup.kvm_node"
+    CONVERGE = Converge
 
     def _call(self, task_vars):
         def call(**args):
             try:
-                result = self._execute_module(module_name="hosting.aup.kvm_node", module_args=args, task_vars=task_vars)
+                result = self._execute_module(module_name=self.MODULE, module_args=args, task_vars=task_vars)
             except AnsibleConnectionFailure as exc:
                 raise NodeError("the node can't be reached: %s" % exc.message, code="unreachable", retryable=True,
                                 remedy="Mend the connection, then run hosting.aup.reconcile.") from exc
@@ -101,21 +104,21 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        _validated, args = self.validate_argument_spec(ARGUMENTS)
+        _validated, args = self.validate_argument_spec(self.ARGUMENTS)
         node = task_vars["inventory_hostname"]
         wanted = Wanted(
-            node=node, run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
+            node=args.get("cluster", node), run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
             absent=args["state"] == "absent",
             adopt_from_other_ledger=args["adopt_from_other_ledger"], stop_after_failure=args["stop_after_failure"],
-            confirm_seconds=args["confirm_seconds"], probes=args["probes"],
-            user_data_directory=args["user_data_directory"],
+            confirm_seconds=args["confirm_seconds"], probes=args.get("probes", ()),
+            user_data_directory=args.get("user_data_directory"),
             controller_addresses=() if self._connection.transport == "local"
             else own_addresses(self._play_context.remote_addr or node),
         )
         try:
             check = self._task.check_mode
             with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
-                done = Converge(
+                done = self.CONVERGE(
                     ledger, self._call(task_vars), self._confirm, current_actor(os.environ, task_vars),
                     lambda: int(time.time()), check,
                 ).run(wanted)

@@ -239,10 +239,14 @@ class KvmNode:
         if former is not None and _same_ports(links, former.links):
             guests = self._ask_again(former.guests, touched)
         else:
-            guests = self._ask_guests()
+            guests = self._ask_guests(links)
         return Observation(self._boot(), links, guests, _nftables.observe(self._run))
 
-    def _ask_guests(self):
+    def _ask_guests(self, _links):
+        """The host's guests.
+
+        :param _links: the interfaces, for hosts that tell guests by those
+        """
         try:
             return _libvirt.guests(self._libvirt())
         except NodeError as exc:
@@ -266,6 +270,12 @@ class KvmNode:
                 for guest in former if guest["uuid"] not in touched or guest["uuid"] in seen]
 
     # -- planning ---------------------------------------------------------------------------
+
+    def _owners(self, desired):
+        return Owners(desired["services"])
+
+    def _model(self, desired, guests, links, disarmed, adopted, owners=None):
+        return filter_model(desired, guests, links, disarmed, adopted, owners)
 
     def _plan_filter(self, model, rules, state):
         """The packet filter's change, and the service of each port and MAC it judges. Notes the reference in `state`."""
@@ -343,7 +353,7 @@ class KvmNode:
         # Only a hold can hit the host itself, and only to see that are the MAC of its interfaces needed.
         held = any(service["hold"] for service in desired["services"])
         observation = self.observe(former and former.observation, held, touched)
-        owners = Owners(desired["services"])
+        owners = self._owners(desired)
         creation = _create.plan(
             self._orders, {service["id"] for service in desired["services"] if service["hold"]}, observation.guests,
             observation.links, state, _create.Look(self._libvirt, state["images"]))
@@ -356,7 +366,7 @@ class KvmNode:
         else:
             own = rules in (None, _KEEP)
             coming, links = _create.with_pending(observation.guests, observation.links, creation.pending)
-            model, gaps = filter_model(desired if own else rules, coming, links, disarmed, state["adopted"], owners if own else None)
+            model, gaps = self._model(desired if own else rules, coming, links, disarmed, state["adopted"], owners if own else None)
         change, judged = self._plan_filter(model, observation.rules, state)
         if rules is _KEEP:
             change = _UNCHANGED
@@ -934,8 +944,8 @@ class KvmNode:
                 return result
             _given, desired, rules = found
             observation = self.observe()
-            model, _gaps = filter_model(desired if rules in (None, _KEEP) else rules, observation.guests, observation.links, wanted,
-                                        state["adopted"])
+            model, _gaps = self._model(desired if rules in (None, _KEEP) else rules, observation.guests, observation.links, wanted,
+                                       state["adopted"])
             change, judged = self._plan_filter(model, observation.rules, state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
                                 "before": change.before, "after": change.after}] if change.kind != "none" else []

@@ -9,12 +9,13 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import AupErro
 from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
 
 
-def on_node(module, work, uri="qemu:///system"):
+def on_node(module, work, uri="qemu:///system", make=None):
     """The result of `work(node)`; our own errors end the module as its failure.
 
     :param module: AnsibleModule
     :param work: function of a KvmNode
     :param uri: libvirt's
+    :param make: `make(run, nft) -> KvmNode` for another kind of host
     """
     def run(argv, stdin=None):
         try:
@@ -26,6 +27,7 @@ def on_node(module, work, uri="qemu:///system"):
         if os.geteuid() != 0:
             raise InputError("this has to run as root on the node.", target="become",
                              remedy="Set `become: true` for the play, or connect as root.")
-        return work(KvmNode(run, nft=module.get_bin_path("nft", required=True), uri=uri))
+        nft = module.get_bin_path("nft", required=True)
+        return work(make(run, nft) if make else KvmNode(run, nft=nft, uri=uri))
     except AupError as exc:
         module.fail_json(msg=str(exc), error=exc.to_result())

@@ -17,6 +17,18 @@ _UNREACHED = frozenset(("unreachable", "auth", "certificate", "node_locked", "mi
 _AGAIN = frozenset(("changed_meanwhile", "unknown_outcome"))
 
 
+def described_cluster(name, catalogue):
+    """A cluster's description in the released catalogue.
+
+    :raises CatalogueError: it has none, or is none
+    """
+    node = describe_node(name, catalogue)
+    if node["backend"] != "proxmox":
+        raise CatalogueError("node %s is no Proxmox VE cluster." % name, target=name,
+                             remedy="Give it backend: proxmox in the catalogue.")
+    return node
+
+
 class ClusterConverge(Converge):
     """One cluster, once.
 
@@ -30,12 +42,7 @@ class ClusterConverge(Converge):
 
     def _resolve(self, wanted, born=()):
         snapshot, desired, ordered = super()._resolve(wanted, born)
-        node = None
-        if not wanted.absent:
-            node = describe_node(wanted.node, snapshot["catalogue"])
-            if node["backend"] != "proxmox":
-                raise CatalogueError("node %s is no Proxmox VE cluster." % wanted.node, target=wanted.node,
-                                     remedy="Give it backend: proxmox in the catalogue.")
+        node = None if wanted.absent else described_cluster(wanted.node, snapshot["catalogue"])
         if ordered:
             services = snapshot["catalogue"]["services"]
             ordered = {sid: dict(order, vmid=services[sid]["guest"].get("vmid"), user=services[sid]["order"]["cloud_init"].get("user"))

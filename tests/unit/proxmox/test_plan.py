@@ -20,6 +20,7 @@ TERMS = {
     "smtp_block": [{"enforcement_ids": ["E"]}] * 2,
     "port_block": [{"blocks": [{"direction": "out", "protocol": "tcp", "ports": [6667]}], "enforcement_ids": ["E"]}] * 2,
 }
+FACTS = {"firewall_on": True, "settings": {}, "now": 1000, "present": True}
 CONTROLS = {"anti_spoofing": {"mode": "enforce"}}
 # Each is followed by a pass, which may be killed after so many of its steps.
 EVENTS = st.lists(st.tuples(st.one_of(
@@ -170,7 +171,7 @@ def test_what_was_not_ours_is_there_in_the_end(kind, power, onboot, cpulimit, ra
     house.sweep()
     house.touched["sets"], house.guest["sets"] = [], {}
     service = dict(house.service(), controls={})
-    last = _guest.plan(service, house.guest, {"firewall_on": True, "settings": {}, "now": 1000, "present": True}, _firewall.Shared(desired_of(service)))
+    last = _guest.plan(service, house.guest, FACTS, _firewall.Shared(desired_of(service)))
     for step in last.steps:
         carry_out(house.guest, step)
     assert not [rule for rule in house.guest["rules"] if _firewall.ours(rule)]
@@ -210,7 +211,7 @@ def test_nothing_of_ours_opens_a_tenants_firewall(rules, options, kinds, smtp, s
     house.kinds = dict.fromkeys(kinds, 0)
     service = dict(house.service(), controls=CONTROLS if spoof else {}, smtp={"mode": smtp, "ports": [25]})
     shared = _firewall.Shared(desired_of(service))
-    planned = _guest.plan(service, seen, {"firewall_on": True, "settings": {}, "now": 1000, "present": True}, shared)
+    planned = _guest.plan(service, seen, FACTS, shared)
     added = [rule for step in planned.steps if step["verb"] == "rules" for rule in step["after"]["rules"]]
     for rule in [*added, *(rule for group in shared.groups.values() for rule in group)]:
         assert rule["enable"] == 1 and _firewall.ours(rule)
@@ -237,7 +238,7 @@ def test_a_firewall_is_left_unread_only_where_nothing_stands_on_it(kinds, ending
         assert not bound and kinds
         unread = dict(guest_of(), firewall_read=False, options=None)
         touched = {"fields": {"firewall.enable": {"set": ["1"], "back": None, "part": "filter"}}, "sets": ["ipfilter-net0"]}
-        planned = _guest.plan(dict(service, touched=touched), unread, {"firewall_on": False, "settings": {}, "now": 1000, "present": True}, _firewall.Shared(desired_of(service)))
+        planned = _guest.plan(dict(service, touched=touched), unread, dict(FACTS, firewall_on=False), _firewall.Shared(desired_of(service)))
         assert not [step for step in planned.steps if step["verb"] in ("rules", "options", "ipset")]
         assert planned.touched["sets"] == ["ipfilter-net0"] and "firewall.enable" in planned.touched["fields"]
         assert any("not verified" in note for note in planned.notes)
