@@ -17,6 +17,8 @@ description:
   - The groups C(aup_kvm_nodes), C(aup_proxmox_clusters) and C(aup_routers) always exist. There is a group
     C(aup_location_NAME) for each location and C(aup_pool_NAME) for each migration pool, with every character
     that a group name can't hold replaced by C(_).
+  - Nodes of a Proxmox VE cluster that the catalogue names (C(hosts) under C(proxmox)) are in C(aup_proxmox_hosts), which always
+    exists, with C(aup_proxmox_cluster).
   - Each node gets C(aup_location), C(aup_uplinks), C(aup_bridges), C(aup_routed_interfaces), C(aup_pool),
     C(aup_backend), the catalogue's own variables of that node and, where the catalogue gives an address,
     C(ansible_host). The group C(all) gets C(aup_catalogue), and if they are configured
@@ -127,6 +129,7 @@ else:
     # Before, every variable was a template unless it was marked as text.
     from ansible.utils.unsafe_proxy import wrap_var
 
+CLUSTER_HOSTS = "aup_proxmox_hosts"
 BACKEND_GROUPS = {"kvm": "aup_kvm_nodes", "proxmox": "aup_proxmox_clusters", "router": "aup_routers"}
 
 
@@ -174,7 +177,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self._set("all", "aup_policy", _beside(folder, policy) if is_path else policy)
         if ledger_url is not None:
             self.inventory.set_variable("all", "aup_ledger_url", ledger_url)
-        for group in (*BACKEND_GROUPS.values(), *sorted(names)):
+        for group in (*BACKEND_GROUPS.values(), CLUSTER_HOSTS, *sorted(names)):
             self.inventory.add_group(group)
         for name, node in document["nodes"].items():
             self._add_node(name, node)
@@ -212,6 +215,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self._set(name, "ansible_host", node["address"])
         for key, value in node["vars"].items():
             self._set(name, key, value)
+        for host, address in ((node.get("proxmox") or {}).get("hosts") or {}).items():
+            self.inventory.add_host(host, group=CLUSTER_HOSTS)
+            for key, value in self.get_option("connection_defaults").items():
+                self.inventory.set_variable(host, key, value)
+            self._set(host, "ansible_host", address)
+            self._set(host, "aup_proxmox_cluster", name)
 
     def _construct(self, nodes):
         strict = self.get_option("strict")

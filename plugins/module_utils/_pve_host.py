@@ -61,7 +61,11 @@ class PveHost(KvmNode):
         uplinks = {name: {"master": None, "mac": None} for name in located["uplinks"]}
         return filter_model(located, known, {**uplinks, **pending}, disarmed, adopted, owners or self._owners(desired))
 
-    def _plan_service(self, service, guests, owners, boot_id, own):
+    def _ask_details(self, uuids):
+        """Nothing but rules is set here, and rules need none."""
+        return {}
+
+    @staticmethod
+    def _plan_service(service, guest, details, boot_id, own):
         """Rules alone: power is the API's."""
-        here = any(owners.of_guest(guest) is service for guest in guests)
-        return here, _hold.HoldPlan([], None, [], [])
+        return guest is not None, _hold.HoldPlan([], None, [], [])

@@ -393,7 +393,31 @@ def _nodes(top):
             reader.refuse("", f"a mapping is expected, found {described(raw_nodes[name])}")
     _pools(top, nodes)
     _images(top, nodes)
+    _unlike(top, nodes)
     return nodes
+
+
+def _hosts(inner):
+    """`{name: address}` of a cluster's own nodes that are reached over SSH."""
+    reader, found = inner.inside("hosts", inner.raw["hosts"]), {}
+    for name in sorted(reader.raw, key=str) if reader is not None else ():
+        try:
+            fields.node_name(name)
+        except Refused as exc:
+            inner.refuse("hosts", str(exc))
+            continue
+        found[str(name)] = reader.need(name, fields.node_address)
+    return found
+
+
+def _unlike(top, nodes):
+    """Refuse names of clusters' own nodes that are others' in the inventory."""
+    seen = {name: "a node" for name in nodes}
+    for cluster, node in nodes.items():
+        for name in (node.get("proxmox") or {}).get("hosts") or ():
+            if name in seen:
+                top.refuse("nodes", f"{cluster}: proxmox.hosts: {name!r} is the name of {seen[name]} too; the inventory has one of each")
+            seen[name] = f"one of {cluster}'s hosts"
 
 
 def _images(top, nodes):
@@ -463,8 +487,10 @@ def _node(reader):
     if backend == "proxmox":
         inner = reader.inside("proxmox", reader.raw.get("proxmox") or {})
         if inner is not None:
-            inner.known(("replug",))
+            inner.known(("replug", "hosts"))
             node["proxmox"] = {"replug": inner.may("replug", fields.boolean, False)}
+            if inner.raw.get("hosts") is not None:
+                node["proxmox"]["hosts"] = _hosts(inner)
     elif reader.raw.get("proxmox") is not None:
         reader.refuse("proxmox", "is for nodes with backend: proxmox")
     if backend == "kvm" and not (reader.raw.get("bridges") or reader.raw.get("routed_interfaces")):

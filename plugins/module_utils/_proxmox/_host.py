@@ -19,7 +19,7 @@ _PORT = re.compile(r"(?:tap|veth)([1-9][0-9]{2,8})i([0-9]|[12][0-9]|3[01])")
 _PLUG = re.compile(r"fwpr[1-9][0-9]{2,8}p(?:[0-9]|[12][0-9]|3[01])")
 _UUID = re.compile(r"uuid=([0-9a-fA-F-]{36})")
 # Of a service's limits, those that are rules; all others are set over the API.
-_RULES = frozenset(("port_block",))
+_RULES = frozenset(("port_block", "drop"))
 
 
 def numbers(links):

@@ -23,8 +23,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._host import 
 
 from tests.integration.netns import Net
 from tests.proxmox.cluster import Cluster
+from tests.proxmox.server import serve
 
-from .provider import POLICY, Provider, mac, provider, service
+from .provider import POLICY, Provider, firewalled, guest, mac, provider, service, token
+from .test_playbooks import House
 
 WALLED, PLAIN, STRANGER, BARE, LATER, HELD = 100, 203, 999, 998, 101, 102
 WIRE = "192.0.2.150"
@@ -282,3 +284,44 @@ def test_without_the_clusters_files_the_rules_stay_and_it_is_said(site):
         Wanted(node="pve", run_id=run["run_id"] if isinstance(run, dict) else run, confirm_seconds=0))
     assert [error["code"] for error in done["errors"]] == ["pmxcfs_down"]
     assert site.node.check("nft -t list ruleset") == before and site.tcp(WALLED, 25) == "silent"
+
+
+# A node's own files, in place of this machine's: the play's connection is local, and inside of its namespace.
+_WITHIN = """
+for folder in etc var/lib run; do mount --bind "$0/$folder" "/$folder" || exit 99; done
+exec "$@"
+"""
+
+
+def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
+    """A real ansible-playbook, its modules packed and run on the node, new rules confirmed over a new connection."""
+    place, node = tmp_path / "play", site.place / "files"
+    (place / "tls").mkdir(parents=True)
+    (node / "var/lib").mkdir(parents=True)
+    (node / "run").mkdir()
+    shutil.copytree("/etc", node / "etc", symlinks=True, ignore_dangling_symlinks=True)
+    (node / "etc/pve").symlink_to(site.place / "pve")
+    cluster = firewalled(Cluster(("pve1",), pace=0.01, lock_timeout=0.3))
+    cluster.add(guest(WALLED))
+    cluster.add(guest(PLAIN, "lxc"))
+    running = serve(cluster, place / "tls", {"svc@pve!aup": token()})
+    server = site.node.call(running.__enter__)
+    try:
+        house = House(server, place, {"pve1": "127.0.0.1"}, ("ip", "netns", "exec", site.node.name, "sh", "-c", _WITHIN, str(node)))
+        (place / "host_vars").mkdir()
+        (place / "host_vars/pve1.json").write_text(json.dumps({"ansible_connection": "local", "ansible_python_interpreter": sys.executable}))
+        found = site.node.check("nft list ruleset")
+        rc, out = house.play("provision", "--check", aup_nodes="pve")
+        assert rc == 0 and "pve1: would change" in out and "pve: would change" in out, out
+        assert site.node.check("nft list ruleset") == found
+        rc, out = house.play("provision", aup_nodes="pve")
+        assert rc == 0 and "pve1: changed, verified" in out and "pve: changed, verified" in out, out
+        assert site.tcp(WALLED, 25) == site.tcp(PLAIN, 25) == site.tcp(BARE, 25) == "silent" and site.opens(WALLED, 80)
+        rc, out = house.play("suspend", service=f"vps-{WALLED}", violation="attack_target", duration="48h", case="T-1")
+        assert rc == 0 and "pve1: changed, verified" in out and f"vps-{WALLED}: suspend in force, verified" in out, out
+        assert site.tcp(WALLED, 80) != "open" and cluster.guests[WALLED].paused and site.opens(PLAIN, 80)
+        rc, out = house.play("retire", node="pve")
+        assert rc == 0 and not cluster.guests[WALLED].paused and site.opens(WALLED, 80), out
+        assert site.node.check("nft list ruleset") == found and site.opens(BARE, 25), out
+    finally:
+        running.__exit__(None, None, None)

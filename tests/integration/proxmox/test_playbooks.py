@@ -23,8 +23,11 @@ _COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(_REPOSITORY / "
 class House:
     """A cluster behind the stand-in, and an inventory that names it."""
 
-    def __init__(self, server, place: Path):
-        self.server, self.cluster, self.place = server, server.api.cluster, place
+    def __init__(self, server, place: Path, hosts: dict[str, str] | None = None, within: tuple[str, ...] = ()):
+        """:param hosts: nodes of the cluster in the catalogue
+        :param within: words before each command
+        """
+        self.server, self.cluster, self.place, self.within = server, server.api.cluster, place, within
         numbers = {100: "qemu", 203: "lxc"}
         services = []
         for vmid in numbers:
@@ -35,7 +38,8 @@ class House:
         (place / "lab.yml").write_text(POLICY)
         (place / "catalogue.json").write_text(json.dumps({
             "prefixes": ["192.0.2.0/24", "2001:db8:1::/48"],
-            "nodes": {"pve": {"backend": "proxmox", "location": "main", "address": "127.0.0.1"}}, "services": services}))
+            "nodes": {"pve": {"backend": "proxmox", "location": "main", "address": "127.0.0.1",
+                              **({"proxmox": {"hosts": hosts}} if hosts else {})}}, "services": services}))
         (place / "hosts.aup.yml").write_text(json.dumps({
             "plugin": "hosting.aup.services", "catalogue": "catalogue.json", "policy": "lab.yml", "ledger_url": "sqlite:///ledger.db"}))
         # As docs/proxmox.md has it: beside the inventory, the secret in a file of its own.
@@ -49,7 +53,7 @@ class House:
     def play(self, name: str, *flags: str, **extra) -> tuple[int, str]:
         """(return code, output) of one playbook."""
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.place / "hosts.aup.yml"),
+            [*self.within, str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.place / "hosts.aup.yml"),
              "hosting.aup." + name, *flags, "-e", json.dumps(extra)],
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=self.place,
             env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": _COLLECTIONS, "ANSIBLE_HOME": str(self.place / "home"),
@@ -124,3 +128,9 @@ def test_a_token_that_is_refused_is_said_and_fails_the_run_at_its_end(house):
     rc, out = house.play("provision", aup_proxmox_token_secret="00000000-0000-4000-8000-000000000000")
     assert rc != 0 and "pve: UNREACHABLE" in out and "the API refused the token" in out, out
     assert "00000000-0000-4000" not in out
+
+
+def test_a_node_that_is_not_reached_is_said_and_the_api_acts_all_the_same(house, tmp_path):
+    other = House(house.server, tmp_path, {"pve1": "127.0.0.1"})
+    rc, out = other.play("provision", ansible_port=1, ansible_connection="ssh", aup_nodes="pve")
+    assert rc != 0 and "pve1: UNREACHABLE" in out and "pve: changed, verified" in out, out

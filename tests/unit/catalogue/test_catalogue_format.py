@@ -227,6 +227,19 @@ def test_a_wrong_node_names_node_field_and_value(tmp_path, changes, field, words
     assert words in problems[0]
 
 
+@pytest.mark.parametrize(("hosts", "words"), [
+    (["pve1"], "proxmox.hosts: a mapping is expected"),
+    ({"pve1": "no host"}, "proxmox.hosts.pve1: 'no host' is neither an IP address nor a host name"),
+    ({"pve 1": "192.0.2.21"}, "proxmox.hosts: 'pve 1' is not a host name"),
+    ({"kvm1": "192.0.2.21"}, "pve: proxmox.hosts: 'kvm1' is the name of a node too"),
+])
+def test_a_clusters_own_nodes_are_named_once(tmp_path, hosts, words):
+    data = catalogue()
+    data["nodes"]["pve"] = {"backend": "proxmox", "location": "fra", "proxmox": {"hosts": hosts}}
+    problems = problems_of(tmp_path, data)
+    assert len(problems) == 1 and words in problems[0], problems
+
+
 @pytest.mark.parametrize(("top", "words"), [
     ({"nodes": {}}, "nodes: is required"),
     ({"nodes": []}, "nodes: is required"),

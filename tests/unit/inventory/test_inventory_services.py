@@ -29,7 +29,7 @@ CATALOGUE = {
         "kvm1": {"backend": "kvm", "location": "fra-1", "pool": "p", "uplinks": ["eth1"], "bridges": ["br0"],
                  "address": "192.0.2.11", "vars": {"ansible_port": 2222, "rack": "B7"}},
         "kvm2": {"backend": "kvm", "location": "fra-1", "pool": "p", "routed_interfaces": ["vnet*"]},
-        "pve": {"backend": "proxmox", "location": "ams"},
+        "pve": {"backend": "proxmox", "location": "ams", "proxmox": {"hosts": {"pve1": "192.0.2.21"}}},
         "edge": {"backend": "router", "location": "ams"},
     },
     "services": [{"id": "vps-1", "customer": "c1", "account_type": "business", "pool": "p", "guest": "g1",
@@ -75,10 +75,12 @@ def test_nodes_groups_and_variables(tmp_path):
         keyed_groups=[{"key": "aup_location[:3]", "prefix": "site"}])
     inventory = listed(path, tmp_path)
     hosts = inventory["_meta"]["hostvars"]
-    assert set(hosts) == {"kvm1", "kvm2", "pve", "edge"}, "services are not hosts"
+    assert set(hosts) == {"kvm1", "kvm2", "pve", "pve1", "edge"}, "services are not hosts"
     members = {name: group.get("hosts") for name, group in inventory.items() if name != "_meta"}
     assert members["aup_kvm_nodes"] == ["kvm1", "kvm2"]
     assert members["aup_proxmox_clusters"] == ["pve"]
+    assert members["aup_proxmox_hosts"] == ["pve1"]
+    assert (hosts["pve1"]["ansible_host"], hosts["pve1"]["aup_proxmox_cluster"], hosts["pve1"]["ansible_user"]) == ("192.0.2.21", "pve", "aup")
     assert members["aup_routers"] == ["edge"]
     assert members["aup_location_fra_1"] == ["kvm1", "kvm2"]
     assert sorted(members["aup_location_ams"]) == ["edge", "pve"]
