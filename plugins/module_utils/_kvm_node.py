@@ -38,7 +38,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._standing import (
     standing,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import instants, passed
-from ansible_collections.hosting.aup.plugins.module_utils._usage import SYSFS, take_samples
+from ansible_collections.hosting.aup.plugins.module_utils._usage import SYSFS, here, take_samples
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 
 BOOTS = 8  # guests that a node which ends things by itself boots in one pass
@@ -1009,7 +1009,7 @@ class KvmNode:
 
         :raises NodeError: libvirt does not answer, so nobody knows whose a port is
         """
-        samples, gaps = take_samples(_libvirt.guests(self._libvirt()), self._boot_id or read_boot_id(), self._root + SYSFS)
+        samples, gaps = take_samples(_libvirt.guests(self._libvirt()), self._boot_id or here(read_boot_id()), self._root + SYSFS)
         return {"taken_at": int(time.time()), "samples": samples, "gaps": gaps}
 
     def info(self):

@@ -4,8 +4,8 @@
 PRIVATE to the collection.
 
 A counter lives as long as its network device: from the making of a tap until it goes, with the guest's power-off, its
-migration away or the host's reboot. Its name is the boot id of the host and the interface index, which the kernel
-gives once per boot (`include/linux/netdevice.h`: ifindex is unique and not reused until it wraps at 2^31). So a
+migration away or the host's reboot. Its name is the boot id of the host, its network namespace, and the interface index,
+which the kernel gives once per boot and namespace (`dev_new_index`: not reused until it wraps at 2^31). So a
 restarted, migrated or renamed port is another counter, and a counter that runs on is the same.
 
 Bytes are those of Ethernet frames at the guest's port, without preamble and checksum; what the packet filter or a cap
@@ -42,10 +42,16 @@ def _number(base, name):
         return int(handle.read())
 
 
+def here(boot_id):
+    """The boot id with the network namespace: hosts in containers of one machine share the first alone."""
+    return "%s.%d" % (boot_id, os.stat("/proc/self/ns/net").st_ino)
+
+
 def take_samples(guests, boot_id, sysfs=SYSFS):
     """Samples of all ports of running guests.
 
     :param guests: as `_libvirt.guests` gives them
+    :param boot_id: what makes an interface index unique; see `here`
     :returns: `(samples, gaps)`: samples of `{"uuid", "name", "mac", "counter", "received", "sent"}`, sorted;
         gaps: sentences about NICs of running guests whose bytes the host does not see
     """

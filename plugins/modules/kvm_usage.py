@@ -34,7 +34,7 @@ taken_at:
   type: int
 samples:
   description: >-
-    One per port: guest, MAC, the counter's name (boot id and interface index), and the bytes the guest has received
+    One per port: guest, MAC, the counter's name (boot id, network namespace and interface index), and the bytes the guest has received
     and sent since the port was made.
   returned: success
   type: list

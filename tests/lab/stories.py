@@ -9,12 +9,15 @@ already are bound at once.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import inventory, plan
+from .guest import Guest
 from .internet import Message, mail_desk
+from .measured import flood
 from .spine import until
 from .telling import Telling
 
@@ -23,6 +26,7 @@ PLACES = ("finland", "moscow")
 MAIL = (plan.SINK[0], 25)
 POOL = tuple((address, plan.WEB_PORTS[0]) for address in plan.WEB)
 _PATIENCE = 30
+_ALLOWANCE = 8_000_000  # bytes: of terabytes nobody could wait for the end here
 ONE, TWO, FAR = "vps-1001", "vps-1002", "vps-1004"
 _LOCATIONS = ["dusseldorf", "dusseldorf-2", "falkenstein", "finland", "moscow", "other"]
 
@@ -40,8 +44,8 @@ class Story:
         """A case id of this story's own."""
         return f"{self.policy}-{name}"
 
-    def provide(self) -> None:
-        """Adopt the hosts under the policy."""
+    def provide(self, **plans: dict[str, Any]) -> None:
+        """Adopt the hosts under the policy; ``plans`` are those of services, by id with ``_`` for ``-``."""
         by_location = self.policy == "location"
         document: dict[str, Any] = {
             "schema": 1, "name": self.policy, "version": "lab", "effective": "2026-01-01", "provider": {"name": "Lab Hosting"},
@@ -57,6 +61,7 @@ class Story:
             node["location"] = place if by_location else "lab"
         for service in catalogue["services"]:
             service["contact"] = f"owner-{service['id']}@customer.example"
+            service["plan"] = plans.get(service["id"].replace("-", "_"), {})
         target = self.lab.controller.inventory.parent
         (target / "provider.yml").write_text(json.dumps(document))
         (target / "catalogue.yml").write_text(json.dumps(catalogue))
@@ -109,7 +114,7 @@ def alteron(story: Story) -> None:
     victim, spammer = story.lab.guest(TWO), story.lab.guest(ONE)
     attack, spam = story.case("attack"), story.case("spam")
     story.chapter("alteron: the hosts are adopted under its policy")
-    story.provide()
+    story.provide(vps_1001={"transfer_bytes": _ALLOWANCE, "transfer_from": int(time.time())})
     story.must("port 25 is open, as its text closes none", story.open(ONE, *MAIL))
 
     story.chapter(f"{TWO} is attacked: 48 hours, by itself, nobody's fault (alteron.9)")
@@ -140,6 +145,65 @@ def alteron(story: Story) -> None:
     story.must("no fault, no charge", (written["case"]["fault"], story.sums(written)) == ("none", []))
     written = story.exported(spam, at="+50h")
     story.must("60.00 EUR, once", (written["case"]["fault"], story.sums(written)) == ("customer", ["60.00 EUR"]))
+    transfer(story)
+
+
+def transfer(story: Story) -> None:
+    """What a guest transfers, counted at its port, told at 80 % and 100 %, reduced, and bought (alteron.18 to 22)."""
+    guest = story.lab.guest(ONE)
+    case = f"transfer-{ONE}-{time.strftime('%Y-%m-%d', time.gmtime())}"
+
+    story.chapter(f"{ONE} has {_ALLOWANCE // 10**6} MB in 30 days: metering begins with what its port shows now (alteron.18)")
+    first = port(guest)
+    story.play("meter")
+    story.must("what was before is nobody's debt", counted(story) == 0)
+    before = port(guest)  # the first pass read it somewhere between these two
+    filled(story, guest, before, _ALLOWANCE * 84 // 100)
+    low = port(guest) - before
+    done = story.play("meter")
+    story.must(f"{counted(story)} bytes are in the ledger, as many as the port carried", low <= counted(story) <= port(guest) - first)
+    (told,) = story.notices(ONE)
+    story.must("its owner is told at 80 %", "has used 80 % of its transfer" in told.text and "has used 80 %" in done.said)
+
+    story.chapter(f"{ONE} is restarted: its port is another one, and begins at nothing; more comes in")
+    former = port(guest) - first
+    guest.virsh("destroy")
+    guest.start()
+    guest.await_boot()
+    filled(story, guest, 0, _ALLOWANCE * 3 // 10)
+    low = port(guest)
+    done = story.play("meter")
+    story.must("nothing is lost or counted twice: both ports together",
+               counted(story) >= low + _ALLOWANCE * 84 // 100 and counted(story) <= former + port(guest))
+    story.must("above it the connection is 10 Mbit/s, seen on the host (alteron.20)", f"{ONE}: bandwidth_cap in force, verified" in done.said)
+    texts = [one.text for one in story.notices(ONE, ONE)]
+    story.must("its owner is told at 100 %, and of the measure", any("has used 100 %" in one for one in texts) and any(case in one for one in texts))
+
+    story.chapter("a terabyte is bought for 9.00 EUR: the next pass gives the connection back (alteron.19, alteron.21)")
+    story.play("charges", {"state": "recorded", "case": case, "fee": "transfer", "quantity": 1, "reference": "order-77"}, task=None)
+    done = story.play("meter")
+    story.must(f"{ONE} has its full connection", f"{ONE}: given back, verified" in done.said and story.spine.holding() == [])
+    story.notices()
+    written = story.exported(case)
+    story.must("9.00 EUR, once", story.sums(written) == ["9.00 EUR"])
+
+
+def port(guest: Guest) -> int:
+    """Bytes that a guest's port has carried, both ways."""
+    found = guest.node.run(["sh", "-c", f"cat /sys/class/net/{guest.tap}/statistics/[rt]x_bytes"]).stdout.split()
+    return sum(map(int, found))
+
+
+def counted(story: Story) -> int:
+    """Bytes of the service in the ledger."""
+    (row,) = story.spine.rows("select received + sent from aup_usage_window where service = ?", ONE)
+    return row[0]
+
+
+def filled(story: Story, guest: Guest, before: int, size: int) -> None:
+    """Traffic from outside until the port has carried so many bytes more."""
+    with flood(story.lab.internet.namespace, guest.plan.ipv4, 8):
+        story.must(f"{size} bytes went through its port", until(lambda: port(guest) - before >= size, _PATIENCE))
 
 
 def metrovps(story: Story) -> None:
