@@ -167,7 +167,7 @@ def _judge(one_pass, window):
         if used > allowance + bought:
             _exceeded(one_pass, window, found, used, bought, over)
         elif window["case_id"]:
-            _uncap(one_pass, window, "%d more were bought" % (bought // 10**12) if bought else "it is within its allowance again")
+            _uncap(one_pass, window, "%s more were bought" % pure.bytes_text(bought) if bought else "it is within its allowance again")
         window = usage_windows(tx, t.usage_window.c.begins_at == window["begins_at"], service=window["service"])[0]
     if over:
         _end(one_pass, window)

@@ -182,7 +182,8 @@ def transfer(story: Story) -> None:
     story.chapter("a terabyte is bought for 9.00 EUR: the next pass gives the connection back (alteron.19, alteron.21)")
     story.play("charges", {"state": "recorded", "case": case, "fee": "transfer", "quantity": 1, "reference": "order-77"}, task=None)
     done = story.play("meter")
-    story.must(f"{ONE} has its full connection", f"{ONE}: given back, verified" in done.said and story.spine.holding() == [])
+    story.must(f"the cap of {ONE} is gone from the host, and nothing is held",
+               "lifted: bandwidth_cap" in done.said and "changed, verified" in done.said and story.spine.holding() == [])
     story.notices()
     written = story.exported(case)
     story.must("9.00 EUR, once", story.sums(written) == ["9.00 EUR"])

@@ -85,7 +85,7 @@ def _typed(key: str, value: Any) -> str:
 def summary(output: str, task: str | None) -> list[str]:
     """What the last task (or the one named) said, without Ansible's own lines."""
     marker = "TASK [" if task is None else f"TASK [{task}"
-    said = output.rpartition(marker)[2].partition("PLAY RECAP")[0].splitlines()[1:]
+    said = output.rpartition(marker)[2].partition("\nPLAY ")[0].splitlines()[1:]
     lines = []
     for line in said:
         text = line.strip()
