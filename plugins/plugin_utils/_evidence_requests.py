@@ -148,10 +148,14 @@ def remove(ledger, write, check, directory=None, evidence=None, reason=None):
 
 
 def expire(ledger, write, check, directory=None):
-    """Remove the files whose retention is over."""
+    """Remove the files whose retention is over, and the personal data whose time is."""
     def work(tx):
-        gone = L.expire_evidence(tx)
-        return {"evidence": gone, "changed": bool(gone), "what": [line(one) for one in gone] or ["no retention is over"]}
+        gone, personal = L.expire_evidence(tx), L.expire_personal(tx)
+        what = [line(one) for one in gone]
+        if personal["notices"] or personal["events"]:
+            what.append("personal data emptied: %d notices, %d entries of the log, cases %s" % (
+                len(personal["notices"]), personal["events"], ", ".join(personal["cases"]) or "none"))
+        return {"evidence": gone, "changed": bool(what), "what": what or ["no retention is over"]}
 
     return _and_files(ledger, write, check, directory, work)
 

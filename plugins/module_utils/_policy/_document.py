@@ -360,6 +360,7 @@ POLICY = Map(
     evidence=optional(
         Map(
             largest_mib=optional(Integer(1, 1 << 20, "a whole number of MiB from 1 to 1048576"), 256),
+            personal_data=optional(Duration()),
             classes=optional(
                 Named(
                     Map(

@@ -290,7 +290,7 @@ class Policy:
         return None if terms is None else dict(terms, notices=sorted(int(one.rstrip("%")) for one in terms["notices"]))
 
     def evidence(self):
-        """How evidence is kept: largest_mib, and classes with hash_only, retention, violations, clause."""
+        """How evidence is kept: largest_mib, personal_data (how long after a case), and classes with hash_only, retention, violations, clause."""
         return self.document.get("evidence") or {"largest_mib": 256, "classes": {}}
 
     def notice(self, name):

@@ -130,6 +130,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._status import
     nodes,
     status,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._personal import expire_personal
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._proposals import (
     confirm,
     find_proposal,
@@ -199,6 +200,7 @@ __all__ = [
     "exemptions_of",
     "expire_evidence",
     "expire_exemptions",
+    "expire_personal",
     "expired_claims",
     "export_charges",
     "exported",

@@ -515,12 +515,12 @@ def _concerns(refs, service, own, cases):
 
 
 # The register of disclosures and the reasons of holds have to outlast what they are about; an event's number still erases them.
-_REGISTER = frozenset(("evidence_disclosed", "legal_hold_placed", "legal_hold_released", "no_notice_placed", "no_notice_released"))
+REGISTER = frozenset(("evidence_disclosed", "legal_hold_placed", "legal_hold_released", "no_notice_placed", "no_notice_released"))
 
 
 def erasable_events(tx, service):
     """Numbers of the events about a service whose details are still there; not those that say to whom data was given."""
-    return [entry["number"] for entry in history(tx, service) if entry["detail"] is not None and entry["kind"] not in _REGISTER]
+    return [entry["number"] for entry in history(tx, service) if entry["detail"] is not None and entry["kind"] not in REGISTER]
 
 
 @verb

@@ -464,13 +464,18 @@ def erase_notices(tx, service):
         for document in find_notices(tx, t.notice.c.service == service, t.notice.c.erased_at.is_(None))
         if document["status"] not in ("queued", "sending")
     ]
-    if found:
+    empty_notices(tx, found)
+    return found
+
+
+def empty_notices(tx, ids):
+    """Empty whom these notices went to and what they said."""
+    for first in range(0, len(ids), 500):
         tx.execute(
-            t.notice.update().where(t.notice.c.id.in_(found)).values(
+            t.notice.update().where(t.notice.c.id.in_(ids[first:first + 500])).values(
                 facts=None, recipient=None, subject=None, body=None, error=None, receipt=None, erased_at=tx.now
             )
         )
-    return found
 
 
 def without_text(document):

@@ -9,7 +9,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy import CONTROL
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import versions_of
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._matrix import outcome_text, outcomes
-from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import evidence_text, fee_text, option_text, span, transfer_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words import evidence_text, fee_text, option_text, personal_text, span, transfer_text
 
 
 def difference(old, new):
@@ -72,7 +72,8 @@ def _transfer(policy):
 
 
 def _evidence(policy):
-    return {name: evidence_text(terms) for name, terms in {"general": {}, **policy.evidence()["classes"]}.items()}
+    kept = {name: evidence_text(terms) for name, terms in {"general": {}, **policy.evidence()["classes"]}.items()}
+    return {**kept, "personal data": personal_text(policy.evidence())}
 
 
 def _places(old, new):
@@ -209,7 +210,7 @@ def diff_lines(found, services=None):
     lines += _control_lines(found["controls"])
     lines += _violation_lines(found["violations"])
     for part, what in (("fees", "fee"), ("exemptions", "control"), ("evidence", "class"), ("guardrails", "guardrail")):
-        label = {"exemptions": "exemption from", "evidence": "evidence of class"}.get(part, what)
+        label = {"exemptions": "exemption from", "evidence": "evidence:"}.get(part, what)
         lines += ["%s %s" % (label, _change(row[what], row["before"], row["after"])) for row in found[part]]
     if len(lines) == 1:
         lines.append("nothing changes")

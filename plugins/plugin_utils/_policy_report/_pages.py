@@ -26,6 +26,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._words 
     transfer_text,
     notice_text,
     option_text,
+    personal_text,
     span,
 )
 
@@ -252,7 +253,7 @@ def _evidence(policy):
     for name, terms in sorted({"general": {}, **classes}.items()):
         of = ", ".join(terms.get("violations") or ()) or ("all others" if name == "general" else "what a person says")
         lines.append(_row(name, of, evidence_text(terms), terms.get("clause") or ""))
-    return [*lines, ""]
+    return [*lines, "", "Whom notices went to, what they said, and what people wrote of a case: %s." % personal_text(policy.evidence()), ""]
 
 
 def index_page(policies, served):

@@ -136,6 +136,12 @@ def evidence_text(terms):
     return "files for %s after the case was closed" % span(parse_duration(terms["retention"])) if "retention" in terms else "files without an end"
 
 
+def personal_text(evidence):
+    """How long personal data of a case is kept."""
+    text = evidence.get("personal_data")
+    return "emptied %s after it was closed" % span(parse_duration(text)) if text else "kept until somebody erases it"
+
+
 def notice_text(notice):
     """When the customer is told."""
     if notice is None:

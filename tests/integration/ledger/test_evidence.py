@@ -11,12 +11,14 @@ import socket
 import stat
 
 import pytest
+import sqlalchemy as sa
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, ConflictError, InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils import _evidence_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils._case_page import case_page
 from ansible_collections.hosting.aup.plugins.plugin_utils._evidence_store import Store
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._deliver import evidence_lines
 
 NOW = 1_800_000_000
@@ -209,6 +211,42 @@ def test_retention_begins_with_the_end_of_the_case_and_a_hold_stops_it(desk):
     with pytest.raises(ConflictError, match="not put back"):
         desk.add(own, case="T-4")
     assert desk.problems() == []
+
+
+def test_personal_data_goes_when_its_time_is_over_and_a_hold_stops_it(desk):
+    def tell(tx):
+        policy = {"name": "kept", "evidence": {"personal_data": "90d", "classes": {}}}
+        tx.create_release({"house@1": POLICY, "kept@1": policy}, "house@1", {
+            "format": 1, "generated_at": None, "prefixes": [], "nodes": {}, "services": {}})
+        tx.open_case(case_id="T-5", service="vps-1", violation="spam", policy_key="kept@1", customer="c-77", note="Mr Smith called")
+        facts = {"policy": "kept@1"}
+        tx.queue_notice(case_id="T-5", service="vps-1", name="n", timing="with", facts=facts)
+        tx.queue_notice(service="vps-1", name="transfer", timing="transfer", facts=facts, topic="transfer/vps-1/d/80")
+        for notice in ("N-1", "N-2"):
+            claimed = tx.claim_notice(notice_id=notice, lease=60, role="customer", recipient="a@b.c", subject="s", body="b")
+            tx.notice_delivered(notice_id=notice, claim=claimed["claim"])
+
+    desk.write(tell)
+    desk.flag("held", case="T-5")
+    desk.now += 10 * DAY
+    desk.write(lambda tx: tx.close_case("T-5"))
+
+    def kept():
+        with desk.ledger.read(now=desk.now) as tx:
+            return [n["id"] for n in L.notices(tx, ("delivered",)) if n["recipient"]], any("Smith" in str(e["detail"]) for e in tx.history("vps-1"))
+
+    desk.now += 89 * DAY
+    desk.expire()
+    assert kept() == (["N-1"], True), "of no case: counted from its making"
+    desk.now += 2 * DAY
+    assert not desk.expire()["changed"] and kept() == (["N-1"], True), "under a legal hold"
+    desk.flag("hold_released", case="T-5")
+    assert desk.expire(check=True)["changed"] and kept() == (["N-1"], True)
+    assert "1 notices" in desk.expire()["what"][0] and kept() == ([], False)
+    assert not desk.expire()["changed"] and desk.problems() == []
+    with desk.ledger.read(now=desk.now) as tx:
+        bodies = sa.select(t.event_detail.c.body).join(t.event, t.event.c.number == t.event_detail.c.event_number)
+        assert tx.execute(bodies.where(t.event.c.kind == "legal_hold_placed")).scalar() is not None, "the register stays"
 
 
 def test_disclosures_are_written_down_once_and_outlast_an_erasure(desk):
