@@ -65,7 +65,7 @@ difference:
   type: dict
 services:
   description:
-    - Services of the present release for which something changes, with the names of controls and violations;
+    - Services of the present release for which something changes, with customer and the names of controls, violations, fees and exemptions;
       C(refused) says why the new version takes a service not at all. Null without a ledger.
   returned: success
   type: list

@@ -157,7 +157,7 @@ def concerned_services(found, new, old, release, policies, catalogue):
     :param release: the release, for its default policy
     :param policies: {key: Policy} of the release
     :param catalogue: its catalogue document
-    :returns: `[{"service", "location", "account_type", "controls", "violations", "fees", "exemptions", "refused"}]`:
+    :returns: `[{"service", "customer", "location", "account_type", "controls", "violations", "fees", "exemptions", "refused"}]`:
         names of what changes for it; refused says why the new version doesn't take it at all, else None
     """
     # Fees and exemptions know no places: they concern everybody.
@@ -176,6 +176,7 @@ def concerned_services(found, new, old, release, policies, catalogue):
         addons = tuple(sorted(set(found["addons"]) & set(service["addons"])))
         row = {
             "service": name,
+            "customer": service.get("customer"),
             "location": place[0],
             "account_type": place[1],
             "controls": sorted(controls.get(place, ())),
@@ -216,7 +217,9 @@ def diff_lines(found, services=None):
         lines.append("nothing changes")
     lines += _owed_lines(found["owed"])
     if services is not None:
-        lines.append("%d service%s concerned" % (len(services), "" if len(services) == 1 else "s"))
+        customers = len({row["customer"] for row in services})
+        lines.append("%d service%s concerned, of %d customer%s" % (
+            len(services), "" if len(services) == 1 else "s", customers, "" if customers == 1 else "s"))
         for row in services:
             changed = row["refused"] or ", ".join(
                 [*row["controls"], *row["violations"], *("fee %s" % one for one in row["fees"]), *("exemption from %s" % one for one in row["exemptions"])])

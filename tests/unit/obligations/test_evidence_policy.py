@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, PolicyError
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._evidence import class_of
-from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
+from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy, shipped_names
 
 DOCUMENT = load_policy("xtom").document
 
@@ -28,11 +28,18 @@ def test_no_file_of_prohibited_content(name):
     assert class_of(rules, "child_abuse_material")[1]["hash_only"]
     with pytest.raises(InputError, match="hash alone"):
         class_of(rules, "child_abuse_material", "general")
-    assert class_of(rules, "spam") == ("general", {})
+    name, terms = class_of(rules, "spam")
+    assert (name, terms["hash_only"], terms["retention"], rules["personal_data"]) == ("general", False, "1095d", "1095d")
+
+
+@pytest.mark.parametrize("name", sorted(shipped_names()))
+def test_nothing_personal_is_kept_for_ever(name):
+    rules = load_policy(name).evidence()
+    assert rules["personal_data"] and all(one["hash_only"] or one["retention"] for one in rules["classes"].values()) and "general" in rules["classes"]
 
 
 def test_without_a_section_all_is_general():
-    assert load_policy("alteron").evidence() == {"largest_mib": 256, "classes": {}}
+    assert Policy.from_document({key: value for key, value in DOCUMENT.items() if key != "evidence"}).evidence() == {"largest_mib": 256, "classes": {}}
     assert class_of({}, "spam") == ("general", {})
 
 

@@ -16,10 +16,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report import 
     difference,
     released_version,
 )
+from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report._diff import lines_for
 from policy_cases import DOCUMENT, changed
 
 OLD = Policy.from_document(DOCUMENT)
-PARTS = ("clauses", "controls", "violations", "fees", "exemptions", "guardrails")
+PARTS = ("clauses", "controls", "violations", "fees", "exemptions", "evidence", "guardrails")
 
 
 def new(path, value):
@@ -110,6 +111,25 @@ def test_clauses_fees_and_guardrails():
     assert found["guardrails"] == [{"guardrail": "max_services_per_run", "before": 2, "after": 9}]
     found = difference(OLD, new(("exemptions", "smtp_outbound", "max_duration"), "30d"))
     assert [row["control"] for row in found["exemptions"]] == ["smtp_outbound"]
+
+
+def test_evidence_is_compared_by_how_long_it_is_kept():
+    kept = Policy.from_document(dict(DOCUMENT, version="4", evidence={"personal_data": "180d", "classes": {"general": {"retention": "90d"}}}))
+    found = difference(OLD, kept)
+    assert [(row["class"], row["before"], row["after"]) for row in found["evidence"]] == [
+        ("general", "files without an end", "files for 90 days after the case was closed"),
+        ("personal data", "kept until somebody erases it", "emptied 180 days after it was closed"),
+    ]
+    assert "evidence: personal data: kept until somebody erases it → emptied 180 days after it was closed" in diff_lines(found)
+
+
+def test_fees_and_exemptions_concern_every_service_of_the_policy():
+    shorter = new(("exemptions", "smtp_outbound", "max_duration"), "30d")
+    found = difference(OLD, shorter)
+    rows = concerned_services(found, shorter, OLD, RELEASE, RELEASED, CATALOGUE)
+    assert [(row["service"], row["exemptions"]) for row in rows] == [(name, ["smtp_outbound"]) for name in ("a-1", "a-2", "f-1", "f-2")]
+    assert "4 services concerned, of 1 customer" in diff_lines(found, rows)
+    assert lines_for(found, rows[:1]) == ["exemption from smtp_outbound: changed"]
 
 
 def test_a_service_that_the_new_version_does_not_take_is_named():
