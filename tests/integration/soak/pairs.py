@@ -36,12 +36,14 @@ class House:
             json.dump(inside.catalogue(2), handle)
         self.catalogue, self.policy = load_catalogue("/run/catalogue.json"), load_policy("default")
         self.generation, self.node, self.errors = 0, inside.node(), []
+        self.options = dict(OPTIONS)
+        self.now, self.ends = NOW, {}  # what ends by its time, by kind
 
     def enforcement(self, kind, name):
         service = self.catalogue["services"][name]
         return {"id": "E-" + kind, "service": name, "kind": kind, "case_id": "T-" + kind, "clause": None, "violation": "spam",
-                "reason": "r", "starts_at": NOW, "ends_at": None, "until": "decision", "review_at": None, "status": "active",
-                "options": OPTIONS.get(kind, {}), "actor": "a",
+                "reason": "r", "starts_at": self.now, "ends_at": self.ends.get(kind), "until": "decision", "review_at": None, "status": "active",
+                "options": self.options.get(kind, {}), "actor": "a",
                 "snapshot": {**{key: service[key] for key in ("guest", "nics", "nodes", "location", "account_type")}, "policy": None}}
 
     def converge(self, kinds, name="vps-1"):
@@ -58,7 +60,7 @@ class House:
             "policies": {}, "catalogue": self.catalogue, "enforcements": [self.enforcement(kind, name) for name, kinds in wanted.items() for kind in kinds],
             "baselines": [], "adoptions": {}, "exemptions": []}
         node = dict(self.catalogue["nodes"]["kvm1"], name="kvm1")
-        packed = pack(resolve({self.policy.key: self.policy}, snapshot, node, NOW).desired)
+        packed = pack(resolve({self.policy.key: self.policy}, snapshot, node, self.now).desired)
         plan = self.node.plan(packed)
         done = self.node.apply(packed, plan["plan_hash"])
         if done.get("confirm"):
@@ -121,6 +123,23 @@ def upgraded(house):
     return told
 
 
+def flushed(house):
+    """What a reboot or somebody's hand takes: all rules, traffic control and routes; then one pass of the keeper."""
+    house.converge(["bandwidth_cap", "null_route", "port_block", "quarantine"])
+    there = seen(inside.observe(2))
+    inside.run(["nft", "flush", "ruleset"])
+    for link in there["links"]:
+        inside.run(["ip", "link", "del", link] if link.startswith("aup") else ["tc", "qdisc", "del", "dev", link, "clsact"])
+    for family in ("-4", "-6"):
+        inside.run(["ip", family, "route", "flush", "proto", "187"])
+    gone = seen(inside.observe(2))
+    done = house.node.keep(NOW)
+    back = seen(inside.observe(2))
+    again = house.node.keep(NOW)
+    house.converge([])
+    return {"there": there, "gone": gone, "back": back, "errors": done["errors"], "again": again["steps"], "free": seen(inside.observe(2))}
+
+
 def seen(document):
     return {key: document[key] for key in ("services", "routes", "links", "qdiscs", "rules")}
 
@@ -158,8 +177,9 @@ def main():
     paused = inside.observe(2)["services"]["vps-1"]
     domain.resume()
     house.converge([])
+    flush = flushed(house)
     upgrade = upgraded(house)
-    print(json.dumps({"upgrade": upgrade, "paused": paused,
+    print(json.dumps({"flush": flush, "upgrade": upgrade, "paused": paused,
                       "free": free, "alone": alone, "pairs": pairs, "errors": house.errors, "seconds": time.monotonic() - start}))
 
 

@@ -95,3 +95,12 @@ def test_a_plan_that_is_upgraded_under_a_cap_is_the_plan_after_it(pairs):
 def test_the_catalogues_new_rate_of_a_guest_made_here_waits_for_the_end_of_its_cap(pairs):
     assert [pairs["upgrade"][when] for when in ("made", "made, capped", "made, upgraded", "made, lifted")] == [
         ["4Mbit"], ["4Mbit"], ["10Mbit"], ["80Mbit"]]
+
+
+def test_one_pass_of_the_keeper_has_rules_traffic_control_and_routes_back(pairs):
+    flush = pairs["flush"]
+    gone = flush["gone"]
+    assert gone["rules"] == "" and gone["routes"] == [] and gone["links"] == ["br0", "lo", "tap1"] and gone["qdiscs"] == []
+    assert flush["back"] == flush["there"] and flush["errors"] == [] and flush["again"] == []
+    assert len(flush["there"]["links"]) == 5 and len(flush["there"]["routes"]) == 2
+    assert flush["free"] == pairs["free"]
