@@ -3,6 +3,7 @@
 """A node ends by itself what is over, exactly, once, and writes down what it did. Real packet filter and files."""
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,26 @@ def test_a_clock_set_back_holds_nothing_again(held):
     for moment in (END - 50, None, NOW - 10**6):
         back = held.node().keep(moment)
         assert not back["changed"] and held.states["vps-1"] == "running"
+
+
+@pytest.mark.parametrize("end", [1_774_746_000, 1_792_890_000])
+def test_summer_time_moves_nothing(house, end, monkeypatch):
+    """Where clocks go forward, and where an hour comes twice: Berlin, 29 March and 25 October 2026, 01:00 UTC."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        turned = {time.localtime(at).tm_isdst for at in (end - 1, end)}
+        assert turned == {0, 1}
+        house.libvirt.add(1)
+        house.converge(house.desired({1: {"hold": hold(["E-1"], end), "then": [{"at": end, "hold": None}]}}, now=end - 7200))
+        for moment in (end - 7200, end - 3600, end - 1):
+            assert not house.node().keep(moment)["changed"]
+        done = house.node().keep(end)
+        assert [(e["at"], e["seen_at"]) for e in done["ended"]] == [(end, end)] and house.states["vps-1"] == "running"
+        assert not house.node().keep(end + 3600)["changed"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_without_a_clock_that_can_be_trusted_nothing_ends_and_drift_is_mended_all_the_same(held):

@@ -58,3 +58,14 @@ def test_a_node_under_no_policy(program, tmp_path):
     assert said.returncode == 0 and "under no policy" in said.stdout and not list(tmp_path.glob("var/lib/*/*"))
     refused = run(program, "--root", str(tmp_path), "hold", "vps-1", "--reason", "x")
     assert refused.returncode == 1 and "no service 'vps-1'" in refused.stderr
+
+
+def test_nothing_on_a_node_asks_for_local_time():
+    """Seconds since the epoch alone: an hour that comes twice, or not at all, makes no end early or late."""
+    local = {"localtime", "mktime", "ctime", "asctime", "today", "tzset"}
+    for place, text in sources(ROOT).items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in local, (place, node.func.attr)
+                if node.func.attr in ("now", "fromtimestamp"):
+                    assert len(node.args) + len(node.keywords) > (node.func.attr == "fromtimestamp"), (place, "without a zone")
