@@ -97,7 +97,12 @@ def test_bandwidth_cap_survives_a_restart_of_the_guest_and_leaves_nothing(spine,
     shaped = spine.node.run(["tc", "class", "show", "dev", next(
         name for name in network(spine)["links"] if name.startswith("aup") and name.endswith("t"))]).stdout
     assert "class htb 1:1 root rate 10Mbit ceil 10Mbit" in shaped
-    assert "mirred" in network(spine)["filters"] and spine.light(guest)
+    led = network(spine)["filters"]
+    assert "mirred" in led and spine.light(guest)
+    boot = guest.uptime().boot_id
+    guest.virsh("reset")  # as when it reboots from inside: the same process, the same port
+    guest.await_boot()
+    assert guest.uptime().boot_id != boot and network(spine)["filters"] == led
     guest.virsh("destroy")
     guest.start()
     guest.await_boot()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from kept_house import NOW, OFF, hold
+from netns import run
 
 from ansible_collections.hosting.aup.plugins.module_utils import _standing
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, NodeError
@@ -202,6 +203,40 @@ def test_a_full_disk_keeps_nobody_held(held):
     held.full = False
     assert [e["enforcement_id"] for e in held.node().keep(END + 5)["ended"]] == ["E-1"]
     assert len(told(held, "ended")) == 1
+
+
+def test_a_disk_that_is_really_full(house):
+    """A file system without room: no run holds anybody whose prior state it can't keep, and what is over ends."""
+    guest, place = house.libvirt.add(1), house.root / "var/lib/hosting_aup"
+    place.mkdir(parents=True)
+    run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)])
+    try:
+        house.converge(house.desired({1: {}}))
+        filler = place / "filler"
+
+        def fill():
+            with pytest.raises(OSError, match="No space left"):
+                filler.write_bytes(b"x" * 65536)
+
+        fill()
+        files = {path.name: path.read_bytes() for path in place.iterdir() if path != filler}
+        given = pack(house.desired({1: HELD}))
+        planned = house.node().plan(given)
+        with pytest.raises(NodeError, match="No space left") as caught:
+            house.node().apply(given, planned["plan_hash"], confirm_seconds=0)
+        assert caught.value.code == "state_unwritable" and "Free space" in caught.value.remedy
+        assert guest["state"] == "running" and "tap1" not in house.elements("dark_ports")
+        assert {path.name: path.read_bytes() for path in place.iterdir() if path != filler and not path.name.endswith(".new")} == files
+        filler.unlink()
+        house.converge(house.desired({1: HELD}))
+        assert guest["state"] == "paused" and [one["service"] for one in house.node().info()["held"]] == ["vps-1"]
+        fill()
+        assert any("No space left" in error["message"] for error in house.node().keep(END)["errors"]) and guest["state"] == "running"
+        filler.unlink()
+        assert [entry["enforcement_id"] for entry in house.node().keep(END + 2)["ended"]] == ["E-1"]
+        assert [entry["what"] for entry in journal(house)].count("ended") == 1 and not house.node().keep(END + 4)["changed"]
+    finally:
+        run(["umount", str(place)])
 
 
 def test_a_full_disk_and_a_hold_to_begin_the_network_is_cut_and_the_guest_waits_for_its_record(house):
