@@ -18,7 +18,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._versions import chang
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import THEN, timeline
 
 FORMAT = 1
-FORMAT_CORES = 2  # a processor throttle in cores: an older keeper would take it for none
+FORMAT_2 = 2  # with drops, or a processor throttle in cores: an older keeper would fail on them, or take them for none
 CONTROLS = ("smtp_outbound", *TERMS)
 
 Resolution = namedtuple("Resolution", "desired reasons")
@@ -331,15 +331,16 @@ def resolve(policies, snapshot, node, now):
     }
     if then:
         desired[THEN] = then
-    if any(_in_cores(view) for entry in entries for view in [entry, *entry.get(THEN, ())]):
-        desired["format"] = FORMAT_CORES
+    if any(_is_of_format_2(view) for entry in entries for view in [entry, *entry.get(THEN, ())]):
+        desired["format"] = FORMAT_2
     desired["controls"] = {control: TERMS[control].parameters(policies, snapshot, node, now)
                            for control in _in_use([desired, *entries])}
     return Resolution(desired, reasons)
 
 
-def _in_cores(view):
-    return "millicores" in (view.get("limits") or {}).get("cpu_throttle", ())
+def _is_of_format_2(view):
+    limits = view.get("limits") or {}
+    return "drop" in limits or "millicores" in limits.get("cpu_throttle", ())
 
 
 def _elsewhere(snapshot, node, baseline):

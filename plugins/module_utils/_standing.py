@@ -7,7 +7,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 from ansible_collections.hosting.aup.plugins.module_utils._fold import HOLDS, POWER_ORDER
 from ansible_collections.hosting.aup.plugins.module_utils._timeline import at, instants
 
-FORMAT = 2  # of the newest desired state this code can read; 2: a processor throttle may be in cores
+FORMAT = 2  # of the newest desired state this code can read; 2: there may be drops, and processor throttles in cores
 
 
 def check_format(desired):

@@ -209,14 +209,14 @@ def test_a_disk_that_is_really_full(house):
     """A file system without room: no run holds anybody whose prior state it can't keep, and what is over ends."""
     guest, place = house.libvirt.add(1), house.root / "var/lib/hosting_aup"
     place.mkdir(parents=True)
-    run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)])
+    run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)])
     try:
         house.converge(house.desired({1: {}}))
         filler = place / "filler"
 
         def fill():
             with pytest.raises(OSError, match="No space left"):
-                filler.write_bytes(b"x" * 65536)
+                filler.write_bytes(b"x" * (1 << 20))
 
         fill()
         files = {path.name: path.read_bytes() for path in place.iterdir() if path != filler}

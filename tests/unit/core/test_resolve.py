@@ -261,13 +261,14 @@ def test_limits_are_the_tightest_any_case_asks_for(active):
             assert set(options["ports"]) <= set(terms["ports"])
 
 
-def test_only_a_throttle_in_cores_now_or_later_needs_the_format_an_older_keeper_leaves_alone():
+def test_only_drops_and_throttles_in_cores_now_or_later_need_the_format_an_older_keeper_leaves_alone():
     def made(*active):
         return run(snapshot([service("a")], enforcements=list(active))).desired["format"]
 
     cores = {"kind": "cpu_throttle", "share": "0.5 cores"}
     assert made() == made(enforcement(1, "a", "cpu_throttle")) == made(enforcement(1, "a", ends_at=NOW - 1, **cores)) == 1
     assert made(enforcement(1, "a", **cores)) == 2
+    assert made(enforcement(1, "a", "drop", sources=["203.0.113.9"])) == 2
     assert made(enforcement(1, "a", "suspend"), enforcement(2, "a", status="opened", starts_at=NOW + 60, **cores)) == 2
 
 
