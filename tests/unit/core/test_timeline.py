@@ -33,8 +33,8 @@ policies = st.builds(lambda mode, seconds: FixedPolicy(mode, ("observe", seconds
 
 
 def same_but_for_time(desired):
-    """A desired state without when it was made and what comes later; services about which nothing is said any more left out."""
-    stripped = {key: value for key, value in desired.items() if key not in ("now", "then", "services")}
+    """A desired state without when it was made, what comes later and the format that needs; services of which nothing is said left out."""
+    stripped = {key: value for key, value in desired.items() if key not in ("now", "then", "format", "services")}
     plain = [{key: value for key, value in s.items() if key != "then"} for s in desired["services"]]
     return stripped, [s for s in plain if s["id"] != "gone" or s["hold"] or s["limits"]]
 
