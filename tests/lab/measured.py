@@ -69,6 +69,10 @@ class Measured:
             self.must(f"port 587 is closed to {ROUTED}, the web is not",
                       self.closed(routed, 587) and self.open(routed, plan.WEB[0], 80))
 
+            self.enforce("drop", ROUTED, sources=",".join(plan.WEB))
+            self.must(f"{ROUTED} and the web server don't hear each other, on both families; others are as before", self.open(
+                routed, plan.SINK[0], 465) and "open" not in routed.tcp_all([(one, 80) for one in plan.WEB]))
+
             self.enforce("quarantine", FAR)
             self.must(f"{FAR} runs, dark but for the rescue desk", until(far.responds, _PATIENCE) and self.spine.dark(far) and until(
                 lambda: self.lab.internet.tcp(far.plan.ipv4, 80, source=plan.RESCUE[0]) == "open", _PATIENCE))
