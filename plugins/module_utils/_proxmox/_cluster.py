@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter, namedtuple
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
-from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _order
 
 Plan = namedtuple("Plan", "steps priors touched closed services errors notes gaps creating created plan_hash")
 Plan.__doc__ = """Everything one pass wants; the same code judges before and after.
@@ -85,6 +85,9 @@ def plan(desired, cluster):
             services.append(_entry(service, False))
             continue
         errors += problems
+        if guest and sid in cluster["unmade"] and _guest.identity(service, guest):
+            errors.append(_order.error(sid, _order.taken({"service": sid, "vmid": service["guest"].get("vmid")}, row)))
+            continue
         todo = _guest.plan(service, guest, facts, shared)
         if not held and any(error["code"] == "guest_replaced" for error in todo.errors):
             closed, services = _forget(service, touched, closed, services)

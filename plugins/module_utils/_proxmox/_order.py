@@ -45,6 +45,18 @@ def error(service, exc):
             "retryable": exc.retryable}
 
 
+def taken(order, row):
+    """The error of an order in whose place there is another's guest.
+
+    :param order: with `service` and `vmid`, None where it is known by its name
+    """
+    by_number = order["vmid"] is not None
+    return refuse(
+        order, "vmid_taken" if by_number else "name_taken", "%s belongs to another guest (%s %s, %s)." % (
+            "its number %s" % row["vmid"] if by_number else "its name", row["type"], row["vmid"], row.get("name")),
+        "Give it another %s in the catalogue." % ("number" if by_number else "name, or a number of its own"))
+
+
 def size_of(text):
     """The bytes of `size=…` in a disk's string, or None."""
     found = _SIZE.fullmatch(dict(part.partition("=")[::2] for part in text.split(",")).get("size", ""))

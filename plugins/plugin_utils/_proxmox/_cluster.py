@@ -143,7 +143,7 @@ class ProxmoxCluster:
         walls = any(not self._quick(service) for service in desired["services"])
         options = self.client.get("cluster", "firewall", "options") if walls else {}
         firewall_on = str(options.get("enable", 0)) not in ("0", "")
-        looked = self._looked(desired, rows, firewall_on, orders) if orders else {}
+        looked, unmade = self._looked(desired, rows, firewall_on, orders) if orders else ({}, frozenset())
         wanted = {}
         for service in desired["services"]:
             if looked.get(service["id"], {"done": True})["done"] is None:
@@ -170,13 +170,14 @@ class ProxmoxCluster:
         groups, sets = self._shared(desired, tidy) if walls else ({}, {})
         guests.update({one["guest"]["vmid"]: one["guest"] for one in looked.values() if one["guest"]})
         return {"rows": rows, "guests": guests, "unread": unread, "groups": groups, "sets": sets, "tidy": tidy,
-                "firewall_on": firewall_on, "certain": self._certain(desired, rows), "orders": looked}
+                "firewall_on": firewall_on, "certain": self._certain(desired, rows), "orders": looked, "unmade": unmade}
 
     def _looked(self, desired, rows, firewall_on, orders):
         """What is to be made; see `Making.look`."""
         services = {service["id"]: service for service in desired["services"]}
         making = Making(self.client, orders, self.made, {sid for sid, service in services.items() if service["hold"]}, self._guest, self._held)
-        return making.look(services, rows, {"firewall_on": firewall_on, "settings": desired["proxmox"], "desired": desired})
+        facts = {"firewall_on": firewall_on, "settings": desired["proxmox"], "desired": desired}
+        return making.look(services, rows, facts), making.unmade(services)
 
     def _followed(self, row, service):
         """A guest; one that has moved since the nodes were asked is looked for once more."""

@@ -95,9 +95,12 @@ class ClusterConverge(Converge):
 
     def _keep(self, wanted, result):
         """What is set on the guests, before it is set; and what is left of it after."""
-        if result.get("touched"):
+        created = result.get("created") if not wanted.absent else None
+        if result.get("touched") or created:
             with self._transaction(rolled_back=False) as tx:
-                tx.keep_touched(wanted.node, result["touched"])
+                tx.keep_touched(wanted.node, result.get("touched") or {})
+                if created:  # in one with what ends its being made, or it could be made a second time
+                    tx.record_creations(wanted.run_id, wanted.node, created)
 
 
 def _wants(desired):

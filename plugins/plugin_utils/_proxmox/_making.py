@@ -37,6 +37,10 @@ class Making:
         self._guest_of, self._held_rights = guest_of, held_rights
         self._templates, self._room, self._given = {}, {}, set()
 
+    def unmade(self, services):
+        """Services whose guest was not made here: what is in its place may be another's."""
+        return {sid for sid in set(services) & set(self.orders) if sid not in self.made and not services[sid]["touched"].get("making")}
+
     def look(self, services, rows, firewall_facts):
         """What is to be done for each order.
 
@@ -64,7 +68,7 @@ class Making:
         sid = order["service"]
         row = self._row(order, record, rows)
         if record is None and row is not None:
-            return self._adopted(order, service, row)
+            return False  # the service's own, or `_cluster.plan` says whose it is: it is read there, side by side with others
         if record is None and sid in self.made:
             one["notes"].append("its guest was made here and is gone; it is not made again by itself")
             return True
@@ -90,30 +94,12 @@ class Making:
         named = [row for row in rows.values() if row.get("name") == order["guest"]["name"]]
         return named[0] if named else None
 
-    def _adopted(self, order, service, row):
-        """Nothing to do for a guest that is the service's own already; anything else in its place is said."""
-        if row.get("template"):
-            raise self._taken(order, row)
-        guest = self._guest_of(row, service)
-        own = {nic["mac"] for nic in service["nics"]}
-        if own and not own & {nic["mac"] for nic in guest["nics"].values()}:
-            raise self._taken(order, row)
-        return False
-
-    @staticmethod
-    def _taken(order, row):
-        by_number = order["vmid"] is not None
-        return _order.refuse(
-            order, "vmid_taken" if by_number else "name_taken", "%s belongs to another guest (%s %s, %s)." % (
-                "its number %s" % row["vmid"] if by_number else "its name", row["type"], row["vmid"], row.get("name")),
-            "Give it another %s in the catalogue." % ("number" if by_number else "name, or a number of its own"))
-
     def _running(self, one, order, service, row):
         """A guest that was being made and runs: it is made, if it is ours."""
         guest = self._guest_of(row, service)
         order["vmid"], order["kind"] = guest["vmid"], guest["kind"]
         if not self._marked(order, guest):
-            raise self._taken(dict(order, vmid=guest["vmid"]), row)
+            raise _order.taken(dict(order, vmid=guest["vmid"]), row)
         disk = _order.disk_of(guest["kind"], guest["config"])
         one["done"] = {"guest_uuid": order["guest"]["uuid"], "image": order["disk"]["image"], "at": int(time.time()),
                        "disk": (guest["config"].get(disk) or "").partition(",")[0]}
@@ -164,11 +150,11 @@ class Making:
         name_taken = [other for other in rows.values()
                       if other.get("name") == order["guest"]["name"] and int(other["vmid"]) != order["vmid"]]
         if name_taken and self.orders[order["service"]]["vmid"] is None:
-            raise self._taken(dict(order, vmid=None), name_taken[0])
+            raise _order.taken(dict(order, vmid=None), name_taken[0])
         there = self._guest_of(row, service) if row is not None else None
         if there is not None and there["lock"] not in _order.COPYING:
             if not self._marked(order, there) or there["kind"] != order["kind"]:
-                raise self._taken(order, row)
+                raise _order.taken(order, row)
             if there["lock"]:
                 raise _order.refuse(order, "guest_locked", "guest %s is locked (%s) by another task." % (order["vmid"], there["lock"]),
                                     "Wait until it has ended, then run hosting.aup.provision.", retryable=True)

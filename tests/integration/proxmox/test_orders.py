@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _order
 from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule
 
-from .provider import Provider, firewalled, guest, mac, maker_token, provider, service, token
+from .provider import MAKING, ROLE, Provider, firewalled, guest, mac, maker_token, provider, service, token
 from .test_killed import Killed, Mortal, dies
 
 KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
@@ -118,6 +120,22 @@ def test_five_steps(house):
     assert not house.lift("vps-300")["errors"] and not house.cluster.guests[300].paused
 
 
+def test_an_ordered_guest_that_is_there_costs_no_more_reads_than_others(house):
+    order(house, ordered(300))
+    assert not house.provision()["errors"]
+    before = len(house.api.seen)
+    assert house.provision()["outcome"] == "unchanged"
+    paths = [path for _at, _method, path in house.api.seen[before:]]
+    assert len([path for path in paths if "/300/" in path]) == 4 and len(set(paths)) == len(paths)
+
+
+def test_the_documented_roles_are_what_is_tested_with():
+    text = (Path(__file__).parents[3] / "docs" / "proxmox.md").read_text()
+    roles = {name: set(said.split()) for name, said in re.findall(r'pveum role add (\w+) --privs "([^"]+)"', text)}
+    assert roles == {"AupGuests": ROLE, "AupBridges": {"SDN.Use"}, "AupFirewall": {"Sys.Modify"}, "AupMaking": MAKING,
+                     "AupStorage": {"Datastore.AllocateSpace", "Datastore.Audit"}}
+
+
 def test_retire_leaves_the_guests_to_the_customer_and_the_cluster_as_found(house):
     order(house, ordered(300))
     assert not house.provision()["errors"]
@@ -128,8 +146,8 @@ def test_retire_leaves_the_guests_to_the_customer_and_the_cluster_as_found(house
     assert house.cluster.firewall.cluster.render() == "enable: 1\npolicy_in: ACCEPT"
 
 
-@pytest.mark.parametrize("image", ["debian-12", "container", "archive"])
-def test_killed_before_or_after_each_write(house, image):
+@pytest.mark.parametrize("image, stride", [("debian-12", 1), ("container", 3), ("archive", 3)])
+def test_killed_before_or_after_each_write(house, image, stride):
     """The next provision finishes what was begun; at no moment does the guest run without its rules."""
     house.cluster.pace = 0.0
     lives, number = 0, 400
@@ -154,7 +172,7 @@ def test_killed_before_or_after_each_write(house, image):
         house.services[sid]["order"]["create"] = False
         if not killed:
             break
-        lives += 1
+        lives += stride
     assert lives >= 8, lives
 
 
