@@ -17,8 +17,9 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import time
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros_drops
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
 
@@ -38,10 +39,16 @@ ROUTES = {version: reading(menu + "/route", ".id,dst-address,gateway,distance,ro
           for version, menu in MENUS.items()}
 DROPS = {version: reading(menu + "/route", ".id", "blackhole dynamic=no") for version, menu in MENUS.items()}
 ADDRESSES = {version: reading(menu + "/address", "address,interface") for version, menu in MENUS.items()}
+RAW, LISTS, FAST = ({version: reading(menu + "/" + where, properties, which) for version, menu in _routeros_drops.MENUS.items()}
+                    for where, properties, which in (("raw", _routeros_drops.RAW, ""),
+                                                     ("address-list", _routeros_drops.LISTS, _routeros_drops.WHICH),
+                                                     ("filter", ".id", "action=fasttrack-connection disabled=no")))
 PEERS = reading("/routing/bgp/connection", "name,remote.address")
 _COMMENT = r'comment="aup:%s"' % _gate.NUMBER
 GRAMMAR = tuple(re.compile(text) for text in (
-    *(re.escape(line) for line in (VERSION, PEERS, *ROUTES.values(), *DROPS.values(), *ADDRESSES.values())),
+    *(re.escape(line) for line in (VERSION, PEERS, *ROUTES.values(), *DROPS.values(), *ADDRESSES.values(), *RAW.values(),
+                                     *LISTS.values(), *FAST.values())),
+    *(pattern.pattern for pattern in _routeros_drops.GRAMMAR),
     r"/ip/route/add dst-address=%s blackhole %s" % (_gate.PREFIX4, _COMMENT),
     r"/ipv6/route/add dst-address=%s blackhole %s" % (_gate.PREFIX6, _COMMENT),
     r'/ip/route/remove \[find where dst-address="%s" %s blackhole dynamic=no\]' % (_gate.PREFIX4, _COMMENT),
@@ -171,8 +178,10 @@ class RouterOs(VendorDriver):
 
     name = NAME
     GRAMMAR = GRAMMAR
-    ALLOWED = '[]"'
+    ALLOWED = '[]"~^'
     apart = frozenset()
+
+    _lacking = None
 
     def _connect(self):
         return Shell(self.target)
@@ -206,7 +215,24 @@ class RouterOs(VendorDriver):
         hops = [(hop, None) for route in routes if route["table"] != "main" for hop in route["hops"]]
         return {"statics": statics, "rib": rib, "own": own + hops, "peers": self._rows(PEERS, parse_peers)}
 
+    def observe(self, desired):
+        """What the router has, for `_plan.plan`."""
+        seen = super().observe(desired)
+        raw = {version: self._rows(line, list) for version, line in RAW.items()}
+        fast = [row for line in FAST.values() for row in self._rows(line, list)] if desired["drops"] else []
+        self._lacking = _routeros_drops.lacking(raw, fast)
+        lists = {version: self._rows(line, list) for version, line in LISTS.items()}
+        try:
+            seen["drops"] = _routeros_drops.parse(raw, lists, desired["drops"], self._lacking is None, time.time())
+        except NotUnderstood as exc:
+            raise self.odd(LISTS[4], exc) from exc
+        return seen
+
     # -- building
+
+    def commands(self, change):
+        """Lines of one change; `until` of an entry becomes its `timeout` when it is sent."""
+        return _routeros_drops.commands(change) if "drop" in change else super().commands(change)
 
     def _lines(self, action, prefix, mark, there):
         network = checked_route(prefix, mark)
@@ -223,13 +249,16 @@ class RouterOs(VendorDriver):
 
     def apply(self, lines, groups):
         """Carry out lines one by one; `{index of a line: complaint}`. After a refused one the rest of its group is left out."""
+        lines = [_routeros_drops.at_last(line, time.time()) for line in lines]
         for line in lines:
             self._passed(line)
         refused, bad = {}, set()
         for index, line in enumerate(lines):
             if groups[index] in bad:
                 continue
-            said = self._complaint(self._ask(line))
+            # Without the way in, entries would drop nothing; what is there may always go.
+            idle = self._lacking if groups[index].startswith("drop ") and "/remove " not in line else None
+            said = idle or self._complaint(self._ask(line))
             if said:
                 refused[index] = said[:200]
                 bad.add(groups[index])

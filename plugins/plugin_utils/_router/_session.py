@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -205,6 +206,8 @@ class Shell:
             client.close()
             raise _failed(target, exc) from exc
         client.get_transport().set_keepalive(10)
+        # Each command is a few small packets; without this each waits for the acknowledgement of the one before.
+        client.get_transport().sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def run(self, command, stdin=""):
         """(exit status, stdout, stderr) of one of the platform's fixed commands.

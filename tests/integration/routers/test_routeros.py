@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from tests.integration.routers.devices.routeros import RouterOs
 from tests.integration.routers.provider import Provider
 from tests.integration.routers.test_vendors import HOSTS, TAG, codes, router_of, target_of
@@ -82,3 +83,80 @@ def test_a_router_that_restarts_half_way(device, provider):
     device.lines.clear()
     assert provider.converge()["state"] == "applied" and device.running == HOSTS
     assert len(device.written()) == 1
+
+
+# -- drops: what has an end goes by itself ---------------------------------------------------------------------------------
+
+BAD, GOOD, MINE = ("198.51.100.7", "2001:db8:bad::7"), ("198.51.100.8", "2001:db8:bad::8"), ("203.0.113.10", "2001:db8:100::10")
+
+
+def drop(provider, sources, case="T-1", **options):
+    return provider.ask(requests.hold, "drop", "vps-10", "attack_target", case=case, duration="1h", known_nodes=["kvm1", "edge"],
+                        sources=sources, **options)["enforcements"][0]["id"]
+
+
+def dark(device, sources):
+    """Whether packets from these to the service are dropped, and back."""
+    return [device.dropped(*way) for source, mine in zip(sources, MINE, strict=True) for way in ((source, mine), (mine, source))]
+
+
+def test_drops_go_by_themselves_and_are_given_back(device, provider):
+    held = drop(provider, list(BAD))
+    check = provider.converge(check=True)
+    assert check["steps"] and not device.written()
+    done = provider.converge()
+    assert (done["state"], done["errors"], done["plan_hash"]) == ("applied", [], check["plan_hash"]), done
+    assert provider.status(held) == "active" and dark(device, BAD) == [True] * 4 and dark(device, GOOD) == [False] * 4
+    entry = next(line for line in device.lines if "-in address=198.51.100.7/32" in line)
+    assert " timeout=59m" in entry or " timeout=1h" in entry, entry
+    device.lines.clear()
+    assert provider.converge()["outcome"] == "unchanged" and not device.written()
+    # A second case adds its own; the first stays as it is.
+    drop(provider, ["198.51.100.8/32"], case="T-2", direction="in")
+    assert provider.converge()["state"] == "applied" and dark(device, GOOD) == [True, False, False, False]
+    assert not any("198.51.100.7" in line for line in device.written())
+    provider.lift(case="T-2")
+    assert provider.converge()["state"] == "applied" and dark(device, GOOD) == [False] * 4 and dark(device, BAD) == [True] * 4
+    # No controller any more: an hour later nothing is dropped.
+    device.clock = 3700
+    assert dark(device, BAD) == [False] * 4
+    provider.late = 3700
+    provider.ask(requests.end_what_is_due)
+    assert not provider.converge()["errors"] and provider.status(held) in ("ending", "ended")
+    assert device.lists == {4: [], 6: []} and all(len(rows) == 1 for rows in device.raw.values())
+
+
+def test_a_restart_forgets_entries_and_the_next_run_enters_them_until_the_same_end(device, provider):
+    drop(provider, list(BAD))
+    provider.converge()
+    device.lists = {version: [entry for entry in rows if entry[2] is None] for version, rows in device.lists.items()}
+    provider.late = device.clock = 1800
+    assert dark(device, BAD) == [False] * 4
+    assert provider.converge()["state"] == "applied" and dark(device, BAD) == [True] * 4
+    ends = {round((end - device.now()) / 600) for rows in device.lists.values() for _name, _prefix, end, _comment in rows if end}
+    assert ends == {6}, "the driver counts by the controller's clock, which was not moved"
+
+
+@pytest.mark.parametrize("missing", ["jump", "order", "fasttrack"])
+def test_where_entries_would_drop_nothing_none_are_made(device, provider, missing):
+    if missing == "jump":
+        device.raw[6] = []
+    elif missing == "order":
+        device.raw[4].insert(0, {"chain": "prerouting", "action": "accept", "disabled": "false"})
+    else:
+        device.fasttrack = True
+    provider.patience = 0.3
+    drop(provider, list(BAD))
+    done = provider.converge()
+    assert codes(done) == ["not_applied"] and device.lists == {4: [], 6: []} and not device.written()
+    assert ("fasttracks" if missing == "fasttrack" else "jump-target=aup-drops") in str(done["errors"])
+
+
+def test_what_somebody_changes_in_our_lists_is_mended(device, provider):
+    drop(provider, list(BAD))
+    provider.converge()
+    device.lists[4] = [(name, prefix, None if name.endswith("-in") else end, comment) for name, prefix, end, comment in device.lists[4]]
+    device.raw[6][-1]["disabled"] = "true"
+    done = provider.converge()
+    assert done["state"] == "applied" and dark(device, BAD) == [True] * 4
+    assert all(end for name, _prefix, end, _comment in device.lists[4] if name.endswith("-in"))

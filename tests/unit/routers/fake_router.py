@@ -78,6 +78,7 @@ class FakeRouter:
             if self.behaviour == "no_banner":
                 client.close()
                 continue
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             transport = paramiko.Transport(client)
             self._open.append(transport)
             transport.add_server_key(self._key)

@@ -6,8 +6,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _routeros
+from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
+from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
+from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import plan_drops
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros, _routeros_drops as drops
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
 
 
@@ -79,3 +84,97 @@ def test_rows_addresses_and_peers():
             _routeros.parse_addresses(bad)
     with pytest.raises(NotUnderstood):
         _routeros.parse_peers([{"remote.address": "up1.example"}])
+
+
+# -- drops ---------------------------------------------------------------------------------------------------------------
+
+KEY = "d0123456789ab"
+READY = {version: [{"chain": "prerouting", "action": "jump", "jump-target": "aup-drops", "disabled": "false"}] for version in (4, 6)}
+PREFIXES = st.lists(st.one_of(
+    st.ip_addresses(v=4).map(lambda a: "%s/32" % a), st.ip_addresses(v=6).map(lambda a: "%s/128" % a),
+    st.sampled_from(["198.51.100.0/24", "2001:db8:bad::/48"])), max_size=6).map(outermost)
+
+
+@pytest.mark.parametrize(("text", "count"), [
+    ("59m58s", 3598), ("00:59:58", 3598), ("1d02:03:04", 93784), ("1w2d3h4m5s", 788645), ("0s", 0), ("59.5s", 59)])
+def test_times(text, count):
+    assert drops.seconds(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1h-2m", "never", "5"])
+def test_times_that_are_none(text):
+    with pytest.raises(NotUnderstood):
+        drops.seconds(text)
+
+
+@given(st.integers(1, 35 * 604800))
+def test_a_time_is_read_as_it_was_written(count):
+    assert drops.seconds(drops.lasting(count)) == count
+
+
+class Lists:
+    """What the lines of `commands` do to a router's lists and rules."""
+
+    def __init__(self, now):
+        self.now, self.lists, self.raw = now, {4: {}, 6: {}}, {4: [], 6: []}
+
+    def enter(self, lines):
+        for line in lines:
+            line = _gate.pass_line(drops.at_last(line, self.now), _routeros.GRAMMAR, (), _routeros.RouterOs.ALLOWED)
+            version, words = 6 if line.startswith("/ipv6") else 4, dict(word.split("=", 1) for word in line.split(" ") if "=" in word)
+            words = {name: value.strip('"]') for name, value in words.items()}
+            if "/address-list/add" in line:
+                assert (words["list"], words["address"]) not in self.lists[version], "RouterOS refuses what is there"
+                self.lists[version][words["list"], words["address"]] = drops.seconds(words["timeout"]) if "timeout" in words else None
+            elif "/address-list/remove" in line:
+                self.lists[version] = {where: left for where, left in self.lists[version].items() if where[0] != words["list"] or (
+                    "address" in words and drops._spelled(where[1]) != words["address"])}
+            elif "/raw/add" in line:
+                self.raw[version].append({**{key: words[key] for key in words if key != "comment"}, "comment": words["comment"], "disabled": False})
+            else:
+                self.raw[version] = [row for row in self.raw[version] if row["comment"] != words["comment"]]
+
+    def read(self, wanted):
+        rows = {version: [{"list": name, "address": drops._spelled(prefix), **({"timeout": drops.lasting(left)} if left else {})}
+                          for (name, prefix), left in there.items()] for version, there in self.lists.items()}
+        return drops.parse({version: READY[version] + self.raw[version] for version in READY}, rows, wanted, True, self.now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(PREFIXES, PREFIXES, PREFIXES, st.none() | st.integers(600, 10**6)), min_size=1, max_size=4))
+def test_what_is_entered_is_read_back_lasts_until_its_end_and_goes_wholly(steps):
+    now, router = 1_800_000_000, Lists(1_800_000_000)
+    desired = {"known_drops": [{"key": KEY, "service": "vps-1"}]}
+    for local, inward, outward, left in steps:
+        end = None if left is None else now + left
+        one = {"key": KEY, "service": "vps-1", "local": local, "in": inward, "out": outward, "ends": dict.fromkeys([*inward, *outward], end)}
+        for change in plan_drops({**desired, "drops": [one]}, router.read([one]))["changes"]:
+            router.enter(drops.commands(change))
+        assert not plan_drops({**desired, "drops": [one]}, router.read([one]))["changes"]
+        assert {left for (name, _prefix), left in [*router.lists[4].items(), *router.lists[6].items()] if not name.endswith("local")} <= {left}
+    for change in plan_drops({**desired, "drops": []}, router.read([]))["changes"]:
+        router.enter(drops.commands(change))
+    assert router.lists == {4: {}, 6: {}} and router.raw == {4: [], 6: []} and not router.read([])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=30) | st.sampled_from([KEY + "\n", KEY + '"', "d" * 13, KEY.upper(), "[find]", "$x"]), st.text(max_size=30))
+def test_no_handle_and_no_prefix_yields_a_line_that_was_not_meant(key, text):
+    drop = {"key": key, "local": ["203.0.113.10/32"], "in": [text], "out": [], "ends": {}}
+    try:
+        lines = drops.commands({"drop": key, "found": None, "wanted": drop})
+    except ValueError:
+        return
+    for line in lines:
+        _gate.pass_line(line, _routeros.GRAMMAR, (), _routeros.RouterOs.ALLOWED)
+
+
+@pytest.mark.parametrize("line", [
+    "/ip/firewall/address-list/remove [find]", '/ip/firewall/address-list/remove [find where list="abuse"]', "/ip/route/remove [find]",
+    '/ip/firewall/raw/remove [find where chain="aup-drops"]', "/ip/firewall/raw/remove *1", "/system/reboot", "/user/add name=x",
+    '/ip/firewall/address-list/add list=abuse address=203.0.113.10/32 comment="aup:d0123456789ab"', "/ip/route/add dst-address=0.0.0.0/0 blackhole",
+    '/ip/route/add dst-address=203.0.113.10/32 blackhole comment="aup:1"; /system/reboot', ':put [/user/print as-value]',
+])
+def test_lines_that_are_never_sent(line):
+    with pytest.raises(InputError):
+        _gate.pass_line(line, _routeros.GRAMMAR, (), _routeros.RouterOs.ALLOWED)

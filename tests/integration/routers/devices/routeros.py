@@ -8,6 +8,7 @@ import copy
 import ipaddress
 import json
 import re
+import time
 
 from tests.integration.routers.devices.base import OWN, PEERS, Device
 
@@ -39,7 +40,7 @@ class Session:
             if rest:
                 device.running[prefix] = rest
             return ""  # nor is nothing found
-        return "bad command name %s (line 1 column 1)\n" % text.split("/")[-1][:20]
+        return device.firewall(text)
 
 
 class RouterOs(Device):
@@ -57,6 +58,71 @@ class RouterOs(Device):
     def __init__(self, folder):
         super().__init__(folder)
         self.version = "7.20.4 (stable)"
+        self.clock, self.fasttrack = 0, False
+        self.lists = {4: [], 6: []}  # (list, prefix, end or None, comment)
+        self.raw = {version: [{"chain": "prerouting", "action": "jump", "jump-target": "aup-drops", "disabled": "false"}]
+                    for version in (4, 6)}
+
+    def now(self):
+        """The device's own time."""
+        return time.time() + self.clock
+
+    def live(self, version):
+        """Entries of address lists that have not gone by themselves."""
+        self.lists[version] = [entry for entry in self.lists[version] if entry[2] is None or entry[2] > self.now()]
+        return self.lists[version]
+
+    def firewall(self, text):
+        """Address lists and raw rules."""
+        version = 6 if text.startswith("/ipv6") else 4
+        match = re.fullmatch(r'/ip(?:v6)?/firewall/address-list/add list=(\S+) address=(\S+)(?: timeout=(\S+))? comment="(\S+)"', text)
+        if match:
+            name, prefix, timeout, comment = match.groups()
+            if any(entry[:2] == (name, prefix) for entry in self.live(version)):
+                return "failure: already have such entry\n"
+            units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+            left = sum(int(number) * units[unit] for number, unit in re.findall("([0-9]+)([dhms])", timeout or ""))
+            self.lists[version].append((name, prefix, self.now() + left if timeout else None, comment))
+            return ""
+        match = re.fullmatch(r'/ip(?:v6)?/firewall/address-list/remove \[find where list="(\S+?)"(?: address="(\S+)")?\]', text)
+        if match:
+            gone = [entry for entry in self.live(version) if entry[0] == match.group(1) and (
+                match.group(2) is None or self.spelled(entry[1]) == match.group(2))]
+            self.lists[version] = [entry for entry in self.lists[version] if entry not in gone]
+            return ""
+        match = re.fullmatch(r'/ip(?:v6)?/firewall/raw/add chain=(\S+) action=drop src-address-list=(\S+) dst-address-list=(\S+) comment="(\S+)"', text)
+        if match:
+            chain, source, target, comment = match.groups()
+            self.raw[version].append({"chain": chain, "action": "drop", "src-address-list": source, "dst-address-list": target,
+                                      "comment": comment, "disabled": "false"})
+            return ""
+        match = re.fullmatch(r'/ip(?:v6)?/firewall/raw/remove \[find where chain="(\S+)" comment="(\S+)"\]', text)
+        if match:
+            self.raw[version] = [row for row in self.raw[version] if (row["chain"], row.get("comment")) != match.groups()]
+            return ""
+        return "bad command name %s (line 1 column 1)\n" % text.split("/")[-1][:20]
+
+    @staticmethod
+    def spelled(prefix):
+        """How an address list prints a prefix."""
+        return prefix.removesuffix("/32") if "." in prefix else prefix
+
+    def dropped(self, source, target):
+        """Whether a packet on its way through is dropped."""
+        version = 6 if ":" in source else 4
+        jump = [row for row in self.raw[version] if row["chain"] == "prerouting" and row["disabled"] == "false"][:1]
+        if not jump or jump[0].get("jump-target") != "aup-drops":
+            return False
+        listed = [(name, ipaddress.ip_network(prefix)) for name, prefix, _end, _comment in self.live(version)]
+
+        def in_list(address, name):
+            return any(name == one and ipaddress.ip_address(address) in network for one, network in listed)
+
+        return any(row["chain"] == "aup-drops" and row["disabled"] == "false" and in_list(source, row["src-address-list"])
+                   and in_list(target, row["dst-address-list"]) for row in self.raw[version])
+
+    def equip(self):
+        """No ports of servers."""
 
     @property
     def startup(self):
@@ -91,6 +157,14 @@ class RouterOs(Device):
                 found = [row for row in found if row["gateway"] == ""]
         elif menu.endswith("/address"):
             found = [{"address": OWN[version], "interface": "ether1"}]
+        elif menu.endswith("/firewall/raw"):
+            found = self.raw[version]
+        elif menu.endswith("/firewall/filter"):
+            found = [{".id": "*7"}] if self.fasttrack else []
+        elif menu.endswith("/firewall/address-list"):
+            found = [{"list": name, "address": self.spelled(prefix), "comment": comment, **(
+                {"timeout": "%d:%02d:%02d" % (left // 3600, left // 60 % 60, left % 60)} if end else {})}
+                for name, prefix, end, comment in self.live(version) for left in [int((end or 0) - self.now())]]
         elif menu == "/routing/bgp/connection":
             found = [{"name": "up%d" % number, "remote.address": peer} for number, peer in enumerate(PEERS)]
         else:

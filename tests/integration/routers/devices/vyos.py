@@ -133,6 +133,9 @@ class Vyos(Device):
         super().__init__(folder)
         self.reload, self.refuses, self.more, self.kept, self.hops = True, None, [], [], {}
 
+    def equip(self):
+        """Ports of servers stand among the lines of `shown`."""
+
     def arm(self, who, new):
         super().arm(who, new)
         self.pending = (*self.pending, list(self.more))
