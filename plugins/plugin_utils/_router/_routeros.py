@@ -46,8 +46,8 @@ RAW, LISTS, FAST = ({version: reading(menu + "/" + where, properties, which) for
 PEERS = reading("/routing/bgp/connection", "name,remote.address")
 _COMMENT = r'comment="aup:%s"' % _gate.NUMBER
 GRAMMAR = tuple(re.compile(text) for text in (
-    *(re.escape(line) for line in (VERSION, PEERS, *ROUTES.values(), *DROPS.values(), *ADDRESSES.values(), *RAW.values(),
-                                     *LISTS.values(), *FAST.values())),
+    *(re.escape(line) for lines in (ROUTES, DROPS, ADDRESSES, RAW, LISTS, FAST) for line in lines.values()),
+    re.escape(VERSION), re.escape(PEERS),
     *(pattern.pattern for pattern in _routeros_drops.GRAMMAR),
     r"/ip/route/add dst-address=%s blackhole %s" % (_gate.PREFIX4, _COMMENT),
     r"/ipv6/route/add dst-address=%s blackhole %s" % (_gate.PREFIX6, _COMMENT),
