@@ -282,8 +282,9 @@ def plan(service, guest, facts, shared):
     :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
     """
     touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {}),
-               "sets": list(service["touched"].get("sets") or []), "rules": bool(service["touched"].get("rules"))}
-    known = touched["fields"] or touched["sets"] or touched["rules"]
+               "sets": list(service["touched"].get("sets") or []), "rules": bool(service["touched"].get("rules")),
+               "restart": service["touched"].get("restart")}
+    known = touched["fields"] or touched["sets"] or touched["rules"] or touched["restart"]
     if guest is None:
         return GuestPlan(False, [], None, touched if known else None, [], [], [])
     late = unanswered(service, facts["now"])
@@ -310,6 +311,8 @@ def plan(service, guest, facts, shared):
         rules, switch, steps = [], {}, []
         kept = _sticky(service, switch, True)
     steps += _field_steps(service, guest, _wanted(service, guest, switch, late), kept, touched["fields"], bool(late))
+    if guest["firewall_read"]:
+        steps += _restart(service, guest, facts, touched, in_the_way)
     steps = _possible(service, guest, steps, errors)
     if any(step["verb"] in ("set", "power") for step in steps):
         # Until all of them are answered: a run may be killed over them.
@@ -325,7 +328,8 @@ def plan(service, guest, facts, shared):
     if filtered and in_the_way:
         errors.append(_error(service, "firewall_off", "%s is not in force: %s." % (", ".join(filtered), "; ".join(in_the_way)),
                              "Remove the obstacle, then run hosting.aup.reconcile.", part="filter"))
-    if any(step["verb"] == "rules" for step in steps) and rules and guest["power"] != "stopped":
+    if any(step["verb"] == "rules" for step in steps) and rules and guest["power"] != "stopped" and not (
+            blocked(service) and facts["settings"].get("open_connections") == "restart"):
         notes.append("connections that are open already outlive new rules on this backend")
     enforced = bool(service["hold"] or limits_of(service))
     prior = capture(guest) if enforced and not service["baseline"] else None
@@ -333,6 +337,51 @@ def plan(service, guest, facts, shared):
         if kind in (service.get("limits") or {}):
             gaps.append("%s: %s" % (kind, why))
     return GuestPlan(True, _ordered(steps), prior, touched, notes, errors, gaps)
+
+
+def blocked(service):
+    """What enforcements on a service refuse by rules, each thing by a name; controls aren't among it."""
+    limits = limits_of(service)
+    found = {"quarantine"} if service["hold"] and service["hold"]["kind"] == "quarantine" else set()
+    found.update("tcp out %d" % port for port in limits.get("smtp_block", {}).get("ports", ()))
+    for block in limits.get("port_block", {}).get("blocks", ()):
+        found.update("%s %s %d" % (block["protocol"], block["direction"], port) for port in block["ports"])
+    return found
+
+
+def _restart(service, guest, facts, touched, in_the_way):
+    """The step that ends open connections by a restart, where the cluster's description wants that and a block is new.
+
+    `touched["restart"]` says for what it was begun and whether it is done: one that a killed run left half done is
+    finished, also when nothing is blocked any more.
+    """
+    record, wanted = touched.get("restart"), blocked(service)
+    power, off = guest["power"], bool(service["hold"]) and service["hold"]["kind"] in ("suspend", "terminate")
+    if off:
+        return []
+    if record and not record["done"] and power == "running" and guest.get("uptime") is not None:
+        record = dict(record, done=guest["uptime"] < record["uptime"] or facts["now"] - guest["uptime"] > record["at"])
+    if facts["settings"].get("open_connections") != "restart" or not wanted:
+        begun = bool(record) and not record["done"] and power == "stopped"
+        touched["restart"] = record if begun else None
+        return [_restart_step(service, guest, "start")] if begun else []
+    if record is None or not wanted <= set(record["for"]):
+        if in_the_way:
+            return []  # nothing is refused yet
+        record = {"at": facts["now"], "uptime": guest.get("uptime") or 0, "done": power != "running"}
+        begun = False
+    else:
+        begun = not record["done"]
+    touched["restart"] = dict(record, **{"for": sorted(wanted)})
+    if record["done"] or power == "paused":
+        return []
+    return [_restart_step(service, guest, "start" if begun and power == "stopped" else "restart")]
+
+
+def _restart_step(service, guest, how):
+    return {"engine": "proxmox", "verb": "power", "service": service["id"], "vmid": guest["vmid"], "part": "filter", "how": how,
+            "before": {"power": guest["power"]}, "after": {"power": "running"},
+            "why": "%s guest %s, which ends connections that are open" % (how, guest["vmid"])}
 
 
 def _possible(service, guest, steps, errors):

@@ -28,6 +28,7 @@ def spread(numbers, node_of):
 
 WORKERS = 32  # guests at a time; what a node takes is limited by the client
 SHUTDOWN_SECONDS = 90
+RULES_SECONDS = 12  # the firewall takes up what was written every 10 s, and nothing says when it has
 _TRIES = 3
 # After these nothing else will go through on that guest, or it would go ahead of what has to come first.
 _ENDS = frozenset(("guest_locked", "guest_busy", "node_down", "unreachable", "no_quorum", "auth", "certificate", "guest_moved",
@@ -256,6 +257,12 @@ class Apply:
 
     def _power(self, step, guest):
         verb, node = step["how"], guest["node"]
+        if verb == "restart":
+            in_force = time.monotonic() + RULES_SECONDS
+            self._power(dict(step, how="stop" if guest["ha"] else "shutdown", after={"power": "stopped"}), guest)
+            time.sleep(max(0.0, in_force - time.monotonic()))
+            self._power(dict(step, how="start"), guest)
+            return
         parameters = {"timeout": SHUTDOWN_SECONDS, "forceStop": 1} if verb == "shutdown" else {}
         place = self._place(guest)
         try:

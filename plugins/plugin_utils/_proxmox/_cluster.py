@@ -51,6 +51,7 @@ class ProxmoxCluster:
         self.client, self.only = client, None if only is None else frozenset(only)
         self.thorough = False  # whether to look for what isn't wanted any more although nothing is to be changed
         self._planned = self._rights = None
+        self._restarts = False
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,8 @@ class ProxmoxCluster:
                 if "value" in item:
                     live[key] = item["value"]
         config = {key: None if value is None else str(value) for key, value in config.items()}
-        power_matters = service["hold"] or "power" in (service["touched"].get("fields") or {})
+        power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or service["touched"].get("restart")
+                         or self._restarts and _guest.blocked(service))
         status = self.client.get(*place, "status", "current") if power_matters else None
         nics = {key: {"text": config[key], "mac": _nics.mac_of(kind, config[key])} for key in sorted(config)
                 if _nics.NIC.fullmatch(key)}
@@ -86,7 +88,7 @@ class ProxmoxCluster:
         guest = {
             "vmid": vmid, "kind": kind, "node": node, "name": row.get("name") or config.get("name") or config.get("hostname"),
             "uuid": uuid.group(1).lower() if uuid else None, "template": config.get("template") == "1", "lock": config.get("lock"),
-            "power": _power(row, status), "ha": _managed(row, status),
+            "power": _power(row, status), "uptime": (status or {}).get("uptime"), "ha": _managed(row, status),
             "config": config, "digest": digest, "nics": nics,
             "waiting": waiting, "processors": int(config.get("cores") or row.get("maxcpu") or 1) * int(config.get("sockets") or 1),
             "options": None, "rules": [], "sets": {}, "firewall_read": not self._quick(service),

@@ -227,6 +227,13 @@ def test_a_wrong_node_names_node_field_and_value(tmp_path, changes, field, words
     assert words in problems[0]
 
 
+def test_what_a_cluster_does_with_open_connections_is_one_of_two(tmp_path):
+    data = catalogue()
+    data["nodes"]["pve"] = {"backend": "proxmox", "location": "fra", "proxmox": {"open_connections": "cut"}}
+    problems = problems_of(tmp_path, data)
+    assert len(problems) == 1 and "proxmox.open_connections: 'cut' is neither leave nor restart" in problems[0]
+
+
 @pytest.mark.parametrize(("hosts", "words"), [
     (["pve1"], "proxmox.hosts: a mapping is expected"),
     ({"pve1": "no host"}, "proxmox.hosts.pve1: 'no host' is neither an IP address nor a host name"),
