@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import time
 
 from ansible.errors import AnsibleConnectionFailure
@@ -13,37 +12,18 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
 from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
-from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Converge, Wanted
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Converge
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, own_addresses, refused, wanted_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 
-ARGUMENTS = {
-    "ledger_url": {"type": "str", "required": True},
-    "run_id": {"type": "str", "required": True},
-    "release": {"type": "int"},
-    "pending": {"type": "list", "elements": "dict", "default": []},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "probes": {"type": "list", "elements": "dict", "default": [],
-               "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}},
-    "confirm_seconds": {"type": "int", "default": 30},
-    "user_data_directory": {"type": "path"},
-    "adopt_from_other_ledger": {"type": "bool", "default": False},
-    "stop_after_failure": {"type": "bool", "default": False},
-    "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
-}
+ARGUMENTS = arguments(
+    probes={"type": "list", "elements": "dict", "default": [],
+            "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}},
+    confirm_seconds={"type": "int", "default": 30},
+    user_data_directory={"type": "path"},
+    adopt_from_other_ledger={"type": "bool", "default": False},
+)
 _CRASHED = "Run again with -vvv for the traceback; the node may be half changed, and hosting.aup.reconcile finishes it."
-
-
-def own_addresses(host):
-    """The address this controller reaches `host` from, so that no runbook holds it. Sends nothing."""
-    found = set()
-    try:
-        for family, kind, proto, _name, address in socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM):
-            with socket.socket(family, kind, proto) as probe:
-                probe.connect(address)
-                found.add(probe.getsockname()[0])
-    except OSError:
-        pass  # not a name this controller resolves: a jump host is in between
-    return found
 
 
 def _flat(prefix, value):
@@ -106,10 +86,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         _validated, args = self.validate_argument_spec(self.ARGUMENTS)
         node = task_vars["inventory_hostname"]
-        wanted = Wanted(
-            node=args.get("cluster", node), run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
-            absent=args["state"] == "absent",
-            adopt_from_other_ledger=args["adopt_from_other_ledger"], stop_after_failure=args["stop_after_failure"],
+        wanted = wanted_of(
+            args.get("cluster", node), args, adopt_from_other_ledger=args["adopt_from_other_ledger"],
             confirm_seconds=args["confirm_seconds"], probes=args.get("probes", ()),
             user_data_directory=args.get("user_data_directory"),
             controller_addresses=() if self._connection.transport == "local"
@@ -123,13 +101,8 @@ class ActionModule(ActionBase):
                     lambda: int(time.time()), check,
                 ).run(wanted)
         except AupError as exc:
-            return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),
-                        errors=[{"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
-        result.update(done, node=node, diff=_lines(done))
-        if done["errors"]:
-            result["msg"] = "; ".join("%s%s" % (e["service"] + ": " if e["service"] else "", e["message"]) for e in done["errors"])
-            result["failed"] = args["on_failure"] == "fail"
-        return result
+            return refused(result, args, exc)
+        return finished(result, args, node, done, _lines(done))
 
 
 def _crash(result):

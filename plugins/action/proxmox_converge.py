@@ -6,35 +6,27 @@ from __future__ import annotations
 import os
 import time
 
-from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
-from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Wanted
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, locks, refused, wanted_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import Client, Target
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
 
-ARGUMENTS = {
-    "ledger_url": {"type": "str", "required": True},
-    "run_id": {"type": "str", "required": True},
-    "release": {"type": "int"},
-    "pending": {"type": "list", "elements": "dict", "default": []},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "services": {"type": "list", "elements": "str"},
-    "api_host": {"type": "str"},
-    "api_port": {"type": "int", "default": 8006},
-    "api_user": {"type": "str", "required": True},
-    "api_token_id": {"type": "str", "required": True},
-    "api_token_secret": {"type": "str", "required": True, "no_log": True},
-    "ca_file": {"type": "path"},
-    "fingerprint": {"type": "str"},
-    "timeout": {"type": "int", "default": 60},
-    "stop_after_failure": {"type": "bool", "default": False},
-    "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
-}
+ARGUMENTS = arguments(
+    services={"type": "list", "elements": "str"},
+    api_host={"type": "str"},
+    api_port={"type": "int", "default": 8006},
+    api_user={"type": "str", "required": True},
+    api_token_id={"type": "str", "required": True},
+    api_token_secret={"type": "str", "required": True, "no_log": True},
+    ca_file={"type": "path"},
+    fingerprint={"type": "str"},
+    timeout={"type": "int", "default": 60},
+)
 
 
 def _diff(steps):
@@ -60,8 +52,7 @@ class ActionModule(ActionBase):
         _validated, args = self.validate_argument_spec(ARGUMENTS)
         node = task_vars["inventory_hostname"]
         check = bool(self._task.check_mode)
-        wanted = Wanted(node=node, run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
-                        absent=args["state"] == "absent", stop_after_failure=args["stop_after_failure"])
+        wanted = wanted_of(node, args)
         try:
             client = Client(Target(
                 host=args["api_host"] or str(task_vars.get("ansible_host") or node), port=args["api_port"], user=args["api_user"],
@@ -71,14 +62,8 @@ class ActionModule(ActionBase):
                 done = ClusterConverge(
                     ledger, ProxmoxCluster(client, args["services"]), current_actor(os.environ, task_vars),
                     lambda: int(time.time()), check,
-                    os.path.join(str(constants.config.get_config_value("ANSIBLE_HOME")), "hosting_aup")).run(wanted)
+                    locks()).run(wanted)
         except AupError as exc:
-            return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),
-                        errors=[{"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+            return refused(result, args, exc)
         done.pop("touched", None)
-        result.update(done, node=node, diff=_diff(done["steps"]))
-        if done["errors"]:
-            result["msg"] = "; ".join(
-                "%s%s" % (e["service"] + ": " if e["service"] else "", e["message"]) for e in done["errors"])
-            result["failed"] = args["on_failure"] == "fail"
-        return result
+        return finished(result, args, node, done, _diff(done["steps"]))

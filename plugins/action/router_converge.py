@@ -6,27 +6,19 @@ from __future__ import annotations
 import os
 import time
 
-from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
-from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Wanted
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, locks, own_addresses, refused, wanted_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._converge import RouterConverge
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 
-ARGUMENTS = {
-    "ledger_url": {"type": "str", "required": True},
-    "run_id": {"type": "str", "required": True},
-    "release": {"type": "int"},
-    "pending": {"type": "list", "elements": "dict", "default": []},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "known_hosts": {"type": "path", "default": "~/.ssh/known_hosts"},
-    "timeout": {"type": "int", "default": 60},
-    "stop_after_failure": {"type": "bool", "default": False},
-    "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
-}
+ARGUMENTS = arguments(
+    known_hosts={"type": "path", "default": "~/.ssh/known_hosts"},
+    timeout={"type": "int", "default": 60},
+)
 
 
 def _text(value):
@@ -69,23 +61,16 @@ class ActionModule(ActionBase):
         _validated, args = self.validate_argument_spec(ARGUMENTS)
         node = task_vars["inventory_hostname"]
         check = bool(self._task.check_mode)
-        wanted = Wanted(node=node, run_id=args["run_id"], release_id=args["release"], pending=args["pending"],
-                        absent=args["state"] == "absent", stop_after_failure=args["stop_after_failure"])
         try:
             target = self._target(node, args)
+            wanted = wanted_of(node, args, controller_addresses=own_addresses(target.host))
             with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
                 done = RouterConverge(
                     ledger, target, current_actor(os.environ, task_vars), time.time, check,
-                    os.path.join(str(constants.config.get_config_value("ANSIBLE_HOME")), "hosting_aup")).run(wanted)
+                    locks()).run(wanted)
         except AupError as exc:
-            return dict(result, failed=args["on_failure"] == "fail", outcome="failed", msg=str(exc), error=exc.to_result(),
-                        errors=[{"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
-        result.update(done, node=node, diff=_diff(done["steps"]))
-        if done["errors"]:
-            result["msg"] = "; ".join(
-                "%s%s" % (e["service"] + ": " if e["service"] else "", e["message"]) for e in done["errors"])
-            result["failed"] = args["on_failure"] == "fail"
-        return result
+            return refused(result, args, exc)
+        return finished(result, args, node, done, _diff(done["steps"]))
 
 
 def _key(path):

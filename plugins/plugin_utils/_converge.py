@@ -99,7 +99,7 @@ def describe_node(name, catalogue):
 
 
 def guard_controller(desired, addresses):
-    """Never hold the service the controller itself runs in, nor make a prefix dark that it is in.
+    """Never hold the service the controller itself runs in, nor make a prefix dark or drop one that it is in.
 
     :raises GuardError: naming the service
     """
@@ -107,6 +107,8 @@ def guard_controller(desired, addresses):
     for service in desired["services"]:
         cut = [address for nic in service["nics"] for address in nic["addresses"]] if service["hold"] else []
         cut += (service.get("limits") or {}).get("null_route", {}).get("prefixes", ())
+        drop = (service.get("limits") or {}).get("drop", {})
+        cut += [*drop.get("in", ()), *drop.get("out", ())]
         networks = [ipaddress.ip_network(text) for text in cut]
         if any(address in network for address in mine for network in networks):
             raise GuardError(
@@ -173,6 +175,9 @@ class Converge:
     :param check: plan only
     """
 
+    UNREACHED = frozenset(("unreachable",))
+    """Codes of errors that say that the node was not reached."""
+
     def __init__(self, ledger, call, confirm, actor, clock, check):
         self.ledger, self.call, self.confirm = ledger, call, confirm
         self.actor, self.clock, self.check = actor, clock, check
@@ -181,13 +186,14 @@ class Converge:
     def _transaction(self, rolled_back):
         return self.ledger.transaction(check=rolled_back, actor=self.actor, now=self.clock())
 
-    def _resolve(self, wanted, born=()):
-        """Snapshot, desired state and orders as they would be; what resolving needs written is written with the prior state.
+    def _snapshot(self, wanted, born=()):
+        """The ledger's snapshot as it would be; what resolving needs written is written with the prior state.
 
         The fence is the revision before that: another writer may really get the numbers that are
         rolled back here, and what it wrote must count as newer than this.
 
         :param born: services whose guest is made by this run: nothing they get is a grace for what ran before
+        :raises LedgerError: code `no_release`
         """
         if not wanted.pending and wanted.release_id is None and not self.journals:
             with self.ledger.read(now=self.clock()) as tx:
@@ -205,6 +211,11 @@ class Converge:
         if snapshot["release"] is None:
             raise LedgerError("node %s carries no release." % wanted.node, code="no_release", target=wanted.node,
                               remedy="Run hosting.aup.provision for it first.")
+        return snapshot
+
+    def _resolve(self, wanted, born=()):
+        """Snapshot, desired state and orders as they would be; see `_snapshot`."""
+        snapshot = self._snapshot(wanted, born)
         if wanted.absent:
             return snapshot, retired(snapshot, {"name": wanted.node}), {}
         policies = {key: Policy.from_released(document) for key, document in snapshot["policies"].items()}
@@ -272,11 +283,16 @@ class Converge:
                 snapshot, result = self._converge(wanted)
         except AupError as exc:
             snapshot = None
-            result = self._nothing("unreachable" if exc.code == "unreachable" else "failed", [{
-                "service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
-            result["retryable"] = exc.retryable
+            result = self._failed(exc)
         if not self.check:
             self._record(wanted, snapshot, result)
+        return result
+
+    def _failed(self, exc):
+        """The result of a node that was not reached, or of which nothing more is known."""
+        result = self._nothing("unreachable" if exc.code in self.UNREACHED else "failed", [{
+            "service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
+        result["retryable"] = exc.retryable
         return result
 
     @staticmethod

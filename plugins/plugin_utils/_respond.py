@@ -19,6 +19,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._ladder import (
     next_step,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox._guest import PARTS as PROXMOX_PARTS
+from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_PORTS, ACTS_ON_ROUTERS
 from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import OPTIONS, read_flag, read_options
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     active,
@@ -38,7 +39,9 @@ from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_request
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
 # What each kind of node can carry out for the services that live on it.
-ENGINES = {"kvm": KINDS, "proxmox": tuple(kind for kind in KINDS if kind in PROXMOX_PARTS)}
+# A dedicated server lives on routers; what the platform of its port lacks is noted when the step is planned.
+ENGINES = {"kvm": KINDS, "proxmox": tuple(kind for kind in KINDS if kind in PROXMOX_PARTS),
+           "router": tuple(kind for kind in KINDS if kind in ACTS_ON_PORTS | ACTS_ON_ROUTERS)}
 _TERMS = ("seconds", "until", "review", "options", "clause")
 
 

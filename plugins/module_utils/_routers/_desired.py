@@ -130,13 +130,14 @@ def _capped(routes, settings):
     return kept, refused
 
 
-def resolve_router(policies, snapshot, router, now):
+def resolve_router(policies, snapshot, router, now, controllers=()):
     """The desired state of one router.
 
     :param policies: `{key: Policy}` of the release
     :param snapshot: the ledger's snapshot for this router (docs/architecture.md)
     :param router: its description in the released catalogue, with `name`
     :param now: seconds since the epoch
+    :param controllers: addresses the controller connects from: nothing that would cut them off is wanted
     :returns: plain document: `null_routes`, `drops` (see `_drops`) and `ports` wanted, `known` prefixes and `known_drops` that may be ours to remove, `refused`
         ones with the rule, `services` with the enforcements that concern this router, `notes`, `gaps`
     :raises CatalogueError: the node is no router
@@ -195,15 +196,17 @@ def resolve_router(policies, snapshot, router, now):
     for enforcement in mine:
         for prefix in targets(enforcement) if enforcement["kind"] == "null_route" else ():
             known.setdefault(prefix, enforcement["service"])
+    wanted, cut = spare_controllers({"null_routes": kept, "drops": on_drops["drops"], "ports": on_ports["ports"]}, controllers)
+    refused += cut
     return {
         "format": FORMAT, "router": router["name"], "present": True,
-        "settings": dict(settings, uplinks=list(router.get("uplinks") or ())),
+        "settings": dict(settings, uplinks=list(router.get("uplinks") or ()), controllers=sorted(controllers)),
         "fence": {"ledger": snapshot["ledger"], "epoch": snapshot["epoch"], "generation": snapshot["revision"]},
-        "null_routes": sorted(kept, key=lambda r: _order(r["prefix"])),
+        "null_routes": sorted(wanted["null_routes"], key=lambda r: _order(r["prefix"])),
         "known": [{"prefix": prefix, "service": known[prefix]} for prefix in sorted(known, key=_order)],
-        "drops": on_drops["drops"],
+        "drops": wanted["drops"],
         "known_drops": known_drops(mine),
-        "ports": on_ports["ports"],
+        "ports": wanted["ports"],
         "port_services": on_ports["known"],
         "gaps": on_ports["gaps"] + _gaps(snapshot, router, now),
         "decisions": {sid: {control: {"mode": one.mode, "clause": one.clause, "reason": one.reason}
@@ -213,6 +216,43 @@ def resolve_router(policies, snapshot, router, now):
         "refused": refused,
         "notes": notes,
     }
+
+
+def spare_controllers(wanted, controllers):
+    """`(wanted without what would cut off the controller, refusals)`.
+
+    A port by which the controller comes is found on the router, not here: see the drivers.
+
+    :param wanted: `{"null_routes", "drops", "ports"}` of a desired state
+    :param controllers: addresses as text
+    """
+    mine = [ipaddress.ip_network(text) for text in controllers]
+    if not mine:
+        return wanted, []
+
+    def hit(texts):
+        networks = [ipaddress.ip_network(text) for text in texts]
+        return any(one.version == other.version and one.overlaps(other) for one in mine for other in networks)
+
+    held = {"null_routes": lambda e: [e["prefix"]], "drops": lambda e: [*e["in"], *e["out"]],
+            "ports": lambda e: e["own"] if e["dark"] or e.get("rescue") is not None else ()}
+    keys = {"null_routes": lambda e: e["prefix"], "drops": lambda e: drop_key(e["service"]), "ports": lambda e: "port " + e["interface"]}
+    kept, refused = {}, []
+    for kind, entries in wanted.items():
+        cut = [entry for entry in entries if hit(held[kind](entry))]
+        kept[kind] = [entry for entry in entries if entry not in cut]
+        if kind == "ports":  # policy goes on holding there
+            kept[kind] = sorted(kept[kind] + [_unheld(entry) for entry in cut], key=lambda e: e["interface"])
+        refused += [{"service": entry["service"], "prefix": keys[kind](entry), "code": "guard_controller",
+                     "message": "%s is not done: it would cut off the address that this controller connects from." % keys[kind](entry),
+                     "remedy": "Run from a controller outside of that service and of what is dropped; rule: never the controller."}
+                    for entry in cut]
+    return kept, refused
+
+
+def _unheld(port):
+    """A port's terms without its hold."""
+    return {key: False if key == "dark" else value for key, value in port.items() if key != "rescue"}
 
 
 _BOUND = ("enforcement_ids", "hold", "limits", "clause", "cases", "until_at")

@@ -10,15 +10,15 @@ from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_hold
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import decide, versions_of, withdraw
 from ansible_collections.hosting.aup.plugins.module_utils._versions import version_at
 
-ACTS_ON_PORTS = frozenset(("suspend", "terminate", "bandwidth_cap", "smtp_block", "port_block"))
+ACTS_ON_PORTS = frozenset(("suspend", "terminate", "quarantine", "bandwidth_cap", "smtp_block", "port_block"))
 """Kinds of enforcement that a router carries out on a dedicated server's port."""
 CONTROLS = ("smtp_outbound", "anti_spoofing")
 PORT_PLATFORMS = {
     "linux": ACTS_ON_PORTS | frozenset(CONTROLS),
-    "junos": ACTS_ON_PORTS | frozenset(CONTROLS),
-    "iosxe": ACTS_ON_PORTS | frozenset(CONTROLS),
-    "eos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"bandwidth_cap"},
-    "vyos": ACTS_ON_PORTS | frozenset(CONTROLS),
+    "junos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine"},
+    "iosxe": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine"},
+    "eos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine", "bandwidth_cap"},
+    "vyos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine"},
 }
 """What each platform's driver carries out on ports: kinds of enforcement and controls; what is not here is a gap."""
 _KEY = "port %s"
@@ -76,8 +76,11 @@ def _acts(mode):
     return mode if mode in ("observe", "enforce") else "off"
 
 
-def _terms(interface, service, decisions, hold, limits, smarthosts):
-    """What one port is to do; None when nothing is asked of it."""
+def _terms(interface, service, decisions, hold, limits, smarthosts, rescue=()):
+    """What one port is to do; None when nothing is asked of it.
+
+    :param rescue: what reaches a server in quarantine, and what it reaches
+    """
     smtp = withdraw(decisions["smtp_outbound"], limits.get("smtp_block")) if decisions else None
     if smtp is None and "smtp_block" in limits:
         mail = {"mode": "enforce", "ports": limits["smtp_block"]["ports"]}
@@ -89,11 +92,12 @@ def _terms(interface, service, decisions, hold, limits, smarthosts):
     own = TERMS["anti_spoofing"].options(service, None)["sources"] if decisions else []
     terms = {
         "interface": interface, "service": service["id"], "own": own,
-        "dark": bool(hold), "guard": guard if own else "off", "smtp": mail, "smarthosts": smarthosts,
+        "dark": bool(hold) and hold["kind"] != "quarantine",
+        **({"rescue": list(rescue)} if hold and hold["kind"] == "quarantine" else {}), "guard": guard if own else "off", "smtp": mail, "smarthosts": smarthosts,
         "blocks": limits.get("port_block", {}).get("blocks", []),
         "rate_bps": limits.get("bandwidth_cap", {}).get("rate_bps"),
     }
-    idle = not (terms["dark"] or terms["blocks"] or terms["rate_bps"]) and terms["guard"] == "off" and mail["mode"] == "off"
+    idle = not (hold or terms["blocks"] or terms["rate_bps"]) and terms["guard"] == "off" and mail["mode"] == "off"
     return None if idle else terms
 
 
@@ -113,6 +117,7 @@ def desired_ports(policies, snapshot, router, mine, now):
         if in_force(enforcement, now):
             current.setdefault(enforcement["service"], []).append(enforcement)
     smarthosts = collapsed({prefix for policy in policies.values() for prefix in policy.networks("smarthosts")})
+    rescue = collapsed({prefix for policy in policies.values() for prefix in policy.rescue_prefixes()})
     ports = []
     for sid in sorted(set(here) | set(current)):
         held = current.get(sid, [])
@@ -139,7 +144,7 @@ def desired_ports(policies, snapshot, router, mine, now):
             platform = router["router"]["platform"]
             can = PORT_PLATFORMS.get(platform, frozenset())
             terms = _terms(interface, service, _supported(decisions, can), hold if hold and hold["kind"] in can else None,
-                           {kind: limit for kind, limit in limits.items() if kind in can}, smarthosts)
+                           {kind: limit for kind, limit in limits.items() if kind in can}, smarthosts, rescue)
             if terms is not None:
                 ports.append(terms)
             beyond = sorted({e["kind"] for e in held} - can)

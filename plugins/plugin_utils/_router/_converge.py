@@ -8,21 +8,15 @@ the router is brought to that. Whoever acts last has read the newest, so two con
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, LedgerError
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._routers import reasons, resolve_router, retired_router
-from ansible_collections.hosting.aup.plugins.plugin_utils._converge import DONE, describe_node
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import replay
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import DONE, RETRIES, Converge, describe_node
 from ansible_collections.hosting.aup.plugins.plugin_utils._one_writer import one_writer
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._carry_out import CarryOut
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import PLATFORMS
 
-RETRIES = 3
-_UNREACHED = frozenset(("unreachable", "session_limit", "auth", "host_key_unknown", "host_key_changed", "known_hosts",
-                        "missing_library", "node_locked"))
 
-
-class RouterConverge:
+class RouterConverge(Converge):
     """One router, once.
 
     :param ledger: an open ledger
@@ -32,59 +26,35 @@ class RouterConverge:
     :param clock: seconds since the epoch; read anew for each resolve
     """
 
+    UNREACHED = frozenset(("unreachable", "session_limit", "auth", "host_key_unknown", "host_key_changed", "known_hosts",
+                           "missing_library", "node_locked"))
+
     def __init__(self, ledger, target, actor, clock, check, locks, platforms=None, patience=10.0):
-        self.ledger, self.target, self.actor, self.clock = ledger, target, actor, clock
-        self.check, self.locks, self.patience = check, locks, patience
+        super().__init__(ledger, None, None, actor, lambda: int(clock()), check)
+        self.target, self.locks, self.patience = target, locks, patience
         self.platforms = PLATFORMS if platforms is None else platforms
 
-    def _transaction(self, rolled_back):
-        return self.ledger.transaction(check=rolled_back, actor=self.actor, now=int(self.clock()))
-
-    def _resolve(self, wanted):
-        now = int(self.clock())
-        if not wanted.pending and wanted.release_id is None:
-            with self.ledger.read(now=now) as tx:
-                snapshot = tx.snapshot(wanted.node)
-        else:
-            with self._transaction(rolled_back=True) as tx:
-                revision = tx.head_number
-                replay(tx, wanted.pending)
-                if wanted.release_id is not None and not wanted.absent:
-                    tx.adopt(wanted.node, wanted.release_id)
-                snapshot = dict(tx.snapshot(wanted.node, wanted.release_id), revision=revision)
-        if snapshot["release"] is None:
-            raise LedgerError("router %s carries no release." % wanted.node, code="no_release", target=wanted.node,
-                              remedy="Run hosting.aup.provision for it first.")
+    def _resolve(self, wanted, born=()):
+        snapshot = self._snapshot(wanted, born)
         router = describe_node(wanted.node, snapshot["catalogue"])
         policies = {key: Policy.from_released(document) for key, document in snapshot["policies"].items()}
-        desired = resolve_router(policies, snapshot, router, now)
+        desired = resolve_router(policies, snapshot, router, self.clock(), wanted.controller_addresses)
         return retired_router(desired) if wanted.absent else desired
 
-    def run(self, wanted):
-        """Converge; the outcome is in the ledger before this returns.
+    @staticmethod
+    def _nothing(outcome, errors):
+        return dict(Converge._nothing(outcome, errors), state="not_applied")
 
-        :returns: dict with outcome, changed, steps, errors, notes, services, plan_hash, state
-        """
-        desired = None
-        try:
-            if wanted.stop_after_failure and not self.check and self.ledger.run_failed(wanted.run_id):
-                result = _nothing("held_back", [{
-                    "service": None, "code": "held_back", "message": "an earlier node of this run failed; nothing was done here.",
-                    "remedy": "Mend that node, then run again."}])
-            else:
-                with one_writer(self.locks, wanted.node):
-                    desired, result = self._converge(wanted)
-        except AupError as exc:
-            result = _nothing("unreachable" if exc.code in _UNREACHED else "failed", [{
-                "service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}])
-            result.update(retryable=exc.retryable, state="unknown" if exc.applied_steps else "not_applied",
-                          may_have_acted=exc.applied_steps)
-            desired = None
-        if not self.check:
-            self._record(wanted, desired, result)
-        return result
+    def _failed(self, exc):
+        result = super()._failed(exc)
+        return dict(result, state="unknown" if exc.applied_steps else "not_applied", may_have_acted=exc.applied_steps)
 
     def _converge(self, wanted):
+        """Alone on this controller. :returns: (desired, result)"""
+        with one_writer(self.locks, wanted.node):
+            return self._converged(wanted)
+
+    def _converged(self, wanted):
         desired = self._resolve(wanted)
         driver = self.platforms[desired["settings"]["platform"]]
         carry = CarryOut(lambda: driver(self.target), lambda steps: self._keep(wanted, steps), self.patience, self.check)
@@ -146,8 +116,3 @@ def _wants(desired):
     """The part of a desired state that the router shows."""
     return (desired["null_routes"], desired["drops"], desired["known_drops"], desired["ports"], desired["known"], desired["settings"],
             [r["prefix"] for r in desired["refused"]])
-
-
-def _nothing(outcome, errors):
-    return {"outcome": outcome, "changed": False, "steps": [], "errors": errors, "notes": [], "gaps": [], "services": [],
-            "closed": [], "disarmed": {}, "unknown_ports": [], "state": "not_applied"}

@@ -21,6 +21,7 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"route (?:add|del) blackhole %s proto %s" % (_PREFIX, _gate.NUMBER),
     r"route show table main proto %s" % _gate.NUMBER, r"route show table main exact %s" % _PREFIX,
     r"route show table main dev %s" % _linux_ports.INTERFACE, r"address show", r"link show",
+    r"route get (?:%s|%s)" % (_gate.IPV4, _gate.IPV6),
 ))
 _TYPES = {"1": "unicast", "6": "blackhole", "7": "unreachable", "8": "prohibit"}
 _BOOT = 3
@@ -209,11 +210,23 @@ class Linux:
                 routes[name] += [(entry.get("dst"), hop.get("gateway")) for entry in document
                                  for hop in (entry.get("nexthops") or [entry])]
         seen = {name: {"wanted": None, "found": lines, "objection": None} for name, lines in found.items()}
+        ways = self._ways_to(desired["settings"].get("controllers", ())) if ports else ()
         for port in ports:
             name = port["interface"]
             seen[name] = {"wanted": _linux_ports.normal(_linux_ports.rules(port)), "found": found.get(name),
-                          "objection": _linux_ports.objection(port, links, routes[name], desired["settings"].get("uplinks", ()))}
+                          "objection": _linux_ports.objection(port, links, routes[name], desired["settings"].get("uplinks", ()), ways)}
         return seen
+
+    def _ways_to(self, addresses):
+        """Interfaces by which the router reaches addresses; one without a route to it was reached in another way."""
+        found = set()
+        for address in addresses:
+            status, out, _err = self._batch(6 if ":" in address else 4, ["route get %s" % ipaddress.ip_address(address)], "-j", "-N")
+            try:
+                found.update(entry["dev"] for document in parse_documents(out, 1) for entry in document) if status == 0 else None
+            except (NotUnderstood, KeyError, TypeError) as exc:
+                raise self._odd(exc) from exc
+        return found
 
     def commands(self, change):
         """Lines of one change."""

@@ -23,6 +23,9 @@ INTERFACE = r"[A-Za-z_][A-Za-z0-9_.-]{0,14}"
 _LEAST_BURST = 131072  # bytes; a packet that the kernel has put together has up to 65536
 _NOTHING = {4: ("0.0.0.0/32",), 6: ("::/128", "fe80::/10")}  # a server without an address yet; routers never forward these
 
+# What else passes a quarantine: broadcasts of DHCP, and on the link alone neighbours, routers and groups.
+_BESIDE_RESCUE = {4: ("255.255.255.255/32",), 6: ("fe80::/10", "ff02::/16")}
+
 _T = "inet " + TABLE
 _ADDRESSES = r"\{ [0-9a-f:.]+(?:/[0-9]{1,3})?(?:, [0-9a-f:.]+(?:/[0-9]{1,3})?){0,4000} \}"
 _NUMBERS = r"\{ [0-9]{1,5}(?:, [0-9]{1,5}){0,300} \}"
@@ -47,6 +50,7 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r'(?:add|delete) element %s (from|to)_port \{ "(%s)" : jump \1-\2 \}' % (_T, INTERFACE),
     r"add rule %s %s %s" % (_T, _CHAIN, _END),
     r"add rule %s %s ip6? [sd]addr != %s %s" % (_T, _CHAIN, _ADDRESSES, _END),
+    r"add rule %s %s (?:meta l4proto (?:!= )?58 )?ip6? ([sd])addr != %s (?:fib \1addr type != local )?%s" % (_T, _CHAIN, _ADDRESSES, _END),
     r"add rule %s %s (?:tcp|udp) dport %s %s" % (_T, _CHAIN, _NUMBERS, _END),
     r"add rule %s %s tcp dport %s ip6? daddr != %s %s" % (_T, _CHAIN, _NUMBERS, _ADDRESSES, _END),
     r"add rule %s %s tcp dport %s meta nfproto ipv[46] %s" % (_T, _CHAIN, _NUMBERS, _END),
@@ -85,6 +89,14 @@ def rules(port):
     found, end = [], {"enforce": " drop", "observe": ""}
     if port["dark"]:
         found += ['from counter drop comment "suspend"', 'to counter drop comment "suspend"']
+    if "rescue" in port:
+        for side, field in (("from", "d"), ("to", "s")):
+            open4, open6 = (_set(_plain(port["rescue"], version, _BESIDE_RESCUE[version])) for version in (4, 6))
+            found.append('%s ip %saddr != %s counter drop comment "quarantine"' % (side, field, open4))
+            # The server's neighbour is the router; ICMPv6 with it is how both find one another.
+            found.append('%s meta l4proto != 58 ip6 %saddr != %s counter drop comment "quarantine"' % (side, field, open6))
+            found.append('%s meta l4proto 58 ip6 %saddr != %s fib %saddr type != local counter drop comment "quarantine"' % (
+                side, field, open6, field))
     if port["guard"] != "off":
         for version, word in ((4, "ip"), (6, "ip6")):
             allowed = _set(_plain(port["own"], version, _NOTHING[version]))
@@ -218,6 +230,10 @@ def _expression(expr):
     left, right, sign = body["left"], body["right"], body["op"]
     if "meta" in left and left["meta"] == {"key": "nfproto"} and sign == "==":
         return "meta nfproto %s" % right
+    if "meta" in left and left["meta"] == {"key": "l4proto"} and right in (58, "ipv6-icmp", "icmpv6"):
+        return "meta l4proto %s58" % {"==": "", "!=": "!= "}[sign]
+    if "fib" in left and left["fib"]["result"] == "type" and len(left["fib"]["flags"]) == 1 and right == "local" and sign == "!=":
+        return "fib %s type != local" % left["fib"]["flags"][0]
     protocol, field = left["payload"]["protocol"], left["payload"]["field"]
     values = right["set"] if isinstance(right, dict) and "set" in right else [right]
     if field == "dport" and sign == "==":
@@ -248,11 +264,12 @@ def _networks(value):
 # -- may it be acted on --------------------------------------------------------------------------------------------------
 
 
-def objection(port, links, routes, uplinks=()):
+def objection(port, links, routes, uplinks=(), controllers=()):
     """Why a port may not be acted on, or None.
 
     :param links: every entry of `ip -j -d link show`
     :param routes: `(destination, gateway or None)` of the routes through the port
+    :param controllers: interfaces by which the router reaches the controller
     """
     name = port["interface"]
     entry = next((link for link in links if link.get("ifname") == name), None)
@@ -268,6 +285,8 @@ def objection(port, links, routes, uplinks=()):
                    and (link.get("linkinfo") or {}).get("info_kind") in ("vlan", "macvlan", "ipvlan"))
     if above:
         return "it is a trunk: %s lie on it" % ", ".join(above[:5])
+    if name in controllers:
+        return "this controller is reached through it"
     if name in uplinks:
         return "the catalogue calls it an uplink"
     own = [ipaddress.ip_network(text) for text in port["own"]]

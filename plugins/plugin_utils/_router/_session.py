@@ -61,6 +61,10 @@ def _known_hosts(target):
     return path
 
 
+_PRIVILEGED = frozenset(("cisco_ios", "cisco_xe", "arista_eos"))
+"""Device types whose `>` means that nothing may be changed."""
+
+
 def _libraries(target):
     try:
         import netmiko
@@ -126,6 +130,7 @@ class Cli:
         self._channel = self._device.remote_conn
         name = re.escape(self._device.base_prompt)
         self._prompt = re.compile(r"(?:\A|[\r\n])%s%s\Z" % (name, prompt))
+        self._privileged = device_type in _PRIVILEGED
 
     def timeout(self, what):
         """The error for an answer that does not come."""
@@ -140,7 +145,7 @@ class Cli:
         """Send one line, already passed by the gate; what the router said to it.
 
         :param question: compiled pattern of a question that ends the answer as the prompt does
-        :raises RouterError: `timeout`, `closed`, or `bad_reply` when it did not repeat the line
+        :raises RouterError: `timeout`, `closed`, `not_privileged`, or `bad_reply` when it did not repeat the line
         """
         deadline = time.monotonic() + self.target.timeout
         parts, size = [], 0
@@ -163,6 +168,9 @@ class Cli:
                     raise self.target.error("bad_reply", "the answer to %r does not end." % line, "Check the router.")
                 tail = (tail + text)[-300:]
                 shown = _ANSI.sub("", tail)
+                if self._prompt.search(shown) and shown.rstrip().endswith(">") and self._privileged:
+                    raise self.target.error("not_privileged", "user %s lands at %r, where nothing can be changed."
+                                            % (self.target.user, shown.split()[-1]), "Give the user the privilege to begin at #; enable is never sent.")
                 if self._prompt.search(shown) or (question and question.search(shown)):
                     break
         except TimeoutError as exc:

@@ -37,7 +37,7 @@ class Provider:
 
     def __init__(self, folder, target, router, more=()):
         self.folder, self.target, self.router, self.more = folder, target, router, more
-        self.services = SERVICES
+        self.services, self.policy = SERVICES, POLICY
         self.late = 0  # seconds that the clock is ahead
         self.platforms = None
         self.patience = 10.0
@@ -70,7 +70,7 @@ class Provider:
                                "router": self.router}},
             "services": {service["id"]: service for service in services},
         }
-        done = self.ask(requests.release_files, POLICY, {POLICY.key: POLICY}, catalogue)
+        done = self.ask(requests.release_files, self.policy, {self.policy.key: self.policy}, catalogue)
         self.ask(lambda tx: (tx.adopt("kvm1", done["release_id"]), tx.set_node_release("kvm1", done["release_id"])))
         return self.converge(run_id=done["run_id"], release_id=done["release_id"])
 

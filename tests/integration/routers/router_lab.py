@@ -79,9 +79,12 @@ def free_port():
 
 
 class Sshd:
-    """An sshd on loopback whose every login runs one program; a key pair and known_hosts file for it."""
+    """An sshd on loopback whose every login runs one program; a key pair and known_hosts file for it.
 
-    def __init__(self, folder, login, name="sshd"):
+    :param addresses: of loopback, where it listens; $SSH_CONNECTION tells the program which one was called
+    """
+
+    def __init__(self, folder, login, name="sshd", addresses=("127.0.0.1",)):
         self.folder = folder
         self.port = free_port()
         self.key, self.known_hosts = folder / (name + "_user"), folder / (name + "_known_hosts")
@@ -89,26 +92,31 @@ class Sshd:
         for path in (self.key, self.host_key):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
         public = Path(str(self.host_key) + ".pub").read_text().split()
-        self.known_hosts.write_text("[127.0.0.1]:%d %s %s\n" % (self.port, public[0], public[1]))
+        self.known_hosts.write_text("".join("[%s]:%d %s %s\n" % (address, self.port, *public[:2]) for address in addresses))
         script = folder / (name + "_login")
         script.write_text("#!/bin/sh\n" + login)
         script.chmod(0o755)
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         config = folder / (name + ".conf")
         config.write_text("\n".join((
-            "ListenAddress 127.0.0.1", "Port %d" % self.port, "HostKey %s" % self.host_key, "UsePAM no",
+            *("ListenAddress %s" % address for address in addresses), "Port %d" % self.port, "HostKey %s" % self.host_key, "UsePAM no",
             "StrictModes no", "PidFile none", "MaxStartups 100:30:200", "AuthorizedKeysFile %s.pub" % self.key,
             "PermitRootLogin yes", "PasswordAuthentication yes", "ForceCommand %s" % script, "UseDNS no",
             "PrintMotd no", "PrintLastLog no", "MaxSessions 10")) + "\n")
+        self._config, self._address = config, addresses[-1]
+        self.start()
+
+    def start(self):
+        """Let it listen, for the first time or again."""
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                ["/usr/sbin/sshd", "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                ["/usr/sbin/sshd", "-D", "-e", "-f", str(self._config)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 preexec_fn=_die_with_parent)
-        eventually("sshd listens", self._listens)
+        eventually("sshd listens", lambda: self._listens(self._address))
 
-    def _listens(self):
+    def _listens(self, address):
         with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+            return sock.connect_ex((address, self.port)) == 0
 
     def target(self, **changed):
         """How to reach it, as `_session.Target` takes it."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError, Target
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
 from tests.integration.netns import Net
 from tests.integration.routers.provider import Provider
@@ -186,3 +187,62 @@ def test_a_check_reads_only(lab):
     said = check_router("linux", Target(**{**lab.sshd.target(), "name": "edge"}))
     assert said["understood"] and said["ours"] == ["203.0.113.77/32"] and said["protected"], said
     assert lab.routes() == before
+
+
+def test_an_end_that_fails_on_a_router_is_said_and_the_next_run_goes_on(lab, provider):
+    class Powerless(Linux):
+        def apply(self, lines, *more):
+            return {index: "RTNETLINK answers: Operation not permitted" for index, _line in enumerate(lines)}
+
+    held = provider.null_route()["enforcements"][0]["id"]
+    assert provider.converge()["errors"] == [] and provider.status(held) == "active"
+    provider.late = 3700
+    provider.ask(requests.end_what_is_due)
+    # The host was first: dark at the edge alone is less than free and more than half of what was asked for, and it is said.
+    provider.seen_gone_on_kvm([held])
+    reachable, provider.target = provider.target, {**provider.target, "port": 1}
+    done = provider.converge()
+    assert done["outcome"] == "unreachable" and done["state"] == "not_applied" and provider.status(held) == "ending"
+    provider.target, provider.platforms, provider.patience = reachable, {"linux": Powerless}, 0.3
+    done = provider.converge()
+    assert {error["code"] for error in done["errors"]} == {"not_removed"} and "Operation not permitted" in done["errors"][0]["message"]
+    assert provider.status(held) == "ending" and len(lab.ours()) == 2 and lab.reach()[10] == [False, False]
+    provider.platforms = None
+    assert provider.converge()["errors"] == [] and provider.status(held) == "ended"
+    assert lab.routes() == lab.pristine and lab.reach()[10] == [True, True]
+
+
+def test_an_end_that_the_host_has_not_seen_yet_is_not_over_for_the_router(lab, provider):
+    held = provider.null_route()["enforcements"][0]["id"]
+    provider.converge()
+    provider.late = 3700
+    provider.ask(requests.end_what_is_due)
+    assert provider.converge()["errors"] == [] and not lab.ours() and provider.status(held) == "ending"
+    assert provider.converge()["outcome"] == "unchanged"  # nothing comes back while it waits for the host
+    provider.seen_gone_on_kvm([held])
+    assert provider.status(held) == "ended"
+
+
+def test_a_router_that_restarts_while_it_is_written_to(lab, provider):
+    restarts = []
+
+    class Restarting(Linux):
+        def apply(self, lines, *more):
+            if not restarts:
+                restarts.append(super().apply(lines, *more))
+                lab.sshd.stop()
+                lab.ip("route flush proto 66")
+                lab.ip("-6 route flush proto 66")
+                raise RouterError("gone", code="closed", target="edge", remedy="-")
+            return super().apply(lines, *more)
+
+    provider.platforms = {"linux": Restarting}
+    held = provider.null_route()["enforcements"][0]["id"]
+    try:
+        done = provider.converge()  # looked for once more at once, and not there
+        assert done["state"] == "unknown" and provider.status(held) == "opened"
+        assert done["may_have_acted"] == ["route add blackhole %s proto 66" % prefix for prefix in HOSTS]
+        assert provider.converge()["outcome"] == "unreachable"
+    finally:
+        lab.sshd.start()
+    assert provider.converge()["errors"] == [] and provider.status(held) == "active" and lab.reach()[10] == [False, False]

@@ -3,6 +3,7 @@
 """Dedicated servers on the ports of a plain Linux router: nftables and iproute2 over SSH, in a namespace of its own."""
 from __future__ import annotations
 
+import copy
 import shutil
 import socket
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
@@ -375,3 +377,47 @@ def test_a_null_route_of_a_dedicated_server_beside_its_port(lab, provider):
     provider.converge()
     assert provider.status(route) == "ended"
     eventually("back", lambda: lab.into("srv-a") == [True, True])
+
+
+def test_a_quarantined_server_reaches_the_rescue_networks_and_nothing_else(lab, provider):
+    document = copy.deepcopy(POLICY.document)
+    document["networks"]["rescue"] = [OUTSIDE[0] + "/32", OUTSIDE[1] + "/128"]
+    provider.policy = Policy.from_document(document)
+    provider.provision()
+    before = lab.state()
+    stranger = ("198.51.100.9", "2001:db8:bad::9")
+    lab.space("out").ip("addr add %s/32 dev o-edge" % stranger[0], "addr add %s/128 dev o-edge nodad" % stranger[1])
+    held = hold(provider, "quarantine")
+    assert provider.converge()["errors"] == [] and provider.status(held) == "active"
+    # Neighbours find one another anew: that is not refused.
+    lab.edge("ip neigh flush all")
+    lab.space("srv-a").check("ip neigh flush all")
+    eventually("the rescue networks", lambda: lab.out_to("srv-a") == ["open", "open"] and lab.into("srv-a") == [True, True])
+    targets = [*SERVERS["srv-b"][2], *stranger, *SERVERS["srv-a"][1]]  # a neighbour, the internet, the router itself
+    assert [lab.space("srv-a").try_tcp(target, _PORT, 0.4) for target in targets] == ["silent"] * 6
+    assert [lab.space("out").try_tcp(target, _PORT, 0.4, source=source) for target, source in zip(SERVERS["srv-a"][2], stranger)] == ["silent"] * 2
+    assert lab.into("srv-b") == [True, True] and lab.out_to("srv-a", _MAIL) == ["refused", "refused"]  # policy holds beneath it
+    assert provider.converge()["outcome"] == "unchanged"
+    # A suspension is stricter, and its end leaves the quarantine.
+    hold(provider, "suspend", case="T-2")
+    assert provider.converge()["errors"] == [] and lab.into("srv-a") == [False, False]
+    provider.lift("srv-a", case="T-2")
+    assert provider.converge()["errors"] == [] and lab.into("srv-a") == [True, True]
+    provider.lift("srv-a", case="T-1")
+    assert provider.converge()["errors"] == [] and lab.state() == before
+
+
+def test_the_controller_is_never_cut_off(lab, provider):
+    lab.edge("ip route add 198.51.100.77/32 via %s" % SERVERS["srv-b"][2][0])
+    before = lab.state()
+    own, behind, remote = SERVERS["srv-a"][2][0], "198.51.100.77", "198.51.100.5"
+    hold(provider, "suspend")
+    hold(provider, "suspend", service="srv-b", case="T-2")
+    provider.ask(requests.hold, "drop", "srv-a", "attack_target", case="T-3", duration="1h", known_nodes=["kvm1", "edge"],
+                 sources="198.51.100.0/24")
+    done = provider.converge(controller_addresses=(own, behind, remote))
+    said = sorted((error["code"], error["message"]) for error in done["errors"] if error["code"] != "not_removed")
+    assert [code for code, _text in said] == ["guard_controller", "guard_controller", "port_refused"], said
+    assert "drop" in said[0][1] and "port e-a" in said[1][1] and "port e-b" in said[2][1] and "this controller is reached through it" in said[2][1]
+    assert lab.state() == before and lab.into("srv-a") == [True, True]
+    assert provider.converge()["errors"] == [] and lab.into("srv-a") == [False, False]

@@ -43,3 +43,6 @@ def test_a_dedicated_server_is_suspended_and_given_back_by_runbook(tmp_path):
         assert rc == 0 and "srv-a: suspend in force, verified" in out and lab.into("srv-a") == [False, False], out
         rc, out = play("lift", service="srv-a", note="over")
         assert rc == 0 and "srv-a: given back, verified" in out and lab.into("srv-a") == [True, True], out
+        # The ladder's step acts on the server's port, as it does on a guest.
+        rc, out = play("respond", service="srv-a", violation="attack_source", case="T-2", confirm=True)
+        assert rc == 0 and "srv-a: quarantine in force, verified" in out and lab.into("srv-a") == [False, False], out

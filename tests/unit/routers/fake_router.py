@@ -48,7 +48,8 @@ class FakeRouter:
     :param behaviour: `no_banner`, `no_channel`, `silent` (never answers a line in `answers` with None) or None
     """
 
-    def __init__(self, folder, behaviour=None, answers=None):
+    def __init__(self, folder, behaviour=None, answers=None, prompt=PROMPT):
+        self.prompt = prompt
         self.behaviour, self.answers, self.heard = behaviour, answers or {}, []
         self._key = paramiko.ECDSAKey.generate()
         self._sock = socket.create_server(("127.0.0.1", 0))
@@ -88,7 +89,7 @@ class FakeRouter:
 
     def serve(self, channel):
         """The command line: echoes each line, prints its answer and the prompt."""
-        channel.sendall(PROMPT)
+        channel.sendall(self.prompt)
         line = b""
         while True:
             try:
@@ -111,4 +112,4 @@ class FakeRouter:
                 return
             shown = "something else" if answer == "<other echo>" else text
             answer = "" if answer == "<other echo>" else answer
-            channel.sendall("%s\r\n%s%s" % (shown, answer.replace("\n", "\r\n"), PROMPT))
+            channel.sendall("%s\r\n%s%s" % (shown, answer.replace("\n", "\r\n"), self.prompt))

@@ -67,6 +67,14 @@ def test_what_a_line_may_meet(tmp_path, answer, code):
         cli.close()
 
 
+def test_who_is_not_privileged_is_told_so_and_enable_is_never_sent(tmp_path):
+    with FakeRouter(tmp_path, prompt="edge>") as router:
+        cli = Cli(target(router), "cisco_ios")
+        error = refusal(lambda: cli.ask("show running-config"))
+        assert error.code == "not_privileged" and not error.retryable and not any("enable" in line for line in router.heard)
+        cli.close()
+
+
 def test_an_answer_that_does_not_end(tmp_path):
     with FakeRouter(tmp_path, answers={"show running-config": None}) as router:
         cli = Cli(target(router, timeout=2), "cisco_ios")
