@@ -171,18 +171,23 @@ class Network:
         :returns: `{service: error}`
         """
         failures = {}
-        for engine, opened in (("tc", _tc.Tc), ("routes", _routes.Routes)):
-            mine = [step for step in steps if step["engine"] == engine]
+        # Devices that nothing is led to any more go last: the kernel takes its time over them, and nobody waits for that.
+        idle = [step for step in steps if step["engine"] == "tc" and step["verb"] == "unshape"]
+        for opened, mine in ((_tc.Tc, [step for step in steps if step["engine"] == "tc" and step["verb"] != "unshape"]),
+                             (_routes.Routes, [step for step in steps if step["engine"] == "routes"]),
+                             (_tc.Tc, idle)):
             if not mine:
                 continue
             found = set(state["tc"]["found"])
             try:
                 with opened() as backend:
+                    if mine is idle and len(idle) > 1 and backend.unshape_all(idle):
+                        continue
                     for step in mine:
                         if (step["service"], step["part"]) in failures:
                             continue
                         try:
-                            backend.apply(step, *((found,) if engine == "tc" else ()))
+                            backend.apply(step, *((found,) if opened is _tc.Tc else ()))
                         except AupError as exc:
                             failures[step["service"], step["part"]] = _error(step["service"], step["part"], exc)
             finally:

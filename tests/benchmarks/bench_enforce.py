@@ -5,8 +5,9 @@
 Real: a node of the lab with its own libvirtd and control groups, the guests under enforcement running in qemu with a disk each,
 nft, traffic control, routes, policy, catalogue and `resolve`. The other guests are defined and off; their taps are in the
 bridges. Both sides run on the node with the distribution's Python, in one process, in turns; Ansible's start is in neither.
-Bare are only the calls that change something: the same text for `nft -f`, the same netlink messages, the same calls of
-libvirt, as many of these at once. Needs root.
+Bare are the calls that change something (the same text for `nft -f`, the same netlink messages, the same calls of
+libvirt, as many of these at once), and with them, as in the other benchmarks, a bare look before and after: each guest's XML
+and `nft -j list`. Needs root.
 
     python tests/benchmarks/bench_enforce.py [services] [enforced] [rounds] [profile]
 """
@@ -64,12 +65,12 @@ def report(services: int, enforced: int, found: dict) -> None:
     base = statistics.median(bare)
     print(f"{services} services, {enforced} of them under {len(OPTIONS)} kinds each, their guests running in qemu; median of {len(bare)} rounds")
     print("  " + ", ".join(f"{count} x {name}" for name, count in sorted(found["steps"].items())))
-    print(line("bare calls: nft -f, pyroute2, libvirt",
+    print(line("bare calls that change: nft -f, pyroute2, libvirt",
                f"{base:.2f} s ({median['nft']:.2f}, {median['network']:.2f}, {median['libvirt']:.2f})"))
     print(line("  one call of the module (looks, plans, applies, looks again)",
-               f"{median['apply']:.2f} s  {median['apply'] / base:.2f} x", "at most 1.5 x"))
-    print(line("  beside bare calls with a bare look before and after",
-               f"{statistics.median(looked):.2f} s  {median['apply'] / statistics.median(looked):.2f} x"))
+               f"{median['apply']:.2f} s  {median['apply'] / base:.2f} x"))
+    print(line("  the same beside them with a bare look before and after",
+               f"{statistics.median(looked):.2f} s  {median['apply'] / statistics.median(looked):.2f} x", "at most 1.5 x"))
     print(line("  planning it, a call of its own", f"{median['plan']:.2f} s"))
     print(line("  giving all of it back in one call", f"{median['lift']:.2f} s"))
 

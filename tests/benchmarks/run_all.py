@@ -25,8 +25,9 @@ TOTAL = 900  # seconds for all; what a benchmark leaves over the next ones may t
 BENCHMARKS = {
     "nftables": (["10000", "5"], 130),
     "node": (["10000", "5"], 130),
-    "keeper": (["1000", "5"], 60),
+    "keeper": (["1000", "5"], 90),
     "enforce": (["1000", "100", "3"], 150),
+    "peers": (["1", "100", "20000"], 150),
     "packets": (["3", "8000"], 200),
     "pools": (["20000", "3"], 60),
     "proxmox": (["1000"], 110),

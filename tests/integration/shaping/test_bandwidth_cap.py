@@ -215,3 +215,26 @@ def test_two_services_have_devices_of_their_own(net):
     assert {step["device"] for step in steps} == {"tap0", *_tc.names("vps-1").values()} and not left
     converge(net, {}, found)
     assert run(["ip", "netns", "exec", net.host.name, "ip", "link", "show", "type", "ifb"])[1] == ""
+
+
+def test_many_devices_go_in_one_request_and_nobody_elses_with_them(net):
+    found = set()
+    caps = {name: {"rate_bps": RATE, "devices": [port]} for name, port in (("vps-1", "tap0"), ("vps-2", "tap1"))}
+    net.host.ip("link add theirs type ifb")
+    converge(net, caps, found)
+
+    def work():
+        with _tc.Tc() as tc:
+            steps, _errors = _tc.plan({}, tc.observe(), found)
+            last = [step for step in steps if step["verb"] == "unshape"]
+            for step in steps:
+                if step["verb"] != "unshape":
+                    tc.apply(step, found)
+            gone = dict(last[0], device="aup0000000000t")
+            return len(last), tc.unshape_all([*last, gone]), tc.unshape_all(last), _tc.plan({}, tc.observe(), found)[0]
+
+    try:
+        assert net.host.call(work) == (4, False, True, []), "one that is gone already is for who does it one by one"
+        assert "theirs" in run(["ip", "netns", "exec", net.host.name, "ip", "link", "show", "type", "ifb"])[1]
+    finally:
+        net.host.ip("link del theirs")
