@@ -16,7 +16,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardEr
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_limits
 from ansible_collections.hosting.aup.plugins.module_utils._guard import check_enforcement, check_remotes
 
-DROP_PLATFORMS = frozenset(("linux", "routeros"))
+DROP_PLATFORMS = frozenset(("eos", "junos", "linux", "routeros"))
 """Platforms with a driver that carries drops; the others say so."""
 HANDLE = re.compile(r"d[0-9a-f]{12}")
 MAX_REMOTES = 100000
@@ -110,22 +110,28 @@ def _lines(group):
     return [] if group is None else ["%s %s" % (side, text) for side in ("local", "in", "out") for text in group[side]]
 
 
-def plan_drops(desired, observed):
+def plan_drops(desired, observed, objections=()):
     """Changes, states, notes of drops, in the shape of those of routes (`prefix` is `drop <handle>`).
 
     :param observed: `{handle: {"local", "in", "out", "whole"}}` of every group that carries our mark: prefixes in the
         order of `_fold.outermost`; `whole`: what makes the router use them is there, and nothing else is in them. More
         keys are the driver's own and come back to it with the change
-    :returns: `{"changes", "states", "left", "notes"}`; a change has `drop` (the handle), `found` (as observed, or None),
+    :param objections: `{handle: configuration lines}` that drops need and the router lacks; what acts already stays
+    :returns: `{"changes", "states", "left", "notes", "refused"}`; a change has `drop` (the handle), `found` (as observed, or None),
         `wanted` (the drop, or None when it goes), `before` (lines for people); `last`: nothing of ours remains after it
     """
     wanted = {drop["key"]: drop for drop in desired["drops"]}
     known = {entry["key"]: entry["service"] for entry in desired["known_drops"]}
-    changes, states, left, strays = [], [], [], []
+    changes, states, left, strays, refused, objections = [], [], [], [], [], dict(objections)
     for key in sorted(set(wanted) | set(observed)):
         drop, found, name = wanted.get(key), observed.get(key), _KEY % key
         if drop is not None:
             acts = found is not None and found["whole"] and all(found[side] == drop[side] for side in ("local", "in", "out"))
+            if not acts and key in objections:
+                refused.append(_refusal(drop["service"], "drop_missing", "%s is not set: the router is not ready for it." % name,
+                                        "Add these lines to it, then run again:\n" + "\n".join(objections[key])))
+                left += [{"prefix": name, "service": drop["service"]}] if found is not None else []
+                continue
             if not acts:
                 changes.append({"action": "add", "prefix": name, "service": drop["service"], "drop": key, "found": found,
                                 "wanted": drop, "before": _lines(found)})
@@ -141,7 +147,7 @@ def plan_drops(desired, observed):
              % (len(strays), ", ".join(strays[:5]), ", …" if len(strays) > 5 else "")] if strays else []
     if changes and not wanted and not strays:
         changes[-1]["last"] = True
-    return {"changes": changes, "states": states, "left": left, "notes": notes}
+    return {"changes": changes, "states": states, "left": left, "notes": notes, "refused": refused}
 
 
 def known_drops(enforcements):

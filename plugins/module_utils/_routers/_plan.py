@@ -12,7 +12,8 @@ protocol number, what the platform has; `ours`: it is one of ours, and the route
 `rtbh`: None, or `{"missing": {"4": [lines], "6": [lines]}, "announced": {prefix: {"to": [peers], "trigger": bool,
 "wrong": {peer: community that it should hear and doesn't}}}, "up": [peers with a session]}`; `wrong` where the platform
 shows what a neighbor is told, else left out.
-`drops`: groups of remote prefixes that are dropped, see `_drops.plan_drops`; left out by platforms that carry none.
+`drops`: groups of remote prefixes that are dropped, `drop_objections`: lines that they need and the router lacks, see
+`_drops.plan_drops`; both left out by platforms that carry none.
 `ports`: what is on ports and what would be, see `_ports.plan_ports`; left out by platforms that don't act on ports.
 """
 from __future__ import annotations
@@ -146,9 +147,9 @@ def plan(desired, observed):
     if down:
         notes.append("no BGP session with %s: what is announced is not heard there." % ", ".join(down))
     ports = plan_ports(desired, observed.get("ports") or {})
-    drops = plan_drops(desired, observed.get("drops") or {})
+    drops = plan_drops(desired, observed.get("drops") or {}, observed.get("drop_objections") or {})
     return {"changes": changes + drops["changes"] + ports["changes"], "states": states + drops["states"] + ports["states"],
-            "refused": desired["refused"] + refused + ports["refused"], "notes": notes + drops["notes"] + ports["notes"],
+            "refused": desired["refused"] + refused + drops["refused"] + ports["refused"], "notes": notes + drops["notes"] + ports["notes"],
             "left": left + drops["left"] + ports["left"]}
 
 

@@ -92,6 +92,8 @@ class VendorDriver:
     announces = False
     PORT = r"[A-Za-z][A-Za-z0-9_./:-]{0,39}"
     """Names of interfaces that may be a service's port, and in words."""
+    DROPS = None
+    """What reads and writes drops; None where the platform carries none."""
     PORTS = None
     """What defines and binds filters, see `_filters.commands`."""
     PORT_IS = "the name of an interface, in full"
@@ -160,7 +162,8 @@ class VendorDriver:
         occupied = {network: "a connected route for it" for _address, network in seen["own"] if network}
         occupied.update(seen.get("occupied", {}))
         return {"routes": routes, "rib": seen["rib"], "occupied": occupied, "taken": taken, "rtbh": seen.get("rtbh"),
-                "ports": seen.get("ports") or {}}
+                "ports": seen.get("ports") or {}, "drops": seen.get("drops") or {},
+                "drop_objections": seen.get("drop_objections") or {}}
 
     def _announcements(self, desired, missing):
         """`rtbh` for `_plan`; only what is wanted is asked for.
@@ -198,6 +201,8 @@ class VendorDriver:
         """Lines of one change."""
         if "port" in change:
             return _filters.commands(self.PORTS, change)
+        if "drop" in change:
+            return self.DROPS.commands(change)
         return self._lines(change["action"], change["prefix"], change["mark"], bool(change["before"]))
 
     def undo(self, change):

@@ -12,7 +12,7 @@ import ipaddress
 import re
 import secrets
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp, _running_ports
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp, _running_drops, _running_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
     VendorDriver,
@@ -35,6 +35,7 @@ GRAMMAR = tuple(re.compile(text) for text in (
 ))
 PORT = r"Ethernet[0-9]{1,3}(?:/[0-9]{1,3}){0,2}(?:\.[1-9][0-9]{0,3})?"
 PORTS = _running_ports.Dialect(False, PORT, ())
+DROPS = _running_drops.Drops(PORTS)
 _STATES = {"pending": False, "completed": False, "aborted": False, "pendingCommitTimer": True}
 
 
@@ -113,7 +114,8 @@ class Eos(VendorDriver):
     name = NAME
     announces = True
     DEVICE_TYPE = "arista_eos"
-    GRAMMAR = GRAMMAR + PORTS.grammar
+    GRAMMAR = GRAMMAR + PORTS.grammar + DROPS.grammar
+    DROPS = DROPS
     PORT, PORTS = PORT, PORTS
     PORT_IS = "Ethernet1, Ethernet1/1 or Ethernet1.100, in full"
     TAILS = (JSON,)
@@ -139,6 +141,8 @@ class Eos(VendorDriver):
         if rtbh and announces_now(desired):
             running["rtbh"] = self._announcements(desired, _running_bgp.missing_for_rtbh(running["lines"], rtbh, True))
         running["ports"] = PORTS.look(running["lines"], desired["ports"], desired["settings"], running["statics"], running["peers"])
+        running["drops"], running["drop_objections"] = DROPS.look(
+            running["lines"], desired.get("drops", ()), [entry["key"] for entry in desired.get("known_drops", ())])
         return dict(running, rib=rib)
 
     def _sessions(self, version):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _junos_ports
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _junos_drops, _junos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._running_bgp import community_texts
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
     NotUnderstood,
@@ -260,7 +260,8 @@ class Junos(VendorDriver):
     name = NAME
     announces = True
     DEVICE_TYPE = "juniper_junos"
-    GRAMMAR = GRAMMAR + _junos_ports.GRAMMAR
+    GRAMMAR = GRAMMAR + _junos_ports.GRAMMAR + _junos_drops.GRAMMAR
+    DROPS = _junos_drops
     PORT, PORTS = _junos_ports.PORT, _junos_ports
     PORT_IS = "a unit like ge-0/0/1.100"
     TAILS = (SET, JSON)
@@ -275,25 +276,26 @@ class Junos(VendorDriver):
         configured = {entry["prefix"] for entry in statics}
         bgp = self._read("show configuration protocols bgp" + SET, parse_set)
         rtbh, announced = desired["settings"].get("rtbh"), None
+        policies = self._read("show configuration policy-options" + SET, parse_set)
         if rtbh and announces_now(desired):
-            policies = self._read("show configuration policy-options" + SET, parse_set)
             announced = self._announcements(desired, missing_for_rtbh(active(policies), active(bgp), rtbh))
         interfaces = self._read("show configuration interfaces" + SET, parse_set)
         return {"statics": statics, "rib": rib, "own": own_in(interfaces),
-                "ports": self._ports(desired, interfaces, statics, peers_in(bgp)),
+                **self._filtered(desired, policies, interfaces, statics, peers_in(bgp)),
                 "peers": peers_in(bgp), "rtbh": announced,
                 # From a configuration group: not among the routes above, and in use all the same.
                 "occupied": {prefix: "a static route from elsewhere in its configuration" for prefix in rib
                              if prefix not in configured}}
 
-    def _ports(self, desired, interfaces, statics, peers):
+    def _filtered(self, desired, policies, interfaces, statics, peers):
         firewall = self._read("show configuration firewall" + SET, parse_set)
         protocols, instances = [], []
         if desired["ports"]:
             protocols = self._read("show configuration protocols" + SET, parse_set)
             instances = self._read("show configuration routing-instances" + SET, parse_set)
-        return _junos_ports.look(*(active(lines) for lines in (interfaces, firewall, protocols, instances)),
-                                 desired["ports"], desired["settings"], statics, peers)
+        drops, objections = _junos_drops.look(active(policies), active(firewall), active(interfaces), desired.get("drops", ()))
+        return {"drops": drops, "drop_objections": objections, "ports": _junos_ports.look(
+            *(active(lines) for lines in (interfaces, firewall, protocols, instances)), desired["ports"], desired["settings"], statics, peers)}
 
     @staticmethod
     def _names(group):

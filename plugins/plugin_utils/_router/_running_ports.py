@@ -50,7 +50,8 @@ class Dialect:
             return "host %s" % network.network_address
         return "%s %s" % (network.network_address, network.hostmask) if network.version == 4 and self.wildcard else str(network)
 
-    def _entry(self, text, version):
+    def entry(self, text, version):
+        """A rule as the router takes it."""
         entry = _filters.Entry(text)
         protocol = "ipv6" if version == 6 and entry.protocol == "ip" else entry.protocol
         line = "%s %s %s %s" % (entry.action, protocol, self._end(entry.source), self._end(entry.destination))
@@ -64,7 +65,7 @@ class Dialect:
                     "police cir %d bc %d conform-action transmit exceed-action drop" % (int(rate), int(burst))]
         version = int(key[-1])
         head = [self.head4 + name if version == 4 else "ipv6 access-list " + name] + (["counters per-entry"] if not self.wildcard else [])
-        return head + [self._entry(text, version) for text in texts]
+        return head + [self.entry(text, version) for text in texts]
 
     def _bound(self, key, name):
         if key.startswith("cap-"):
@@ -122,13 +123,13 @@ class Dialect:
             words = header.split()
             if words[1:2] == ["access-list"] and words[0] in ("ip", "ipv6") and words[2:3] not in (["standard"], []):
                 version = 4 if words[0] == "ip" else 6
-                filters[version, words[-1]] = [text for text in (self._rule(line.split(), version) for line in body) if text]
+                filters[version, words[-1]] = [text for text in (self.rule(line.split(), version) for line in body) if text]
             elif words[0] == "policy-map" and re.fullmatch(_filters.CAP, words[-1]):
                 match = _POLICE.fullmatch(" ".join(" ".join(body).split()).replace("class class-default ", "", 1))
                 caps[words[-1]] = ["police %s %s" % match.groups() if match else "changed"]
         return filters, caps
 
-    def _rule(self, words, version):
+    def rule(self, words, version):
         """One rule in normal form; what isn't one of ours in form is `other …`, a setting of the list nothing."""
         words = words[1:] if words[:1] == ["sequence"] else words
         words = words[1:] if words and words[0].isdigit() else words

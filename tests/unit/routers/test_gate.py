@@ -17,8 +17,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router import (
     _gate,
     _iosxe,
     _junos,
+    _junos_drops,
     _linux,
     _routeros,
+    _running_drops,
     _vyos,
 )
 
@@ -136,6 +138,50 @@ def test_all_lines_about_ports_pass_and_come_in_pairs(name, changed):
         assert _gate.pass_line(line, VENDORS[name].GRAMMAR, VENDORS[name].TAILS) == line
     made = {word for line in lines for word in line.split() if word.startswith("aup-") and "-" in word[4:]}
     assert all(len([line for line in lines if word in line.split() and line.startswith(("no ", "delete "))]) >= 2 for word in made)
+
+
+DROP = {"key": "d0123456789ab", "local": ["203.0.113.10/32", "2001:db8:100::/64"], "in": ["198.51.100.7/32", "2001:db8:bad::/48"],
+        "out": ["198.51.100.0/24"]}
+
+
+def drop_lines(name, **changed):
+    """What is sent to put a drop on, and to take it off again."""
+    drop = {**DROP, **changed}
+    found = {"eos": lambda: {"entries": {"4": {str(_running_drops.block(DROP["key"])): "deny ip 192.0.2.0/24 203.0.113.10/32"}, "6": {}}},
+             "junos": lambda: dict(zip(("lists", "terms"), _junos_drops.expected(drop)), late=[])}[name]()
+    drops = VENDORS[name].DROPS
+    return (drops.commands({"drop": drop["key"], "found": None, "wanted": drop})
+            + drops.commands({"drop": drop["key"], "found": found, "wanted": None}))
+
+
+@pytest.mark.parametrize("name", ["eos", "junos"])
+def test_lines_about_drops_pass_and_nothing_can_be_put_into_them(name):
+    driver = VENDORS[name]
+    for line in drop_lines(name):
+        assert _gate.pass_line(line, driver.GRAMMAR, driver.TAILS, driver.ALLOWED) == line
+        for at in (0, len(line) // 2, len(line)):
+            for bad in NASTY:
+                if bad not in ("/0", "exit"):
+                    with pytest.raises(InputError):
+                        _gate.pass_line(line[:at] + bad + line[at:], driver.GRAMMAR, driver.TAILS, driver.ALLOWED)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["eos", "junos"]), st.sampled_from(["key", "local", "in", "out"]), st.one_of(
+    st.text(max_size=40), st.sampled_from(NASTY), prefixes))
+def test_no_field_of_a_drop_yields_a_line_that_was_not_meant(name, field, value):
+    driver, good = VENDORS[name], set(drop_lines(name))
+    try:
+        lines = drop_lines(name, **{field: value if field == "key" else [value]})
+    except (ValueError, TypeError, AttributeError):
+        return
+    for line in lines:
+        try:
+            _gate.pass_line(line, driver.GRAMMAR, driver.TAILS, driver.ALLOWED)
+        except InputError:
+            continue
+        assert line in good or "aup-d" in line or " deny ip" in line or line.startswith("no "), line
+        assert line.isascii() and line.isprintable() and not set("\n;|&`") & set(line)
 
 
 @settings(max_examples=600, deadline=None)

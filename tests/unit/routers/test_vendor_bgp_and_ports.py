@@ -193,9 +193,9 @@ def test_rules_as_routers_print_them():
             ("counters per-entry", 4, None), ("65000 deny ip any any log", 4, "other deny ip any any log"),
             ("permit tcp any eq www ups telnet any", 4, "other permit tcp any eq www ups telnet any"),
             ("permit ip 10.0.0.0 0.255.0.255 any", 4, "other permit ip 10.0.0.0 0.255.0.255 any"), ("remark hello", 4, "other remark hello")):
-        assert _iosxe.PORTS._rule(words.split(), version) == text
+        assert _iosxe.PORTS.rule(words.split(), version) == text
     rows = [line.split() for line in recorded.EOS_ACCESS_LIST.splitlines() if line.startswith("   ")]
-    assert [_eos.PORTS._rule(row, 4) for row in rows] == [
+    assert [_eos.PORTS.rule(row, 4) for row in rows] == [
         "permit ip 10.0.0.1/32 10.0.0.0/24", None, "permit icmp any any",
         "other permit tcp any any eq ssh telnet www snmp bgp https msdp", "other permit tcp any any range 5900 5910",
         "other permit ip 1.1.1.0/30 any fragments log"]

@@ -61,7 +61,10 @@ class Device(FakeRouter):
         self._running = value if isinstance(value, Running) else Running(value, self._running)
 
     def equip(self):
-        """Interfaces of servers."""
+        """Interfaces of servers, where the imitation has any."""
+
+    def equip_faces(self):
+        """The same as blocks of a running configuration."""
         for number, ends, _own in SERVERS.values():
             body = []
             for end in ends:
@@ -72,7 +75,7 @@ class Device(FakeRouter):
 
     def face(self, number):
         """Name of an interface."""
-        raise NotImplementedError
+        raise NotImplementedError(number)
 
     def objects_to(self, lines):
         """What is said of a commit that holds a line which is to be refused."""

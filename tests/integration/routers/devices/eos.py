@@ -139,10 +139,29 @@ class Eos(Device):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.sessions = {}
+        self.sessions, self.uplink = {}, []
+
+    def equip(self):
+        self.equip_faces()
 
     def face(self, number):
         return "Ethernet%d" % number
+
+    def prepare(self, *parts):
+        """What an operator makes for drops: lists (`4`, `6`) and their bindings (`4 in`, …)."""
+        for part in parts:
+            version, _space, side = part.partition(" ")
+            word, name = ("ip", "aup-drop") if version == "4" else ("ipv6", "aup-drop6")
+            if side:
+                self.uplink.append("%s access-group %s %s" % (word, name, side))
+            else:
+                self.running.lists[int(version), name] = ["4000000000 permit %s any any" % word]
+
+    def forwards(self, source, target):
+        """Whether what the uplink's list says lets a packet pass."""
+        version = 6 if ":" in source else 4
+        rules = self.running.lists[version, "aup-drop" if version == 4 else "aup-drop6"]
+        return Context(False).verdict(rules, "tcp", source, target, 443)
 
     def passes(self, *packet):
         """Whether a packet passes a filter: interface, side, protocol, source, target, port."""
@@ -165,6 +184,7 @@ class Eos(Device):
         """`show running-config`."""
         text = ("! Command: show running-config\n! device: sw1 (vEOS-lab, EOS-4.32.1F)\n!\nhostname sw1\n!\ninterface Ethernet1\n"
                 "   no switchport\n   ip address %s\n   ipv6 address %s\n!\n" % (OWN[4], OWN[6]))
+        text = text.removesuffix("!\n") + "".join("   %s\n" % line for line in self.uplink) + "!\n"
         text += Context(False).shown(running, "   ")
         for version, word in ((4, "ip"), (6, "ipv6")):
             text += "%s routing\n!\n" % word if version == 4 else "ipv6 unicast-routing\n!\n"

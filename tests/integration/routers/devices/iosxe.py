@@ -106,6 +106,9 @@ class IosXe(Device):
         super().__init__(folder)
         self.archive = True
 
+    def equip(self):
+        self.equip_faces()
+
     def face(self, number):
         return "GigabitEthernet0/0/%d" % number
 

@@ -9,7 +9,7 @@ import json
 import re
 
 from tests.integration.routers.devices.base import OWN, PEERS, Device, statics
-from tests.integration.routers.devices.ports import SERVERS, junos_passes, set_line, undefined
+from tests.integration.routers.devices.ports import SERVERS, junos_passes, junos_verdict, set_line, undefined
 
 _PATH = r"routing-options (?:rib inet6\.0 )?static route (\S+)"
 
@@ -84,7 +84,7 @@ class Session:
             (target, old), = self.candidate.get(prefix) or [("none", None)]
             self.candidate[prefix] = [("drop", old) if what == "discard" else (target, int(tag))]
             return ""
-        if re.match(r"(?:set|delete) (?:interfaces|firewall) ", text):
+        if re.match(r"(?:set|delete|insert) (?:interfaces|firewall|policy-options prefix-list) ", text):
             return set_line(self.candidate, text)
         if text == "rollback 0":
             self.candidate = copy.deepcopy(device.running)
@@ -173,6 +173,20 @@ class Junos(Device):
         return "".join("set %s\n" % re.sub(r"(bandwidth-limit [0-9]+)000000$", r"\1m", line) for line in self.running.sets
                        if line.startswith(part + " "))
 
+    def prepare(self, *parts):
+        """What an operator makes for drops: filters (`4`, `6`) and their bindings (`4 in`, …)."""
+        for part in parts:
+            version, _space, side = part.partition(" ")
+            family, name = ("inet", "aup-drop") if version == "4" else ("inet6", "aup-drop6")
+            self.running.sets.append(
+                "interfaces ge-0/0/0 unit 0 family %s filter %s %s" % (family, {"in": "input", "out": "output"}[side], name) if side
+                else "firewall family %s filter %s term rest then accept" % (family, name))
+
+    def forwards(self, source, target):
+        """Whether what the uplink's filter says lets a packet pass."""
+        family, name = ("inet6", "aup-drop6") if ":" in source else ("inet", "aup-drop")
+        return junos_verdict(self.running, family, name, "tcp", source, target, 443)
+
     def passes(self, *packet):
         """Whether a packet passes a filter: unit, side, protocol, source, target, port."""
         return junos_passes(self.running, *packet)
@@ -204,7 +218,7 @@ class Junos(Device):
 
     def policies(self):
         """`show configuration policy-options | display set`."""
-        text = "set policy-options prefix-list OTHERS 198.51.100.0/24\n"
+        text = "set policy-options prefix-list OTHERS 198.51.100.0/24\n" + self.sets("policy-options")
         for name, entries in self.maps.items():
             term = "set policy-options policy-statement %s term rtbh " % name
             for kind, _value, said in entries if name.startswith("TO-") else ():

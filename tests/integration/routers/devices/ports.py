@@ -63,6 +63,8 @@ class Context:
         if self.at is None:
             return None
         kind, name = self.at
+        if kind == "list" and re.match(r"no [0-9]+$|[0-9]+ (?:permit|deny) ", text):
+            return self._numbered(running.lists[name], text)
         if kind == "list" and text.startswith(("permit ", "deny ", "counters ")):
             return self._rule(running.lists[name], text, name[0])
         if kind == "interface" and bare.startswith(("ip access-group ", self.bind6 + " ", "service-policy ")):
@@ -90,6 +92,22 @@ class Context:
             return "%% Policy-map %s is being used\n" % name
         else:
             running.caps.pop(name)
+        return ""
+
+    @staticmethod
+    def _numbered(rules, text):
+        """A rule with a number of its own, as EOS keeps them."""
+        at = text.split()[1] if text.startswith("no ") else text.split()[0]
+        there = [rule for rule in rules if rule.split()[0] == at]
+        if text.startswith("no "):
+            if not there:
+                return "% No such rule\n"
+            rules.remove(there[0])
+            return ""
+        if there:
+            return "% Duplicate sequence number\n"
+        rules.append(text)
+        rules.sort(key=lambda rule: int(rule.split()[0]))
         return ""
 
     def _rule(self, rules, text, version):
@@ -129,7 +147,8 @@ class Context:
         for (version, name), rules in running.lists.items():
             text += (self.head4 if version == 4 else "ipv6 access-list ") + name + "\n"
             for at, rule in enumerate((rule for rule in rules if not rule.startswith("counters")), 1):
-                text += "%s%s%d %s\n" % (indent, "sequence " if version == 6 and self.wildcard else "", at * 10, rule)
+                number_ = "" if rule[0].isdigit() else "%s%d " % ("sequence " if version == 6 and self.wildcard else "", at * 10)
+                text += indent + number_ + rule + "\n"
             text += "".join(indent + rule + "\n" for rule in rules if rule.startswith("counters")) + "!\n"
         return text
 
@@ -140,8 +159,13 @@ class Context:
         bound = [line.split()[2] for line in running.faces[face] if line.startswith(word + " ") and line.endswith(" " + side)]
         if not bound or (version, bound[0]) not in running.lists:
             return True
-        for rule in running.lists[version, bound[0]]:
+        return self.verdict(running.lists[version, bound[0]], protocol, source, target, port)
+
+    def verdict(self, rules, protocol, source, target, port):
+        """What a list does with a packet."""
+        for rule in rules:
             words = rule.lower().split()
+            words = words[1:] if words[0].isdigit() else words
             if words[0] == "counters":
                 continue
             first, rest = self._end(words[2:])
@@ -171,6 +195,14 @@ _SINGLE = (" filter input ", " filter output ", " policer input ", " policer out
 def set_line(running, text):
     """`set` or `delete` of a line about interfaces or firewall on Junos; what it says."""
     verb, path = text.split(" ", 1)
+    if verb == "insert":
+        path, end = path.split(" before ")
+        head = path[:path.index(" term ")] + " " + end
+        mine = [line for line in running.sets if line.startswith(path + " ")]
+        rest = [line for line in running.sets if not line.startswith(path + " ")]
+        at = next(i for i, line in enumerate(rest) if line.startswith(head + " "))
+        running.sets[:] = rest[:at] + mine + rest[at:]
+        return "" if mine else "error: statement not found\n"
     if verb == "delete":
         rest = [line for line in running.sets if line != path and not line.startswith(path + " ")]
         said = "" if len(rest) < len(running.sets) else "warning: statement not found\n"
@@ -202,9 +234,17 @@ def junos_passes(running, face, side, protocol, source, target, port):
     family = "inet" if ipaddress.ip_address(source).version == 4 else "inet6"
     head = "interfaces %s unit %s family %s filter %s " % (device, number_, family, {"in": "input", "out": "output"}[side])
     bound = next((line.split()[-1] for line in running.sets if line.startswith(head)), None)
-    if bound is None:
-        return True
+    return True if bound is None else junos_verdict(running, family, bound, protocol, source, target, port)
+
+
+def junos_verdict(running, family, bound, protocol, source, target, port):
+    """What a filter does with a packet."""
     terms = {}
+
+    def listed(address, name):
+        return name is None or any(_within(address, line.split()[-1]) for line in running.sets
+                                   if line.startswith("policy-options prefix-list %s " % name))
+
     for line in running.sets:
         if line.startswith("firewall family %s filter %s term " % (family, bound)):
             terms.setdefault(line.split()[6], []).append(line.split()[7:])
@@ -212,6 +252,7 @@ def junos_passes(running, face, side, protocol, source, target, port):
         want = {words[1]: words[2] for words in said if words[0] == "from"}
         verdict = next(words[1] for words in said if words[0] == "then" and words[1] != "count")
         if want.get("protocol", want.get("next-header", protocol)) == protocol and _within(source, want.get("source-address")) and _within(
-                target, want.get("destination-address")) and number(want.get("destination-port", port)) == port:
+                target, want.get("destination-address")) and listed(source, want.get("source-prefix-list")) and listed(
+                target, want.get("destination-prefix-list")) and number(want.get("destination-port", port)) == port:
             return verdict == "accept"
     return False
