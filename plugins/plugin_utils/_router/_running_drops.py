@@ -42,6 +42,10 @@ def pairs(drop, version):
             "out": [(local, remote) for remote in of(drop["out"]) for local in of(drop["local"])]}
 
 
+def _empty():
+    return {"entries": {"4": {}, "6": {}}, "whole": False, "local": [], "in": [], "out": []}
+
+
 class Drops:
     """What builds and reads them.
 
@@ -71,8 +75,7 @@ class Drops:
             for number, text in found.items():
                 if number < LAST:
                     first = number - number % BLOCK
-                    group = groups.setdefault(blocks.get(first, "of %d" % first), {"entries": {"4": {}, "6": {}}, "whole": False,
-                                                                                  "local": [], "in": [], "out": []})
+                    group = groups.setdefault(blocks.get(first, "of %d" % first), _empty())
                     group["entries"][str(version)][str(number)] = text
         for drop in drops:
             group = groups.get(drop["key"])
