@@ -168,7 +168,12 @@ def test_a_version_is_told_to_each_customer_it_concerns_once(desk, policy, monke
     monkeypatch.setitem(services, "resold-2", service_of("resold-2", 22, liable=services["resold"]["liable"]))
     desk.policy(old)
     new = new_version(old, iso(NOW + 32 * DAY)[:10])
+    with desk.ledger.transaction(check=True, actor="alice", now=desk.now) as tx:
+        checked = requests.release_files(tx, old, {old.key: old, new.key: new}, CATALOGUE)
+        assert not [one for one in tx.pending if one["verb"] == "queue_notice"], "nodes have nothing to replay of it"
+    assert desk.notices() == {}
     done = release(desk, old, new)
+    assert checked["what"] == done["what"]
     assert any("10 notices of p@2 to customers wait to be sent" in line for line in done["what"]), done["what"]
     again = release(desk, old, new)
     assert not again["changed"] and "notices of p@2" not in " ".join(again["what"])
