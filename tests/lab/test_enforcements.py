@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _cgroup
+
 from . import plan
 from .spine import assert_same, domain
 
@@ -117,18 +119,16 @@ def test_bandwidth_cap_survives_a_restart_of_the_guest_and_leaves_nothing(spine,
 
 
 def cpu_group(spine, guest):
-    """The control group of a whole guest on the node: its quota and how often it was throttled."""
-    pid = spine.node.path("/run/libvirt/qemu/%s.pid" % guest.name).read_text().strip()
-    groups = spine.node.run(["cat", "/proc/%s/cgroup" % pid]).stdout
-    for line in groups.splitlines():
-        _number, controllers, place = line.split(":", 2)
-        if "cpu" in controllers.split(","):
-            place = place[:place.index(".libvirt-qemu") + len(".libvirt-qemu")] if ".libvirt-qemu" in place else place.rsplit("/", 1)[0]
-            root = "/sys/fs/cgroup/cpu" + place
-            read = {name: spine.node.run(["cat", "%s/%s" % (root, name)]).stdout for name in ("cpu.cfs_quota_us", "cpu.stat", "cpuacct.usage")
-                    if spine.node.run(["test", "-e", "%s/%s" % (root, name)], check=False).returncode == 0}
-            return int(read["cpu.cfs_quota_us"]), dict(row.split() for row in read["cpu.stat"].splitlines())
-    pytest.skip("this machine has control groups of version 2 only")
+    """The control group of a whole guest on the node, of either version: its quota and how often it was throttled."""
+    def read(path):
+        return spine.node.run(["cat", path], check=False).stdout
+
+    version, place = _cgroup.path_of(read("/proc/%s/cgroup" % spine.node.path("/run/libvirt/qemu/%s.pid" % guest.name).read_text().strip()))
+    place = place[:place.index(".libvirt-qemu") + len(".libvirt-qemu")] if ".libvirt-qemu" in place else place.rsplit("/", 1)[0]
+    root = _cgroup.mount_of(read("/proc/self/mounts"), version) + place
+    files = {name: read("%s/%s" % (root, name)) for name in (("cpu.max", "cpu.stat") if version == 2 else (
+        "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.stat"))}
+    return (_cgroup.limit_of(version, files) or [-1])[0], _cgroup.throttled_of(version, files)
 
 
 def cpu_seconds(spine, guest):
@@ -144,7 +144,7 @@ def test_cpu_throttle_beside_a_suspension_from_another_case_ending_in_either_ord
     assert cpu_group(spine, guest)[0] == 20000 and "global_quota   : 20000" in guest.virsh("schedinfo")
     assert "<global_quota>20000</global_quota>" in guest.virsh("dumpxml", "--inactive")
     # It has plenty to do: it boots anew again and again, and at this rate never gets through with it.
-    stopped, begin, used, shares = int(cpu_group(spine, guest)[1]["nr_throttled"]), time.monotonic(), cpu_seconds(spine, guest), []
+    stopped, begin, used, shares = cpu_group(spine, guest)[1]["throttled"], time.monotonic(), cpu_seconds(spine, guest), []
     for _ in range(6):
         at, had = time.monotonic(), cpu_seconds(spine, guest)
         guest.virsh("reset")
@@ -153,10 +153,10 @@ def test_cpu_throttle_beside_a_suspension_from_another_case_ending_in_either_ord
     whole = (cpu_seconds(spine, guest) - used) / (time.monotonic() - begin)
     with capsys.disabled():
         print("limit 0.2 cores, 30 s: %.4f; by 5 s: %s; throttled in %d periods" % (
-            whole, " ".join("%.4f" % share for share in shares), int(cpu_group(spine, guest)[1]["nr_throttled"]) - stopped))
+            whole, " ".join("%.4f" % share for share in shares), cpu_group(spine, guest)[1]["throttled"] - stopped))
     assert 0.1 < whole <= 0.2 * 1.05, whole
     assert all(share <= 0.2 * 1.1 for share in shares), "in no part of it much more either"
-    assert int(cpu_group(spine, guest)[1]["nr_throttled"]) > stopped + 20
+    assert cpu_group(spine, guest)[1]["throttled"] > stopped + 20
     spine.suspend(guest.name, "T-sus").ok()
     lifted(spine, guest.name, "T-cpu")
     assert cpu_group(spine, guest)[0] == -1 and guest.state == "paused"

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _cgroup
+
 from .lab import Lab
 from .spine import Spine, prepare, until
 
@@ -138,9 +140,9 @@ def test_a_plan_upgraded_under_a_throttle_is_back_after_it_and_the_kernel_has_wh
         assert "aup-check" not in node.run(["virsh", "-q", "list", "--all"]).stdout
         assert not list(node.path("/var/lib/libvirt").glob("**/aup-check*"))
         # Somebody took the limit out of the control group behind libvirt's back.
-        pid = node.path("/run/libvirt/qemu/vps-1001.pid").read_text().strip()
-        where = next(line.split(":", 2)[2] for line in node.run(["cat", f"/proc/{pid}/cgroup"]).stdout.splitlines() if ":cpu:" in line)
-        node.run(["sh", "-c", f"echo -1 > /sys/fs/cgroup/cpu{where.rpartition('/')[0]}/cpu.cfs_quota_us"])
+        entry = entries["vps-"]
+        place = _cgroup.mount_of(node.run(["cat", "/proc/self/mounts"]).stdout, entry["version"]) + entry["group"]
+        node.run(["sh", "-c", {1: f"echo -1 > {place}/cpu.cfs_quota_us", 2: f"echo max > {place}/cpu.max"}[entry["version"]]])
         wrong = aup_node(kept, "check-limits", check=False)
         assert wrong.returncode == 1 and "libvirt says 0.90 processors, but no control group limits it" in wrong.stdout
     finally:
