@@ -110,8 +110,12 @@ def plan(desired, cluster):
         if held or service["baseline"] or service["touched"] or todo.steps:
             services.append(_entry(service, todo.here or row is not None))
     idle, partly = _not_carried(desired["services"])
-    notes += idle
-    gaps += [{"guest": None, "service": None, "mac": None, "gap": gap} for gap in [*partly, *shared.gaps]]
+    if desired["proxmox"].get("hosts"):
+        # Their packet filter carries all controls; whether it does is in those nodes' own results.
+        notes += ["left to the rules on the nodes: %s" % sentence.partition("does not: ")[2] for sentence in idle]
+    else:
+        notes += idle
+        gaps += [{"guest": None, "service": None, "mac": None, "gap": gap} for gap in [*partly, *shared.gaps]]
     shared_steps, leftover = _shared_steps(shared, cluster, steps)
     left = {}
     for one in [*shared_steps, *steps, *errors]:

@@ -316,6 +316,7 @@ def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
         assert site.node.check("nft list ruleset") == found
         rc, out = house.play("provision", aup_nodes="pve")
         assert rc == 0 and "pve1: changed, verified" in out and "pve: changed, verified" in out, out
+        assert "note: left to the rules on the nodes: mining in observe (services: 2)" in out and "what a cluster can't do" not in out, out
         assert site.tcp(WALLED, 25) == site.tcp(PLAIN, 25) == site.tcp(BARE, 25) == "silent" and site.opens(WALLED, 80)
         rc, out = house.play("suspend", service=f"vps-{WALLED}", violation="attack_target", duration="48h", case="T-1")
         assert rc == 0 and "pve1: changed, verified" in out and f"vps-{WALLED}: suspend in force, verified" in out, out
