@@ -345,6 +345,32 @@ def test_a_step_that_fails_leaves_the_guest_off(house, path, answer, code):
     refuses_port_25(house, 300)
 
 
+@pytest.mark.parametrize("trouble, codes", [
+    ("locked", {"vps-300": "guest_locked", "vps-303": "guest_locked"}), ("quorum", {"vps-300": "no_quorum", "vps-303": "no_quorum"}),
+    ("node", {"vps-300": "node_down", "vps-303": "node_down"})])
+def test_templates_in_use_no_quorum_and_a_node_that_is_down(house, trouble, codes):
+    cluster = house.cluster
+    order(house, ordered(300), ordered(303, "container"))
+    before = set(cluster.guests)
+    if trouble == "locked":
+        cluster.guests[9000].config["lock"] = "backup"
+        cluster.guests[9001].config["lock"] = "disk"  # another copy of it is being made
+    elif trouble == "quorum":
+        cluster.quorate = False
+    else:
+        cluster.nodes["pve1"] = "offline"
+    done = house.provision()
+    found = {error["service"]: error["code"] for error in done["errors"] if error["service"] in codes}
+    assert found == codes and set(cluster.guests) == before
+    assert all(error["remedy"] for error in done["errors"])
+    for one in (9000, 9001):
+        cluster.guests[one].config.pop("lock", None)
+    cluster.quorate, cluster.nodes["pve1"] = True, "online"
+    assert not house.provision()["errors"]
+    for vmid in (300, 303):
+        refuses_port_25(house, vmid)
+
+
 def test_answers_that_never_come_are_looked_up(house):
     for path in ("/nodes/pve1/qemu/9000/clone", "/nodes/pve1/qemu/300/config", "/nodes/pve1/qemu/300/status/start"):
         house.api.rules.append(Rule("POST" if path.endswith(("clone", "start")) else "PUT", path, cut=True))
