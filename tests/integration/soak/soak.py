@@ -30,6 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT)]
 
+from ansible_collections.hosting.aup.plugins.module_utils._backends import _tc
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
@@ -314,17 +315,17 @@ class Soak:
         return row.kind == "bandwidth_cap" and inside.service(int(row.service.split("-")[1]))["state"] == "off"
 
     @staticmethod
-    def _set(rules, name):
+    def _set(rules, name, element=r'"(tap\d+)"'):
         found = re.search(r"set %s \{(.*?)\n\t\}" % name, rules, re.DOTALL)
         elements = re.search(r"elements = \{(.*?)\}", found.group(1), re.DOTALL) if found else None
-        return set(re.findall(r'"(tap\d+)"', elements.group(1))) if elements else set()
+        return set(re.findall(element, elements.group(1))) if elements else set()
 
     def check_node(self, free, held, seen):
         """The host shows just what these enforcements amount to."""
         kinds = collections.defaultdict(list)
         for enforcement in held:
             kinds[enforcement["service"]].append(enforcement)
-        routes, capped, quarantined = set(), 0, set()
+        routes, capped, quarantined, blocked = set(), set(), set(), set()
         for number in range(1, self.host.services + 1):
             one = inside.service(number)
             mine, is_seen, was = kinds[one["name"]], seen["services"][one["name"]], free["services"][one["name"]]
@@ -337,10 +338,14 @@ class Soak:
             if "null_route" in present:
                 routes |= {one["ipv4"], one["ipv6"]}
             if was["state"] != "off":
-                capped += "bandwidth_cap" in present
+                capped |= set(_tc.names(one["name"]).values()) if "bandwidth_cap" in present else set()
+                blocked |= {one["tap"]} if "port_block" in present else set()
                 quarantined |= {one["tap"]} if "quarantine" in present and not suspended else set()
         assert set(seen["routes"]) == routes
-        assert len(seen["links"]) == len(free["links"]) + 2 * capped, (seen["links"], capped)
+        assert set(seen["links"]) == set(free["links"]) | capped, (seen["links"], capped)
+        assert self._set(seen["rules"], "block_out_tcp") == blocked, (seen["rules"], blocked)
+        for name, family in (("null4", "."), ("null6", ":")):
+            assert self._set(seen["rules"], name, r"[0-9a-f.:]*[.:][0-9a-f.:]+") == {one for one in routes if family in one}, (name, routes)
         assert self._set(seen["rules"], "quarantine_ports") == quarantined, (seen["rules"], quarantined)
 
     def give_back(self, free, held):
