@@ -106,7 +106,7 @@ def story(it: Story) -> None:
     free = ports.rules()
 
     it.chapter(f"{MAILER} sends bulk mail to people who never agreed: mail is closed on its port (asergo.10)")
-    said = it.play("smtp_block", {"service": MAILER, "violation": "spam", "case": CASE, "note": "12 complaints with headers"})
+    said = it.play("respond", {"service": MAILER, "violation": "spam", "case": CASE, "confirm": True, "note": "12 complaints with headers"})
     it.must("in force and seen on the router", f"{MAILER}: smtp_block in force, verified" in said)
     it.must(f"{MAILER} is refused on port 25, on both families, and has all else",
             ports.out_to(MAILER, _MAIL) == ["refused", "refused"] and ports.out_to(MAILER) == ports.out_to(MAILER, _SUBMISSION) == _OPEN
@@ -116,7 +116,8 @@ def story(it: Story) -> None:
     it.must("it names the case and the clause", CASE in mail.text and "asergo.10" in mail.text)
 
     it.chapter("24 hours later it goes on, over other ports: the server is suspended (asergo.24)")
-    said = it.play("suspend", {"service": MAILER, "violation": "spam", "case": CASE, "note": "goes on by port 465"}, at="+24h")
+    said = it.play("respond", {"service": MAILER, "violation": "spam", "case": CASE, "persists": True, "confirm": True,
+                               "note": "goes on by port 465"}, at="+24h")
     it.must("in force and seen on the router", "suspend in force, verified" in said)
     it.must(f"{MAILER} is dark both ways, on both families", ports.into(MAILER) == [False, False] and "open" not in ports.out_to(MAILER))
     it.unharmed()
