@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
+from tests.integration.routers.devices.base import OWN
 from tests.integration.routers.devices.routeros import RouterOs
 from tests.integration.routers.provider import Provider
 from tests.integration.routers.test_vendors import HOSTS, TAG, codes, router_of, target_of
@@ -83,6 +84,14 @@ def test_a_router_that_restarts_half_way(device, provider):
     device.lines.clear()
     assert provider.converge()["state"] == "applied" and device.running == HOSTS
     assert len(device.written()) == 1
+
+
+def test_its_own_addresses_stay_reachable(device, provider, monkeypatch):
+    monkeypatch.setitem(OWN, 4, "203.0.113.10/26")
+    provider.null_route()
+    done = provider.converge()
+    assert codes(done) == ["router_address"] and set(device.running) == {"2001:db8:100::10/128"}
+    assert "the router's own address 203.0.113.10" in str(done["errors"])
 
 
 # -- drops: what has an end goes by itself ---------------------------------------------------------------------------------

@@ -109,6 +109,14 @@ def test_what_else_is_on_a_route_is_told_of_and_stays(device, provider):
     assert codes(done) == ["route_collision"] and device.running["203.0.113.10/32"] == [("drop", TAG)]
 
 
+def test_its_own_addresses_stay_reachable(device, provider):
+    device.more = device.kept = ["set high-availability vrrp group web address 203.0.113.10/28"]
+    provider.null_route()
+    done = provider.converge()
+    assert codes(done) == ["router_address"] and set(device.running) == {"2001:db8:100::10/128"}
+    assert "the router's own address 203.0.113.10" in str(done["errors"])
+
+
 # -- ports of dedicated servers --------------------------------------------------------------------------------------------
 
 OWN = ("203.0.113.66", "2001:db8:100:a::2")
