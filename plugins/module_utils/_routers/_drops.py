@@ -16,7 +16,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import GuardEr
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_limits
 from ansible_collections.hosting.aup.plugins.module_utils._guard import check_enforcement, check_remotes
 
-DROP_PLATFORMS = frozenset(("eos", "junos", "linux", "routeros"))
+DROP_PLATFORMS = frozenset(("eos", "junos", "linux", "routeros", "vyos"))
 """Platforms with a driver that carries drops; the others say so."""
 HANDLE = re.compile(r"d[0-9a-f]{12}")
 MAX_REMOTES = 100000

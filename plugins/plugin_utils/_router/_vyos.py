@@ -18,7 +18,7 @@ import re
 from itertools import pairwise
 from types import MappingProxyType
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate, _vyos_ports
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate, _vyos_drops, _vyos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Cli
 
@@ -34,7 +34,7 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"set %s blackhole tag %s" % (_ROUTE, _gate.NUMBER), r"delete %s(?: blackhole)?" % _ROUTE,
     *(re.escape(line) for line in (RUNNING, "run " + RUNNING, SAVED, TIMER, ENTRY, *_ROUTES.values(), INTERFACES, SUMMARY)),
     r'vtysh -c "show bgp (?:ipv4 unicast %s|ipv6 unicast %s) json"' % (_gate.PREFIX4, _gate.PREFIX6),
-    *(pattern.pattern for pattern in _vyos_ports.GRAMMAR),
+    *(pattern.pattern for part in (_vyos_ports, _vyos_drops) for pattern in part.GRAMMAR),
     r"configure", r"compare", r"commit", r"commit-confirm [1-9][0-9]?", r"[yn]", r"confirm", r"save", r"exit discard",
 ))
 _QUESTION = re.compile(r"Proceed ?\?[^\r\n]{0,20}\Z")
@@ -279,7 +279,7 @@ class Vyos(VendorDriver):
     def __init__(self, target):
         super().__init__(target)
         self._reload = self._armed = self._looked = False
-        self._rows, self._ports = {}, {}
+        self._rows, self._ports, self._drops, self._lacking = {}, {}, {}, None
 
     def _connect(self):
         return Cli(self.target, self.DEVICE_TYPE, self.PROMPT, _login)
@@ -288,8 +288,8 @@ class Vyos(VendorDriver):
 
     def observe(self, desired):
         """What the router has, for `_plan.plan`."""
-        self._ports = {}
-        return dict(super().observe(desired), ports=self._ports)
+        seen = super().observe(desired)
+        return dict(seen, ports=self._ports, drops=self._drops)
 
     def _look(self, desired):
         timer = self._read(TIMER, parse_timer)
@@ -316,7 +316,10 @@ class Vyos(VendorDriver):
             occupied.update({prefix: "a %s route for it" % kind for kind in ("kernel", "connected") for prefix in found[kind]})
         own = [(address, None) for _name, address in self._read(INTERFACES, _of_frr(_frr.parse_interfaces))]
         peers = parse_peers(lines)
+        self._lacking = _vyos_ports.missing(lines)
         self._ports = self._on_ports(desired, lines, used, peers)
+        self._drops, numbers = self._understood(RUNNING, lambda: _vyos_drops.parse(lines, self._lacking is None))
+        self._drop_slots = _vyos_drops.slots([drop["key"] for drop in desired["drops"]], self._drops, numbers)
         return {"statics": statics, "rib": rib, "occupied": occupied, "peers": peers,
                 "own": own + [(address, None) for address in parse_own(lines)],
                 "rtbh": self._announcements(desired, missing_for_rtbh(lines, desired["settings"]["rtbh"]))
@@ -331,7 +334,7 @@ class Vyos(VendorDriver):
             wanted = _vyos_ports.rules(port)
             why = _vyos_ports.objection(port, lines, used, peers, desired["settings"].get("uplinks", ()))
             if why is None and any(line.startswith("firewall ") for line in wanted):
-                why = _vyos_ports.missing(lines)
+                why = self._lacking
             seen[port["interface"]] = {"wanted": wanted, "found": self._rows.get(port["interface"]), "objection": why}
         return seen
 
@@ -347,7 +350,8 @@ class Vyos(VendorDriver):
         marks |= {str(desired["settings"]["rtbh"]["tag"])} if desired["settings"].get("rtbh") else set()
         changed = set(lines) ^ set(saved)
         mine = {words for words in changed if words[:2] == ("protocols", "static") and words[4:6] == ("blackhole", "tag")
-                and words[-1] in marks or _vyos_ports.is_ours(words)}
+                and words[-1] in marks or _vyos_ports.is_ours(words)
+                or _vyos_drops.is_ours(words)}
         self.unsaved = bool(mine)
         if changed - mine:
             self.notes.append("%s: running and saved configuration differ already; saving (save: always) keeps those edits too."
@@ -367,6 +371,8 @@ class Vyos(VendorDriver):
         """Lines of one change."""
         if "port" in change:
             return _vyos_ports.commands(change["wanted"] or (), self._plain.get(change["port"], ()), self._slots[change["port"]])
+        if "drop" in change:
+            return _vyos_drops.commands(change, self._drop_slots[change["drop"]])
         return super().commands(change)
 
     def _lines(self, action, prefix, mark, there):
@@ -381,6 +387,16 @@ class Vyos(VendorDriver):
         return int(re.search(r" tag ([0-9]+)", line).group(1))
 
     # -- changing
+
+    def apply(self, lines, groups):
+        """As everywhere; drops that no packet would come by are refused, what is there may always go."""
+        idle = {group for group, line in zip(groups, lines, strict=True) if group.startswith("drop ") and line.startswith("set ")}
+        if not self._lacking or not idle:
+            return super().apply(lines, groups)
+        rest = [index for index, group in enumerate(groups) if group not in idle]
+        refused = {index: self._lacking for index, group in enumerate(groups) if group in idle}
+        done = super().apply([lines[index] for index in rest], [groups[index] for index in rest]) if rest else {}
+        return {**refused, **{rest[index]: said for index, said in done.items()}}
 
     def _complaint(self, said):
         said = super()._complaint(without_levels(said))
@@ -443,9 +459,9 @@ class Vyos(VendorDriver):
         # What it prints differs between releases: what lies there decides.
         try:
             lines = parse_commands(self._ask(SAVED))
-            kept = by_prefix(parse_statics(lines)), _vyos_ports.parse(lines)[0]
+            kept = by_prefix(parse_statics(lines)), _vyos_ports.parse(lines)[0], _vyos_drops.parse(lines, self._lacking is None)[0]
         except NotUnderstood:
             kept = None
-        if kept != (self._seen, self._rows):
+        if kept != (self._seen, self._rows, self._drops):
             raise self.refused("it did not save", without_levels(said), "not_saved",
                                "The routes act, but a restart forgets them. Check disk and rights on the router.")

@@ -255,10 +255,10 @@ def _operator(lab, *lines):
     class Edited(Frr):
         """Somebody else edits between our reading and our writing."""
 
-        def apply(self, wanted):
+        def apply(self, wanted, *groups):
             said = lab.edge.configure(*lines) if lines else ""
             assert "%" not in said, said
-            return super().apply(wanted)
+            return super().apply(wanted, *groups)
     return Edited
 
 
@@ -274,11 +274,11 @@ def test_another_operators_route_between_read_and_write(lab, provider):
 def test_their_route_that_wins_takes_ours_back_out(lab, provider):
     """A kernel route of theirs is preferred by FRR: ours would lie there and do nothing until theirs goes."""
     class Edited(Frr):
-        def apply(self, wanted):
+        def apply(self, wanted, *groups):
             if any(line.startswith("ip ") for line in wanted):
                 lab.in_namespace("edge", "ip route add 203.0.113.10/32 via 203.0.113.20 metric 0")
                 eventually("zebra knows", lambda: lab.edge.json("show ip route kernel"))
-            return super().apply(wanted)
+            return super().apply(wanted, *groups)
 
     provider.platforms = {"frr": Edited}
     provider.null_route()
@@ -295,8 +295,8 @@ def test_a_lift_while_we_act_is_followed(lab, provider):
     lifted = []
 
     class Slow(Frr):
-        def apply(self, wanted):
-            said = super().apply(wanted)
+        def apply(self, wanted, *groups):
+            said = super().apply(wanted, *groups)
             if not lifted:
                 lifted.append(provider.lift())
             return said

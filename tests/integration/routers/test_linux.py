@@ -129,10 +129,10 @@ def test_own_addresses_and_next_hops_stay_reachable(lab, provider):
 
 def test_a_route_that_appears_between_read_and_write(lab, provider):
     class Edited(Linux):
-        def apply(self, lines):
+        def apply(self, lines, *groups):
             if not lab.ip("route show 203.0.113.20/32"):
                 lab.ip("route add 203.0.113.20/32 dev e-cust")
-            return super().apply(lines)
+            return super().apply(lines, *groups)
 
     provider.platforms = {"linux": Edited}
     first = provider.null_route("vps-20")["enforcements"][0]["id"]

@@ -240,3 +240,51 @@ def test_a_line_of_a_port_that_is_refused_takes_no_route_along(device, servers):
     device.complaints = {"set firewall ipv6 name aup-eth1-to .*": "\n  Configuration path: [firewall] is not valid\n  Set failed\n\n"}
     done = servers.converge()
     assert codes(done) == ["not_applied"] and device.running == HOSTS and sorted(device.more) == policy
+
+
+# -- drops -----------------------------------------------------------------------------------------------------------------
+
+BAD, GOOD, MINE = ("198.51.100.7", "2001:db8:bad::7"), ("198.51.100.8", "2001:db8:bad::8"), ("203.0.113.10", "2001:db8:100::10")
+
+
+def drop(provider, sources, case="T-1", **options):
+    return provider.ask(requests.hold, "drop", "vps-10", "attack_target", case=case, duration="1h", known_nodes=["kvm1", "edge"],
+                        sources=sources, **options)["enforcements"][0]["id"]
+
+
+def dark(device, sources):
+    """Whether packets from these to the service are dropped, and back."""
+    return [device.verdict("eth0", "eth5", *way) == "drop" for source, mine in zip(sources, MINE, strict=True)
+            for way in ((source, mine), (mine, source))]
+
+
+def test_drops_of_two_cases_in_and_out(device, provider):
+    device.more = device.kept = ["set " + " ".join(line) for line in _vyos_ports.READY]
+    ready = sorted(device.more)
+    held = drop(provider, list(BAD))
+    check = provider.converge(check=True)
+    assert check["steps"] and sorted(device.more) == ready
+    done = provider.converge()
+    assert (done["state"], done["errors"], done["plan_hash"]) == ("applied", [], check["plan_hash"]), done
+    assert provider.status(held) == "active" and dark(device, BAD) == [True] * 4 and dark(device, GOOD) == [False] * 4
+    assert device.kept == device.more
+    device.lines.clear()
+    assert provider.converge()["outcome"] == "unchanged" and not device.written()
+    drop(provider, ["198.51.100.8/32"], case="T-2", direction="in")
+    assert provider.converge()["state"] == "applied" and dark(device, GOOD) == [True, False, False, False]
+    assert not any("198.51.100.7" in line for line in device.written())
+    provider.lift(case="T-2")
+    assert provider.converge()["state"] == "applied" and dark(device, GOOD) == [False] * 4 and dark(device, BAD) == [True] * 4
+    device.more = [line for line in device.more if "action 'drop'" not in line]
+    assert provider.converge()["state"] == "applied" and dark(device, BAD) == [True] * 4
+    provider.lift()
+    assert not provider.converge()["errors"] and sorted(device.more) == ready
+
+
+def test_drops_that_no_packet_would_come_by_are_refused_and_routes_are_not(device, provider):
+    provider.patience = 0.3
+    drop(provider, list(BAD))
+    provider.null_route(case="T-2")
+    done = provider.converge()
+    assert codes(done) == ["not_applied"] and "firewall isn't prepared" in str(done["errors"])
+    assert device.running == HOSTS and not device.more

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _vyos, _vyos_ports
+from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
+from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import plan_drops
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _vyos, _vyos_drops, _vyos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
 
 CONFIGURATION = """set high-availability vrrp group web address 192.0.2.100/28
@@ -166,3 +168,52 @@ def test_no_name_yields_a_line_that_was_not_meant(name):
 def test_lines_that_are_never_sent(line):
     with pytest.raises(InputError):
         _gate.pass_line(line, _vyos.GRAMMAR, (), _vyos.Vyos.ALLOWED)
+
+
+# -- drops ---------------------------------------------------------------------------------------------------------------
+
+MEMBERS = st.lists(st.one_of(
+    st.ip_addresses(v=4).map(lambda a: "%s/32" % a), st.ip_addresses(v=6).map(lambda a: "%s/128" % a),
+    st.sampled_from(["198.51.100.0/24", "2001:db8:bad::/48"])), max_size=5).map(outermost)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["d0123456789ab", "dba9876543210"]), MEMBERS, MEMBERS, MEMBERS), min_size=1, max_size=5))
+def test_drops_are_read_back_as_they_were_meant_and_go_wholly(steps):
+    operators = [*_vyos_ports.READY, ("firewall", "ipv4", "name", "aup-ports", "rule", "500000", "action", "return")]
+    lines, wanted = operators, {}
+    known = {"known_drops": [{"key": key, "service": key} for key in ("d0123456789ab", "dba9876543210")]}
+
+    def carried_out(lines, wanted):
+        found, used = _vyos_drops.parse(lines, True)
+        slots = _vyos_drops.slots(list(wanted), found, used)
+        for change in plan_drops({**known, "drops": list(wanted.values())}, found)["changes"]:
+            lines = entered(lines, _vyos_drops.commands(change, slots[change["drop"]]))
+        return lines
+
+    for key, local, inward, outward in steps:
+        if not local and not inward and not outward:
+            continue
+        wanted[key] = {"key": key, "service": key, "local": local, "in": inward, "out": outward, "ends": {}}
+        lines = carried_out(lines, wanted)
+        assert not plan_drops({**known, "drops": list(wanted.values())}, _vyos_drops.parse(lines, True)[0])["changes"]
+        assert len(set(lines)) == len(lines)
+    assert sorted(carried_out(lines, {})) == sorted(operators)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30) | st.sampled_from(["d0123456789ab\n", "d0123456789ab '", "d" * 13]), st.text(max_size=30))
+def test_no_handle_and_no_member_yields_a_line_that_was_not_meant(key, text):
+    drop = {"key": key, "local": ["203.0.113.10/32"], "in": [text], "out": []}
+    try:
+        lines = _vyos_drops.commands({"drop": key, "found": None, "wanted": drop}, 500000)
+    except ValueError:
+        return
+    for line in lines:
+        _gate.pass_line(line, _vyos.GRAMMAR, (), _vyos.Vyos.ALLOWED)
+
+
+@pytest.mark.parametrize("member", ["x", "198.51.100.7-198.51.100.9", "2001:db8::/32", "198.51.100.7/24"])
+def test_a_member_that_is_not_understood(member):
+    with pytest.raises(NotUnderstood):
+        _vyos_drops.parse([("firewall", "group", "network-group", "aup-d0123456789ab-in4", "network", member)], True)
