@@ -60,6 +60,15 @@ class Device(FakeRouter):
     def running(self, value):
         self._running = value if isinstance(value, Running) else Running(value, self._running)
 
+    @property
+    def startup(self):
+        """The configuration that a restart reads."""
+        return self._startup
+
+    @startup.setter
+    def startup(self, value):
+        self._startup = value if isinstance(value, Running) else Running(value, self._running)
+
     def equip(self):
         """Interfaces of servers, where the imitation has any."""
 
