@@ -72,6 +72,7 @@ def binding(guest, desired, disarmed, adopted, links):
                                disarmed, adopted)
     wanted, without = _nftables.build(model).elements, _nftables.build(bare).elements
     stale = _stale(names, desired)
+    dropping = any(elements - without[key] for key, elements in wanted.items() if key[1] in _REMOTES)
     lines = []
     for (family, name), elements in sorted(wanted.items()):
         spec = _nftables.SETS[family][name]
@@ -80,7 +81,7 @@ def binding(guest, desired, disarmed, adopted, links):
         come = elements - without[family, name]
         parts = spec.type.split(" . ")
         gone = (stale.get(spec.type, frozenset()) - come) if parts[0] == "ifname" else ()
-        if come and name in _REMOTES:  # without a drop of its own the guest isn't led to these sets at all
+        if dropping and name in _REMOTES:  # without a drop of its own the guest isn't led to these sets at all
             gone = _stale_remotes(names, desired, name) - come
         if gone:  # `add` first, so that the deletion can't fail on one that isn't there
             lines += [_statement(verb, family, name, gone) for verb in ("add", "delete")]

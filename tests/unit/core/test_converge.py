@@ -266,10 +266,11 @@ def test_never_the_controllers_own_service(house):
     with pytest.raises(GuardError, match="vps-1"):
         guard_controller(desired, ["192.0.2.10", "2001:db8::1"])
     for prefix, address in (("192.0.2.0/28", "192.0.2.9"), ("2001:db8:7::/48", "2001:db8:7::9")):
-        dark = {"services": [{"id": "vps-1", "hold": None, "nics": [], "limits": {"null_route": {"prefixes": [prefix]}}}]}
-        guard_controller(dark, ["198.51.100.1", "2001:db8::1"])
-        with pytest.raises(GuardError, match="vps-1"):
-            guard_controller(dark, [address])
+        for limits in ({"null_route": {"prefixes": [prefix]}}, {"drop": {"in": [prefix], "out": []}}, {"drop": {"in": [], "out": [prefix]}}):
+            dark = {"services": [{"id": "vps-1", "hold": None, "nics": [], "limits": limits}]}
+            guard_controller(dark, ["198.51.100.1", "2001:db8::1"])
+            with pytest.raises(GuardError, match="vps-1"):
+                guard_controller(dark, [address])
 
 
 def test_a_lift_is_over_when_it_is_seen(house):
