@@ -62,27 +62,34 @@ def play(folder, forks, *arguments):
              "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_HOST_KEY_CHECKING": "true", "SUDO_USER": "alice"})
     spent = time.monotonic() - began
     if done.returncode:
-        raise SystemExit(done.stdout[-3000:] + done.stderr[-1000:])
+        raise SystemExit(done.stdout[-3000:] + done.stderr[:3000])
     return spent
 
 
-def provider(folder, sshd, names):
+PER_DAEMON = 10  # sshd listens on 16 addresses at most
+
+
+def provider(folder, daemons, names):
     """Catalogue, inventory, the module and its playbook."""
+    (folder / "host_vars").mkdir()
+    for number, name in enumerate(names):
+        sshd = daemons[number // PER_DAEMON]
+        (folder / "host_vars" / (name + ".json")).write_text(json.dumps({
+            "ansible_port": sshd.port, "ansible_ssh_private_key_file": str(sshd.key), "aup_known_hosts": str(sshd.known_hosts)}))
     (folder / "catalogue.json").write_text(json.dumps({
         "prefixes": ["203.0.113.0/24", "2001:db8:100::/48"],
-        "nodes": {name: {"backend": "router", "location": "main", "address": "127.0.1.%d" % number, "vars": {"ansible_port": sshd.port},
-                         "router": {"platform": "linux"}} for number, name in enumerate(names)},
+        "nodes": {name: {"backend": "router", "location": "main", "address": "127.0.1.%d" % number, "router": {"platform": "linux"}} for number, name in enumerate(names)},
         "services": [{"id": "srv-a", "customer": "c-1", "account_type": "personal", "ports": [{"router": names[0], "interface": "e-a"}],
                       "nics": [{"mac": "52:54:00:00:01:01", "addresses": list(ADDRESSES)}]}]}))
     (folder / "hosts.aup.yml").write_text(json.dumps({
         "plugin": "hosting.aup.services", "catalogue": "catalogue.json", "policy": "default", "ledger_url": "sqlite:///ledger.db",
-        "connection_defaults": {"ansible_user": "root", "ansible_ssh_private_key_file": str(sshd.key),
-                                "aup_known_hosts": str(sshd.known_hosts), "ansible_become": False}}))
+        "connection_defaults": {"ansible_user": "root", "ansible_become": False}}))
     (folder / "netmiko_lines.py").write_text(MODULE)
     for name, verb in (("loop.yml", "add"), ("clean.yml", "del")):
         (folder / name).write_text(json.dumps([{"hosts": "aup_routers", "gather_facts": False, "connection": "local", "tasks": [{
             "netmiko_lines": {
-                "host": "{{ ansible_host }}", "port": "{{ ansible_port }}", "key": str(sshd.key), "known_hosts": str(sshd.known_hosts),
+                "host": "{{ ansible_host }}", "port": "{{ ansible_port }}", "key": "{{ ansible_ssh_private_key_file }}",
+                "known_hosts": "{{ aup_known_hosts }}",
                 "lines": ["ip route %s blackhole %s" % (verb, ADDRESSES[0]), "ip -6 route %s blackhole %s" % (verb, ADDRESSES[1])]},
             "vars": {"ansible_python_interpreter": sys.executable}}]}]))
 
@@ -102,9 +109,12 @@ def main():
         spaces = [net.add(name) for name in names]
         spaces[0].ip("link add e-a type veth peer name e-b", "link set e-a up")
         prefix = spaces[0].name[:-2]  # without its `r0`
-        sshd = Sshd(folder, LOGIN.replace("PREFIX", prefix + "r"), addresses=["127.0.1.%d" % number for number in range(count)])
+        daemons = []
         try:
-            provider(folder, sshd, names)
+            for first in range(0, count, PER_DAEMON):
+                daemons.append(Sshd(folder, LOGIN.replace("PREFIX", prefix + "r"), "sshd%d" % first, [
+                    "127.0.1.%d" % number for number in range(first, min(count, first + PER_DAEMON))]))
+            provider(folder, daemons, names)
             set_up = play(folder, forks, "hosting.aup.provision", "-e", '{"aup_batches": ["100%"]}')
             ours = play(folder, forks, "hosting.aup.null_route", "-e", "service=srv-a", "-e", "violation=attack_target", "-e", "duration=1h",
                         "-e", "case=T-1")
@@ -115,7 +125,8 @@ def main():
             loop = play(folder, forks, str(folder / "loop.yml"))
             reached = min(reached, dark(net, names))
         finally:
-            sshd.stop()
+            for daemon in daemons:
+                daemon.stop()
     if reached != count or left:
         raise SystemExit("%d of %d routers had the null routes, %d kept them" % (reached, count, left))
     print(line("%d routers, %d forks: released to all" % (count, forks), "%.1f s" % set_up))

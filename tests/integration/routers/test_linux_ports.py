@@ -360,7 +360,7 @@ def test_without_nftables_or_its_rights_nothing_is_concluded(lab, provider):
 
 
 def test_what_a_dedicated_server_can_not_have_is_refused_with_what_to_do(lab, provider):
-    for kind in ("cpu_throttle", "io_throttle", "quarantine"):
+    for kind in ("cpu_throttle", "io_throttle"):
         with pytest.raises(AupError, match="not_supported"):
             hold(provider, kind, **({"share": "20%"} if kind == "cpu_throttle" else {"iops": 100} if kind == "io_throttle" else {}))
 

@@ -71,7 +71,8 @@ def test_a_slip_is_named(tmp_path, services, router, said):
 
 
 KINDS = {"suspend": {}, "terminate": {}, "smtp_block": {"ports": [25, 465]}, "bandwidth_cap": {"rate": "10 Mbit/s"},
-         "port_block": {"ports": [6667], "direction": "in"}, "null_route": {}}
+         "port_block": {"ports": [6667], "direction": "in"}, "null_route": {}, "quarantine": {},
+         "drop": {"sources": ["198.51.100.7/32", "2001:db8:bad::/48"]}}
 
 
 def router_of(platform):
