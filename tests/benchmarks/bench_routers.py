@@ -78,7 +78,8 @@ def provider(folder, daemons, names):
             "ansible_port": sshd.port, "ansible_ssh_private_key_file": str(sshd.key), "aup_known_hosts": str(sshd.known_hosts)}))
     (folder / "catalogue.json").write_text(json.dumps({
         "prefixes": ["203.0.113.0/24", "2001:db8:100::/48"],
-        "nodes": {name: {"backend": "router", "location": "main", "address": "127.0.1.%d" % number, "router": {"platform": "linux"}} for number, name in enumerate(names)},
+        "nodes": {name: {"backend": "router", "location": "main", "address": "127.0.1.%d" % number, "router": {"platform": "linux"}}
+                  for number, name in enumerate(names)},
         "services": [{"id": "srv-a", "customer": "c-1", "account_type": "personal", "ports": [{"router": names[0], "interface": "e-a"}],
                       "nics": [{"mac": "52:54:00:00:01:01", "addresses": list(ADDRESSES)}]}]}))
     (folder / "hosts.aup.yml").write_text(json.dumps({
