@@ -206,8 +206,9 @@ def test_a_contradiction_names_the_file_of_the_services(tmp_path):
 
 def test_the_example_reads_both_ways():
     document = load_catalogue(EXAMPLE / "catalogue.yml")
-    assert set(document["nodes"]) == {"kvm1", "kvm2", "kvm3"}
-    assert len(document["services"]) == 8
+    assert {name: node["backend"] for name, node in document["nodes"].items()} == {
+        "kvm1": "kvm", "kvm2": "kvm", "kvm3": "kvm", "pve": "proxmox", "edge1": "router", "access1": "router"}
+    assert len(document["services"]) == 10
     assert document["services"]["vps-1003"]["uses"] == {"tor": "relay"}
     assert document["services"]["vps-1001"]["nodes"] == ["kvm1", "kvm2"]
     panel = load_catalogue(EXAMPLE / "panel-export.json", str(EXAMPLE / "mapping.yml"))
