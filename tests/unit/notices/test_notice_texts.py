@@ -14,6 +14,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 from ansible_collections.hosting.aup.plugins.module_utils._policy._template import (
     FIELDS,
     STANDARD,
+    fields_of,
     one_line,
     render,
     wrong_parts,
@@ -66,9 +67,10 @@ def test_an_undefined_variable_is_refused_with_file_line_and_key(tmp_path, key):
 def test_every_shipped_notice_renders():
     for name in shipped_names():
         found = load_policy(name)
-        for notice in found.document["notices"]:
-            for text in found.notice_text(notice):
-                assert "${" not in render(text, VALUES)
+        for name_of, notice in found.document["notices"].items():
+            values = {field: "<%s>" % field for field in fields_of(notice["timing"])}
+            for text in found.notice_text(name_of):
+                assert "${" not in render(text, values)
     assert set(STANDARD) == set(NOTICE_TIMINGS)
 
 
