@@ -21,7 +21,8 @@ demo: setup ## the story on real guests; BACKEND=router or proxmox: there; POLIC
 test: setup ## unit, property, integration and lab tests, sanity and lint
 	@scripts/test
 
-bench: setup ## what it costs: ratios in one run, interleaved, medians
+bench: ## what it costs: ratios in one run, interleaved, medians
+	@scripts/setup --peers
 	@scripts/bench
 
 soak: setup ## random actions from controllers that are killed, on both ledgers, against a model
