@@ -377,11 +377,12 @@ class Converge:
                             remedy="Check the node: its module was tampered with or is of another version.")
         return self.confirm(path)
 
-    def _record(self, wanted, snapshot, result):
+    def _record(self, wanted, basis, result):
+        """Write what came of it; `basis` is the snapshot it was judged by (of a router its desired state), None where it did not come so far."""
         done = result["outcome"] in DONE
         whole = not any(error["service"] is None for error in result["errors"])
-        carried = {sid for sid, service in snapshot["catalogue"]["services"].items() if wanted.node in service["nodes"]} if snapshot else ()
-        ended = ended_on_node(wanted.node, snapshot["enforcements"], result["services"], carried) if snapshot and whole else {}
+        carried = {sid for sid, service in basis["catalogue"]["services"].items() if wanted.node in service["nodes"]} if basis else ()
+        ended = ended_on_node(wanted.node, basis["enforcements"], result["services"], carried) if basis and whole else {}
         said = {entry["service"]: entry for entry in result["services"]}
         errors = {error["service"]: error for error in result["errors"] if error["service"]}
         services = []
@@ -403,7 +404,7 @@ class Converge:
             tx.record_result(
                 wanted.run_id, wanted.node, result["outcome"], result.get("fence"), services,
                 baselines_closed=result["closed"], absent=result.get("absent", ()), summary=summary)
-            told = {sid: one for sid, one in result.get("set_in_pool", {}).items() if snapshot and snapshot["touched"].get(sid) != one}
+            told = {sid: one for sid, one in result.get("set_in_pool", {}).items() if basis and basis["touched"].get(sid) != one}
             if told:
                 tx.note_set_in_pool(wanted.node, told)
             if result.get("created") and not wanted.absent:

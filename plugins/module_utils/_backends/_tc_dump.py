@@ -95,7 +95,7 @@ class Dump:
         :returns: list of Entry; empty when the device is gone
         :raises OSError: the kernel refuses
         """
-        for _ in range(_TRIES):
+        for _try in range(_TRIES):
             found, interrupted = self._read_once(what, index, parent)
             if not interrupted:
                 break

@@ -24,5 +24,5 @@ class HostConverge(Converge):
     def _before_apply(self, wanted, plan, born):
         """Nothing: nothing is to be given back by a node."""
 
-    def _record(self, wanted, snapshot, result):
+    def _record(self, wanted, basis, result):
         """Nothing; see the module."""

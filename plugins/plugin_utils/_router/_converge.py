@@ -86,9 +86,9 @@ class RouterConverge(Converge):
                 {"service": service, "fields": {"routes": before}, "digest": digest({"routes": before})}
                 for service, before in sorted(priors.items())])
 
-    def _record(self, wanted, desired, result):
+    def _record(self, wanted, basis, result):
         done = result["outcome"] in DONE
-        said = {entry["service"]: entry for entry in result["services"]} if desired else {}
+        said = {entry["service"]: entry for entry in result["services"]} if basis else {}
         errors = {error["service"]: error for error in result["errors"] if error["service"]}
         ended = result.get("ended") or {}
         services = [{

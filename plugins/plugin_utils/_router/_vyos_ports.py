@@ -146,8 +146,8 @@ def _numbered(lines, numbers):
         mine = [line for line in entries if line[1] == family]
         for side, way in (("from", "inbound-interface"), ("to", "outbound-interface")):
             if any(line[6] == way for line in mine):
-                target = next(line for line in mine if line[6] == "jump-target" and line[7].endswith("-" + side))
-                way_line = next(line for line in mine if line[6] == way)
+                (target,) = (line for line in mine if line[6] == "jump-target" and line[7].endswith("-" + side))
+                (way_line,) = (line for line in mine if line[6] == way)
                 yield from ((*line[:5], numbers[side], *line[6:]) for line in (
                     ("firewall", family, "name", ENTRY, "rule", "*", "action", "jump"), target, way_line))
     yield from (line for line in lines if "*" not in line)
