@@ -138,8 +138,10 @@ class Linux:
             asked = [protocol, *_BY_HAND] + [None] * len(prefixes)
             lines = ["route show table main proto %d" % number for number in asked if number is not None]
             lines += ["route show table main exact %s" % prefix for prefix in prefixes]
-            answers = zip(asked, self._show(version, lines))
-            for number, entry in [(number, entry) for number, document in answers for entry in document]:
+            # In one command: each costs a round trip and a login's shell.
+            *answers, addresses = self._show(version, [*lines, "address show"])
+            taken += [one for entry in addresses for one in _addresses(entry)]
+            for number, entry in [(number, entry) for number, document in zip(asked, answers) for entry in document]:
                 try:
                     route = parse_route(entry, version, number)
                 except NotUnderstood as exc:
@@ -154,9 +156,6 @@ class Linux:
                                "mark": protocol if ours else None, "exact": ours, "line": route["line"]})
                 if ours:
                     rib[route["prefix"]] = {"blackhole": True, "installed": True}
-        for entry in (entry for document in self._show(4, ["address show"]) + self._show(6, ["address show"])
-                      for entry in document):
-            taken += _addresses(entry)
         return {"routes": routes, "rib": rib, "occupied": {}, "taken": taken, "rtbh": None,
                 **self._filtered(desired)}
 

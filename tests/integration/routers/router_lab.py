@@ -102,7 +102,9 @@ class Sshd:
             *("ListenAddress %s" % address for address in addresses), "Port %d" % self.port, "HostKey %s" % self.host_key, "UsePAM no",
             "StrictModes no", "PidFile none", "MaxStartups 100:30:200", "AuthorizedKeysFile %s.pub" % self.key,
             "PermitRootLogin yes", "PasswordAuthentication yes", "ForceCommand %s" % script, "UseDNS no",
-            "PrintMotd no", "PrintLastLog no", "MaxSessions 10")) + "\n")
+            "PrintMotd no", "PrintLastLog no", "MaxSessions 10",
+            # bash, as root's shell, reads ~/.bashrc for each command, whatever this machine has in it; not at this depth.
+            "SetEnv SHLVL=2")) + "\n")
         self._config, self._address = config, addresses[-1]
         self.start()
 
