@@ -177,7 +177,8 @@ def outcomes(desired, planned, failed):
                 said = failed.get(state["prefix"]) or state["why"] or "it does not act"
                 errors.append({"service": sid, "code": "not_applied",
                                "message": "%s is not in force: %s." % (_named(state["prefix"]), said),
-                               "remedy": "What was entered for it was taken back. Check the router, then run again."})
+                               "remedy": "%sCheck the router, then run again." % (
+                                   "" if state.get("stays") else "What was entered for it was taken back. ")})
             elif not state["announced"]:
                 errors.append({"service": sid, "code": "not_announced",
                                "message": "%s is dropped here, but %s." % (state["prefix"], state["why"]),

@@ -19,6 +19,7 @@ PORT_PLATFORMS = {
     "iosxe": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine"},
     "eos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine", "bandwidth_cap"},
     "vyos": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine"},
+    "routeros": (ACTS_ON_PORTS | frozenset(CONTROLS)) - {"quarantine"},
 }
 """What each platform's driver carries out on ports: kinds of enforcement and controls; what is not here is a gap."""
 _KEY = "port %s"
@@ -166,8 +167,8 @@ def _refusal(service, interface, code, why, remedy):
 def plan_ports(desired, observed):
     """Changes, states and refusals of ports, in the shape of those of routes (`prefix` is `port <interface>`).
 
-    :param observed: `{interface: {"wanted": lines or None, "found": lines or None, "objection": text or None}}` of all
-        ports that are wanted or carry something of ours; lines are the driver's, in one normal form
+    :param observed: `{interface: {"wanted": lines or None, "found": lines or None, "objection": text or None}}` (and `"why"`: what is
+        missing, `"stays"`: what is there is not taken back) of all ports that are wanted or carry something of ours; lines are the driver's, in one normal form
     """
     wanted = {port["interface"]: port for port in desired["ports"]}
     changes, states, refused, left, notes = [], [], [], [], []
@@ -200,7 +201,7 @@ def plan_ports(desired, observed):
         if not acts:
             changes.append(change)
         states.append({"prefix": key, "service": service, "in_force": acts, "announced": True, "configured": acts,
-                       "why": None if acts else "its rules are not there as wanted"})
+                       "why": None if acts else seen.get("why") or "its rules are not there as wanted", "stays": seen.get("stays", False)})
     if changes and not wanted:
         changes[-1]["last"] = True
     return {"changes": changes, "states": states, "refused": refused, "left": left, "notes": notes}

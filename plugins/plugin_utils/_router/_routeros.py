@@ -10,7 +10,7 @@ channel's. What is read is asked for as JSON, which escapes what `as-value` does
 There is no candidate. Safe mode is not used: what it takes back are everybody's changes, and beyond a hundred it ends
 without a word. A line acts at once and is kept at once; what it did is read back. The exit status is 0 for errors too, so a
 change that says anything at all was refused. `remove` names its route by destination, comment and kind in one command, so an
-edit of somebody else in between can't make it hit another.
+edit of somebody else in between can't make it hit another. A change of a port whose line is refused is taken back line by line.
 """
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ import json
 import re
 import time
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros_drops
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros_drops, _routeros_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
 
 NAME = "routeros"
 LEAST = (7, 17)
+LONGEST = 400  # of what is asked, with the names of what is wanted of it
 VERSION = ":put [/system/resource/get version]"
 MENUS = {4: "/ip", 6: "/ipv6"}
 
 
 def reading(menu, properties, where=""):
-    """The command that prints rows of a menu as JSON."""
-    return ":put [:serialize to=json options=json.no-string-conversion value=[%s/print as-value proplist=%s%s]]" % (
-        menu, properties, " where " + where if where else "")
+    """The command that prints rows of a menu as JSON; without properties all that are set."""
+    return ":put [:serialize to=json options=json.no-string-conversion value=[%s/print %s%s]]" % (
+        menu, "as-value proplist=" + properties if properties else "detail as-value", " where " + where if where else "")
 
 
 ROUTES = {version: reading(menu + "/route", ".id,dst-address,gateway,distance,routing-table,comment,disabled,active", "dynamic=no")
@@ -44,11 +45,28 @@ RAW, LISTS, FAST = ({version: reading(menu + "/" + where, properties, which) for
                                                      ("address-list", _routeros_drops.LISTS, _routeros_drops.WHICH),
                                                      ("filter", ".id", "action=fasttrack-connection disabled=no")))
 PEERS = reading("/routing/bgp/connection", "name,remote.address")
+ORDER, OURS, JUMPS = ({version: reading(menu + "/filter", properties, which) for version, menu in _routeros_ports.MENUS.items()}
+                      for properties, which in ((_routeros_ports.ORDER, ""), ("", _routeros_ports.OURS), ("", _routeros_ports.JUMPS)))
+QUEUES = reading(_routeros_ports.QUEUE, _routeros_ports.QUEUES)
+SWITCHES = reading("/interface/ethernet/switch", "name", "l3-hw-offloading=yes")
+DEFAULTS = {4: reading("/ip/route", "immediate-gw", 'dst-address="0.0.0.0/0"'), 6: reading("/ipv6/route", "immediate-gw", 'dst-address="::/0"')}
+# What tells a server's port from others; asked where a port is wanted.
+AROUND = {
+    "interfaces": (reading("/interface", "name,type"),),
+    "bridge": (reading("/interface/bridge/port", "interface,bridge,disabled"),),
+    "bonding": (reading("/interface/bonding", "name,slaves"),),
+    "above": (*(reading("/interface/" + kind, "name,interface") for kind in ("vlan", "vrrp", "macvlan")),
+              reading("/interface/pppoe-server/server", "service-name,interface")),
+    "vrf": (reading("/ip/vrf", "name,interfaces"),),
+    "neighbors": (reading("/routing/ospf/neighbor", "address"),),
+    "defaults": tuple(DEFAULTS.values()),
+}
+_NO_SWITCH = re.compile(r"bad command name switch \(line 1 column [0-9]+\)")
 _COMMENT = r'comment="aup:%s"' % _gate.NUMBER
 GRAMMAR = tuple(re.compile(text) for text in (
-    *(re.escape(line) for lines in (ROUTES, DROPS, ADDRESSES, RAW, LISTS, FAST) for line in lines.values()),
-    re.escape(VERSION), re.escape(PEERS),
-    *(pattern.pattern for pattern in _routeros_drops.GRAMMAR),
+    *(re.escape(line) for lines in (ROUTES, DROPS, ADDRESSES, RAW, LISTS, FAST, ORDER, OURS, JUMPS) for line in lines.values()),
+    *(re.escape(line) for line in (VERSION, PEERS, QUEUES, SWITCHES, *(line for lines in AROUND.values() for line in lines))),
+    *(pattern.pattern for part in (_routeros_drops, _routeros_ports) for pattern in part.GRAMMAR),
     r"/ip/route/add dst-address=%s blackhole %s" % (_gate.PREFIX4, _COMMENT),
     r"/ipv6/route/add dst-address=%s blackhole %s" % (_gate.PREFIX6, _COMMENT),
     r'/ip/route/remove \[find where dst-address="%s" %s blackhole dynamic=no\]' % (_gate.PREFIX4, _COMMENT),
@@ -100,15 +118,16 @@ def _text(row, name, usual=""):
     return str(value)
 
 
-def _hops(value):
-    """Addresses among gateways; one of several, each with an interface or a table behind it."""
+def _ways(value):
+    """`[(address or None, interface or None)]` of gateways; one of several, each with an interface or a table behind it."""
     found = []
     for entry in value if isinstance(value, list) else [value]:
         if not isinstance(entry, str):
             raise NotUnderstood("gateway %s" % ascii(entry)[:40])
         for word in entry.split(","):
-            address = re.split("[%@]", word)[0]
-            found += [address] if _is_address(address) else []
+            first, _sign, interface = word.partition("@")[0].partition("%")
+            hop = first if _is_address(first) else None
+            found += [(hop, interface or (None if hop else first))] if word else []
     return found
 
 
@@ -130,12 +149,13 @@ def parse_routes(rows, drops, version):
             raise NotUnderstood("route %s" % ascii(row)[:100]) from exc
         if network.version != version or not _text(row, ".id"):
             raise NotUnderstood("route %s" % ascii(row)[:100])
-        comment, hops = _text(row, "comment"), _hops(row.get("gateway", ""))
+        comment, ways = _text(row, "comment"), _ways(row.get("gateway", ""))
+        hops = [hop for hop, _interface in ways if hop]
         table = _text(row, "routing-table", "main") or "main"
         disabled, drops_it = _flag(row, "disabled"), row[".id"] in dropping
         mark = _OURS.fullmatch(comment)
         found.append({
-            "prefix": str(network), "blackhole": drops_it, "hops": hops, "table": table, "active": _flag(row, "active"),
+            "prefix": str(network), "blackhole": drops_it, "hops": hops, "ways": ways, "table": table, "active": _flag(row, "active"),
             "mark": int(mark.group(1)) if mark else None, "disabled": disabled,
             "exact": bool(mark) and drops_it and not disabled and not hops and distance == 1,
             "line": " ".join([str(network), "blackhole" if drops_it else "gateway=%s" % ascii(row.get("gateway", ""))[:60],
@@ -162,6 +182,11 @@ def parse_peers(rows):
         raise NotUnderstood("BGP neighbors: %s" % exc) from exc
 
 
+def parse_switches(text):
+    """Switch chips that route by themselves; a router without any has no such menu."""
+    return [] if _NO_SWITCH.fullmatch(text.strip()) else parse_rows(text)
+
+
 def _is_address(text):
     try:
         ipaddress.ip_address(text)
@@ -178,13 +203,19 @@ class RouterOs(VendorDriver):
 
     name = NAME
     GRAMMAR = GRAMMAR
-    ALLOWED = '[]"~^'
+    ALLOWED = '[]"~^!*'
+    PORT, PORT_IS = _routeros_ports.PORT, _routeros_ports.PORT_IS
     apart = frozenset()
 
     _lacking = None
+    _routes = _addresses = _peers = ()
+    _on_port, _before = {}, None
 
     def _connect(self):
         return Shell(self.target)
+
+    def _passed(self, line):
+        return _gate.pass_line(line, self.GRAMMAR, self.TAILS, self.ALLOWED, LONGEST)
 
     def _ask(self, line, question=None):
         _status, out, err = self.cli.run(self._passed(line))  # the status says nothing
@@ -200,11 +231,12 @@ class RouterOs(VendorDriver):
         if version < LEAST:
             raise self.target.error("prerequisite_missing", "it runs RouterOS %d.%d." % version, "Upgrade it to %d.%d or later: before, "
                                     "it can't print what it has so that it can be told apart." % LEAST)
-        routes, own = [], []
+        routes, own, addresses = [], [], []
         for family in (4, 6):
             drops = self._rows(DROPS[family], list)
             routes += self._rows(ROUTES[family], parse_routes, drops, family)
-            own += self._rows(ADDRESSES[family], parse_addresses)
+            rows, found = self._rows(ADDRESSES[family], lambda rows: (rows, parse_addresses(rows)))
+            addresses, own = addresses + rows, own + found
         statics = [route for route in routes if route["table"] == "main"]
         rib = {}
         for route in statics:
@@ -213,25 +245,54 @@ class RouterOs(VendorDriver):
                 rib[route["prefix"]] = {"blackhole": drops, "installed": drops}
         # Next hops of other tables are kept reachable all the same.
         hops = [(hop, None) for route in routes if route["table"] != "main" for hop in route["hops"]]
-        return {"statics": statics, "rib": rib, "own": own + hops, "peers": self._rows(PEERS, parse_peers)}
+        self._routes, self._addresses, self._peers = routes, addresses, self._rows(PEERS, parse_peers)
+        return {"statics": statics, "rib": rib, "own": own + hops, "peers": self._peers}
 
     def observe(self, desired):
         """What the router has, for `_plan.plan`."""
         seen = super().observe(desired)
         raw = {version: self._rows(line, list) for version, line in RAW.items()}
-        fast = [row for line in FAST.values() for row in self._rows(line, list)] if desired["drops"] else []
+        fast = [row for line in FAST.values() for row in self._rows(line, list)] if desired["drops"] or desired["ports"] else []
         self._lacking = _routeros_drops.lacking(raw, fast)
         lists = {version: self._rows(line, list) for version, line in LISTS.items()}
         try:
             seen["drops"] = _routeros_drops.parse(raw, lists, desired["drops"], self._lacking is None, time.time())
         except NotUnderstood as exc:
             raise self.odd(LISTS[4], exc) from exc
+        try:
+            seen["ports"] = self._ports(desired, lists, fast)
+        except NotUnderstood as exc:
+            raise self.odd(ORDER[4], exc) from exc
+        return seen
+
+    def _ports(self, desired, lists, fast):
+        """What is on ports and what would be, for `_ports.plan_ports`."""
+        order, full = ({version: self._rows(line, list) for version, line in lines.items()} for lines in (ORDER, OURS))
+        queues = self._rows(QUEUES, list)
+        self._on_port, self._before = _routeros_ports.parse(order, full, lists, queues), _routeros_ports.place(queues)
+        found = {name: _routeros_ports.in_order(lines) for name, lines in self._on_port.items()}
+        seen = {name: {"wanted": None, "found": lines, "objection": None} for name, lines in found.items()}
+        if not desired["ports"]:
+            return seen
+        jumps = {version: self._rows(line, list) for version, line in JUMPS.items()}
+        around = {what: [row for line in lines for row in self._rows(line, list)] for what, lines in AROUND.items()}
+        around.update(addresses=self._addresses, routes=self._routes, peers=self._peers, queues=queues)
+        idle = _routeros_ports.missing(order, jumps, fast, [row.get("name", "") for row in self._read(SWITCHES, parse_switches)])
+        for port in desired["ports"]:
+            name, wanted = port["interface"], _routeros_ports.rules(port)
+            there = found.get(name)
+            lost = [line for line in wanted if line not in (there or ())]
+            why = "%d of its %d lines are not there as wanted, the first: %s; what is there stays" % (len(lost), len(wanted), lost[0]) if lost else None
+            seen[name] = {"wanted": wanted, "found": there if there is None or not idle else ["not reached: " + idle, *there],
+                          "objection": _routeros_ports.objection(port, around, desired["settings"]) or idle, "why": idle or why, "stays": True}
         return seen
 
     # -- building
 
     def commands(self, change):
         """Lines of one change; `until` of an entry becomes its `timeout` when it is sent."""
+        if "port" in change:
+            return _routeros_ports.commands(change["wanted"] or [], self._on_port.get(change["port"], {}), self._before)
         return _routeros_drops.commands(change) if "drop" in change else super().commands(change)
 
     def _lines(self, action, prefix, mark, there):
@@ -248,7 +309,10 @@ class RouterOs(VendorDriver):
     # -- changing
 
     def apply(self, lines, groups):
-        """Carry out lines one by one; `{index of a line: complaint}`. After a refused one the rest of its group is left out."""
+        """Carry out lines one by one; `{index of a line: complaint}`. After a refused one the rest of its group is left out.
+
+        Of a port, what was added before is then taken back.
+        """
         lines = [_routeros_drops.at_last(line, time.time()) for line in lines]
         for line in lines:
             self._passed(line)
@@ -262,7 +326,17 @@ class RouterOs(VendorDriver):
             if said:
                 refused[index] = said[:200]
                 bad.add(groups[index])
+                if groups[index].startswith("port "):
+                    refused[index] += self._taken_back([lines[at] for at in range(index) if groups[at] == groups[index]])
         return refused
+
+    def _taken_back(self, entered):
+        """Remove what was added of a port, and tell what was not to be had back."""
+        lost = [line for line in entered if "/remove " in line]
+        for line in reversed([line for line in entered if "/add " in line]):
+            if self._complaint(self._ask(_routeros_ports.removal(line))):
+                lost.append(line)
+        return "; what was entered before was taken back%s" % (", but this stays done: " + "; ".join(lost) if lost else "")
 
     def confirm(self):
         """Nothing to confirm: what was entered stays."""

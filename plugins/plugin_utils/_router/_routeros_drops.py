@@ -19,7 +19,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import
 CHAIN = "aup-drops"
 MENUS = {4: "/ip/firewall", 6: "/ipv6/firewall"}
 RAW = "chain,action,jump-target,src-address-list,dst-address-list,comment,disabled"
-LISTS, WHICH = "list,address,timeout,comment", 'list~"^aup-d"'
+LISTS, WHICH = "list,address,timeout,comment,disabled", 'list~"^aup-"'  # those of ports too
 SIDES = ("local", "in", "out")
 SLACK = 120  # seconds that what is left of an entry may differ from what it is to last
 LONGEST = 35 * 604800  # RouterOS counts in 32 bits of hundredths
