@@ -267,9 +267,12 @@ class RouterOs(VendorDriver):
 
     def _ports(self, desired, lists, fast):
         """What is on ports and what would be, for `_ports.plan_ports`."""
-        order, full = ({version: self._rows(line, list) for version, line in lines.items()} for lines in (ORDER, OURS))
-        queues = self._rows(QUEUES, list)
-        self._on_port, self._before = _routeros_ports.parse(order, full, lists, queues), _routeros_ports.place(queues)
+        order = {version: self._rows(line, list) for version, line in ORDER.items()}
+        # Nothing more is asked of a router that has to do with no server.
+        full = {version: self._rows(line, list) if _routeros_ports.has_ours(order[version]) else [] for version, line in OURS.items()}
+        queues = self._rows(QUEUES, list) if desired["ports"] or desired.get("port_services") or any(full.values()) else []
+        self._on_port = _routeros_ports.parse(order, full, lists, queues)
+        self._before = _routeros_ports.place(queues) if any(port["rate_bps"] for port in desired["ports"]) else None
         found = {name: _routeros_ports.in_order(lines) for name, lines in self._on_port.items()}
         seen = {name: {"wanted": None, "found": lines, "objection": None} for name, lines in found.items()}
         if not desired["ports"]:

@@ -196,6 +196,11 @@ def on(row, name="disabled"):
     return row.get(name) in (True, "true", "yes")
 
 
+def has_ours(order):
+    """Whether rules of ours are among these rows."""
+    return any(_MARK.fullmatch(str(row.get("comment", ""))) for row in order)
+
+
 def parse(order, full, lists, queues):
     """`{port: {line as `rules` gives it: the command that removes it}}` of what is ours; what differs in anything is another line.
 

@@ -222,6 +222,12 @@ def ways(device, port="ether2", own=OWN_A, **packet):
 FREE, SHUT = ["accept"] * 4, ["drop"] * 4
 
 
+def test_a_router_with_no_servers_is_asked_nothing_of_ports(device, provider):
+    provider.null_route()
+    assert provider.converge()["state"] == "applied"
+    assert not any(word in line for line in device.lines for word in ("detail", "/queue", "/interface", "/ospf", "/vrf"))
+
+
 def neighbor_is_free(device):
     return ways(device, port="vlan100", own=OWN_B) == ["accept"] * 2
 
