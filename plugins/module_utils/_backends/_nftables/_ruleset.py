@@ -507,9 +507,11 @@ class _Elements:
         for entry in sorted(null_routes, key=lambda entry: entry["service"], reverse=True):
             for found in _names.prefixes(entry["prefixes"], "null-routed prefix"):
                 owner.update((ipaddress.ip_network(text), (text, entry["service"])) for text in found)
-        for network, (text, service) in owner.items():
-            if any(other != network and other.version == network.version and network.subnet_of(other) for other in owner):
+        widest = None  # what contains others comes before them
+        for network in sorted(owner, key=lambda one: (one.version, one.network_address, one.prefixlen)):
+            if widest is not None and widest.version == network.version and network.subnet_of(widest):
                 continue
+            widest, (text, service) = network, owner[network]
             self.both("null%d" % network.version, [text])
             self.services[text] = service
 
