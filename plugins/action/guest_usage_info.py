@@ -8,19 +8,8 @@ import time
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
-from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import Client, Target
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import API_ARGUMENTS, Client, target_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._usage import read_usage
-
-ARGUMENTS = {
-    "api_host": {"type": "str"},
-    "api_port": {"type": "int", "default": 8006},
-    "api_user": {"type": "str", "required": True},
-    "api_token_id": {"type": "str", "required": True},
-    "api_token_secret": {"type": "str", "required": True, "no_log": True},
-    "ca_file": {"type": "path"},
-    "fingerprint": {"type": "str"},
-    "timeout": {"type": "int", "default": 60},
-}
 
 
 class ActionModule(ActionBase):
@@ -33,12 +22,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        _validated, args = self.validate_argument_spec(ARGUMENTS)
-        host = args["api_host"] or str(task_vars.get("ansible_host") or task_vars["inventory_hostname"])
+        _validated, args = self.validate_argument_spec(API_ARGUMENTS)
         try:
-            client = Client(Target(
-                host=host, port=args["api_port"], user=args["api_user"], token_name=args["api_token_id"],
-                token_value=args["api_token_secret"], ca_file=args["ca_file"], fingerprint=args["fingerprint"], timeout=args["timeout"]))
+            client = Client(target_of(args, task_vars))
             return dict(result, changed=False, **read_usage(client, int(time.time())))
         except AupError as exc:
             return dict(result, failed=True, changed=False, msg=str(exc), error=exc.to_result())

@@ -12,21 +12,11 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import AupErro
 from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
 from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, locks, refused, wanted_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
-from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import Client, Target
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import API_ARGUMENTS, Client, target_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
 
-ARGUMENTS = arguments(
-    services={"type": "list", "elements": "str"},
-    api_host={"type": "str"},
-    api_port={"type": "int", "default": 8006},
-    api_user={"type": "str", "required": True},
-    api_token_id={"type": "str", "required": True},
-    api_token_secret={"type": "str", "required": True, "no_log": True},
-    ca_file={"type": "path"},
-    fingerprint={"type": "str"},
-    timeout={"type": "int", "default": 60},
-)
+ARGUMENTS = arguments(services={"type": "list", "elements": "str"}, **API_ARGUMENTS)
 
 
 def _diff(steps):
@@ -54,10 +44,7 @@ class ActionModule(ActionBase):
         check = bool(self._task.check_mode)
         wanted = wanted_of(node, args)
         try:
-            client = Client(Target(
-                host=args["api_host"] or str(task_vars.get("ansible_host") or node), port=args["api_port"], user=args["api_user"],
-                token_name=args["api_token_id"], token_value=args["api_token_secret"], ca_file=args["ca_file"],
-                fingerprint=args["fingerprint"], timeout=args["timeout"]))
+            client = Client(target_of(args, task_vars))
             with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
                 done = ClusterConverge(
                     ledger, ProxmoxCluster(client, args["services"]), current_actor(os.environ, task_vars),

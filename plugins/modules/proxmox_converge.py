@@ -35,6 +35,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes.action
   - hosting.aup._ledger
   - hosting.aup._converge
+  - hosting.aup._proxmox_api
 attributes:
   check_mode:
     support: full
@@ -59,36 +60,6 @@ options:
       - Without it, all guests are looked at.
     type: list
     elements: str
-  api_host:
-    description: Where the API answers. Without it, the host's address in the inventory.
-    type: str
-  api_port:
-    description: The port of the API.
-    type: int
-    default: 8006
-  api_user:
-    description: The user the token belongs to, with realm, as V(svc@pve).
-    type: str
-    required: true
-  api_token_id:
-    description: The name of the token.
-    type: str
-    required: true
-  api_token_secret:
-    description: The secret of the token.
-    type: str
-    required: true
-  ca_file:
-    description: PEM file of the CA that signed the API's certificate. Without it, the CAs of the controller.
-    type: path
-  fingerprint:
-    description: SHA-256 fingerprint of the API's certificate, in place of a CA.
-    type: str
-  timeout:
-    description:
-      - Seconds to wait for an answer. The server itself waits 10 for a guest's lock and 30 for another node.
-    type: int
-    default: 60
 seealso:
   - module: hosting.aup.kvm_converge
   - module: hosting.aup.run_summary

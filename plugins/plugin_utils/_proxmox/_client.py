@@ -46,6 +46,30 @@ class Target:
     timeout: int = TIMEOUT
 
 
+API_ARGUMENTS = {
+    "api_host": {"type": "str"},
+    "api_port": {"type": "int", "default": 8006},
+    "api_user": {"type": "str", "required": True},
+    "api_token_id": {"type": "str", "required": True},
+    "api_token_secret": {"type": "str", "required": True, "no_log": True},
+    "ca_file": {"type": "path"},
+    "fingerprint": {"type": "str"},
+    "timeout": {"type": "int", "default": TIMEOUT},
+}
+"""Arguments of actions that speak to a cluster; documented in the fragment `_proxmox_api`."""
+
+
+def target_of(args, task_vars):
+    """The `Target` of a task.
+
+    :param args: its arguments, with `API_ARGUMENTS` among them
+    """
+    return Target(
+        host=args["api_host"] or str(task_vars.get("ansible_host") or task_vars["inventory_hostname"]), port=args["api_port"],
+        user=args["api_user"], token_name=args["api_token_id"], token_value=args["api_token_secret"], ca_file=args["ca_file"],
+        fingerprint=args["fingerprint"], timeout=args["timeout"])
+
+
 class ApiError(NodeError):
     """An answer of the API that is a failure; `status` is HTTP's."""
 
