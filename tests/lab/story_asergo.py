@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.integration.routers.test_linux_ports import SERVERS, PortLab
+from tests.integration.routers.port_lab import SERVERS, PortLab
 
 from .controller import CHECKOUT, CLOCK, collections_path, offset_seconds
 from .internet import Message, mail_on_loopback

@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import socket
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,21 +15,12 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
-from tests.integration.netns import Net
+from tests.integration.routers.port_lab import MAIL, OUTSIDE, PORT, SERVERS, PortLab
 from tests.integration.routers.provider import POLICY, Provider
-from tests.integration.routers.router_lab import Sshd, eventually
+from tests.integration.routers.router_lab import eventually
 
 ROUTER = {"platform": "linux", "mark": 66, "max_null_routes": 600, "save": "always",
           "protected": ["192.0.2.0/28"], "rtbh": None}
-_PORT, _MAIL = 8080, 25
-OUTSIDE = ("192.0.2.2", "2001:db8:1::2")
-# server: (address of the router's end, its own, one that is not its own) in both families
-SERVERS = {
-    "srv-a": ("e-a", ("203.0.113.65", "2001:db8:100:a::1"), ("203.0.113.66", "2001:db8:100:a::2"),
-              ("203.0.113.70", "2001:db8:100:a::7")),
-    "srv-b": ("e-b", ("203.0.113.129", "2001:db8:100:b::1"), ("203.0.113.130", "2001:db8:100:b::2"),
-              ("203.0.113.140", "2001:db8:100:b::7")),
-}
 
 
 def dedicated(name, **changed):
@@ -45,81 +33,6 @@ def dedicated(name, **changed):
         "nics": [{"mac": "52:54:00:00:01:%02x" % list(SERVERS).index(name), "addresses": list(own), "prefixes": [], "shared": [],
                   "floating": []}],
         "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None, **changed}
-
-
-class PortLab:
-    """outside --- edge (Linux, under test) --- e-a: srv-a, e-b: srv-b, each alone behind its port."""
-
-    def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="auprp"))
-        self._net = net = Net()
-        net.__enter__()
-        out, edge = net.add("out"), net.add("edge")
-        net.veth(out, "o-edge", edge, "e-out")
-        out.ip("addr add 192.0.2.2/30 dev o-edge", "addr add 2001:db8:1::2/64 dev o-edge nodad",
-               "route add default via 192.0.2.1", "route add default via 2001:db8:1::1")
-        edge.ip("addr add 192.0.2.1/30 dev e-out", "addr add 2001:db8:1::1/64 dev e-out nodad",
-                "route add default via 192.0.2.2", "route add default via 2001:db8:1::2")
-        edge.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
-        for name, (interface, gateway, own, other) in SERVERS.items():
-            server = net.add(name)
-            net.veth(edge, interface, server, "eth")
-            edge.ip("addr add %s/26 dev %s" % (gateway[0], interface), "addr add %s/64 dev %s nodad" % (gateway[1], interface))
-            server.ip(*("addr add %s/26 dev eth" % a for a in (own[0], other[0])),
-                      *("addr add %s/64 dev eth nodad" % a for a in (own[1], other[1])),
-                      "route add default via %s src %s" % (gateway[0], own[0]), "route add default via %s src %s" % (gateway[1], own[1]))
-            net.serve(server, _PORT)
-        net.serve(out, _PORT, _MAIL, 465)
-        self.sshd = Sshd(self.folder, 'exec ip netns exec %s /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' % edge.name)
-        self.pristine = self.state()
-        return self
-
-    def __exit__(self, *_exc):
-        self.sshd.stop()
-        self._net.__exit__()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def edge(self, command):
-        """A command of another operator on the router."""
-        return self._net["edge"].check(command)
-
-    def space(self, name):
-        """A namespace."""
-        return self._net[name]
-
-    def state(self):
-        """All that a person would compare: rules, routes and addresses."""
-        return self.edge("nft -s list ruleset") + self.edge("ip route show") + self.edge("ip -6 route show") + self.edge("ip -o addr")
-
-    def rules(self):
-        """The table of ours as text, without counters; empty when there is none."""
-        rc, out, _err = self._net["edge"].run(["nft", "-s", "list", "table", "inet", "hosting_aup_ports"])
-        return out if rc == 0 else ""
-
-    def out_to(self, name, port=_PORT):
-        """Outcomes of a connection from a server to the outside, IPv4 and IPv6."""
-        return [self._net[name].try_tcp(address, port, 0.5) for address in OUTSIDE]
-
-    def into(self, name):
-        """Whether the outside reaches a server, IPv4 and IPv6."""
-        return [self._net["out"].try_tcp(address, _PORT, 0.5) == "open" for address in SERVERS[name][2]]
-
-    def datagram(self, name, source, number):
-        """Whether a datagram of the server with this source gets out."""
-        family, address = (socket.AF_INET6, OUTSIDE[1]) if ":" in source else (socket.AF_INET, OUTSIDE[0])
-        heard = self._net["out"].call(socket.socket, family, socket.SOCK_DGRAM)
-        with heard, self._net[name].call(socket.socket, family, socket.SOCK_DGRAM) as sender:
-            heard.bind((address, 9000 + number))
-            sender.bind((source, 0))
-            heard.settimeout(0.3)
-            for _try in range(3):
-                sender.sendto(b"x", (address, 9000 + number))
-                try:
-                    if heard.recvfrom(100)[1][0] == source:
-                        return True
-                except TimeoutError:
-                    continue
-        return False
 
 
 @pytest.fixture
@@ -147,7 +60,7 @@ def hold(provider, kind, service="srv-a", case="T-1", duration="1h", **options):
 def test_what_was_there_is_only_counted_at_first(lab, tmp_path):
     with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated("srv-a")]) as provider:
         provider.provision()
-        assert lab.out_to("srv-a", _MAIL) == ["open", "open"] and lab.datagram("srv-a", SERVERS["srv-a"][3][0], 5)
+        assert lab.out_to("srv-a", MAIL) == ["open", "open"] and lab.datagram("srv-a", SERVERS["srv-a"][3][0], 5)
         text = lab.edge("nft list chain inet hosting_aup_ports from-e-a")
         counted = [line.split("packets ")[1].split()[0] for line in text.splitlines() if "packets" in line]
         assert len(counted) == 4 and all(int(number) > 0 for number in counted[:1] + counted[2:]), text
@@ -155,7 +68,7 @@ def test_what_was_there_is_only_counted_at_first(lab, tmp_path):
 
 def test_policy_holds_on_a_port_exemptions_open_it_and_retiring_gives_all_back(lab, provider):
     assert lab.out_to("srv-a") == ["open", "open"] and lab.into("srv-a") == [True, True]
-    assert lab.out_to("srv-a", _MAIL) == lab.out_to("srv-b", _MAIL) == ["refused", "refused"]
+    assert lab.out_to("srv-a", MAIL) == lab.out_to("srv-b", MAIL) == ["refused", "refused"]
     for version in (0, 1):
         own, other = SERVERS["srv-a"][2][version], SERVERS["srv-a"][3][version]
         assert lab.datagram("srv-a", own, version) and not lab.datagram("srv-a", other, version)
@@ -163,14 +76,14 @@ def test_policy_holds_on_a_port_exemptions_open_it_and_retiring_gives_all_back(l
     assert provider.converge()["outcome"] == "unchanged"
     provider.ask(requests.exempt, "srv-a", "smtp_outbound", reason="asked", waive="tested", duration="90d", known_nodes=["edge"])
     assert provider.converge()["outcome"] == "changed"
-    assert lab.out_to("srv-a", _MAIL) == ["open", "open"] and lab.out_to("srv-b", _MAIL) == ["refused", "refused"]
+    assert lab.out_to("srv-a", MAIL) == ["open", "open"] and lab.out_to("srv-b", MAIL) == ["refused", "refused"]
     held = hold(provider, "smtp_block", ports="25,465")
     provider.converge()
-    assert lab.out_to("srv-a", _MAIL) == lab.out_to("srv-a", 465) == ["refused", "refused"]
+    assert lab.out_to("srv-a", MAIL) == lab.out_to("srv-a", 465) == ["refused", "refused"]
     assert provider.status(held) == "active" and lab.out_to("srv-a") == ["open", "open"]
     provider.lift("srv-a")
     provider.converge()
-    assert provider.status(held) == "ended" and lab.out_to("srv-a", _MAIL) == ["open", "open"]
+    assert provider.status(held) == "ended" and lab.out_to("srv-a", MAIL) == ["open", "open"]
     done = provider.converge(absent=True)
     assert done["errors"] == [] and lab.state() == lab.pristine
     assert lab.datagram("srv-b", SERVERS["srv-b"][3][0], 1)
@@ -394,9 +307,9 @@ def test_a_quarantined_server_reaches_the_rescue_networks_and_nothing_else(lab, 
     lab.space("srv-a").check("ip neigh flush all")
     eventually("the rescue networks", lambda: lab.out_to("srv-a") == ["open", "open"] and lab.into("srv-a") == [True, True])
     targets = [*SERVERS["srv-b"][2], *stranger, *SERVERS["srv-a"][1]]  # a neighbour, the internet, the router itself
-    assert [lab.space("srv-a").try_tcp(target, _PORT, 0.4) for target in targets] == ["silent"] * 6
-    assert [lab.space("out").try_tcp(target, _PORT, 0.4, source=source) for target, source in zip(SERVERS["srv-a"][2], stranger)] == ["silent"] * 2
-    assert lab.into("srv-b") == [True, True] and lab.out_to("srv-a", _MAIL) == ["refused", "refused"]  # policy holds beneath it
+    assert [lab.space("srv-a").try_tcp(target, PORT, 0.4) for target in targets] == ["silent"] * 6
+    assert [lab.space("out").try_tcp(target, PORT, 0.4, source=source) for target, source in zip(SERVERS["srv-a"][2], stranger)] == ["silent"] * 2
+    assert lab.into("srv-b") == [True, True] and lab.out_to("srv-a", MAIL) == ["refused", "refused"]  # policy holds beneath it
     assert provider.converge()["outcome"] == "unchanged"
     # A suspension is stricter, and its end leaves the quarantine.
     hold(provider, "suspend", case="T-2")

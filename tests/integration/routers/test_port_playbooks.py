@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.integration.routers.test_linux_ports import SERVERS, PortLab
+from tests.integration.routers.port_lab import SERVERS, PortLab
 
 _REPOSITORY = Path(__file__).parents[3]
 _COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(_REPOSITORY / ".build/dev")
