@@ -20,6 +20,14 @@ options:
     type: list
     elements: dict
     default: []
+  release:
+    description: The release to bring the node to. Without it, the release it has.
+    type: int
+  state:
+    description: V(absent) takes all of ours off the node, which gives back what we hold there.
+    type: str
+    choices: [present, absent]
+    default: present
   stop_after_failure:
     description: Do nothing when another node of the same run has failed.
     type: bool
@@ -31,4 +39,17 @@ options:
     type: str
     choices: [fail, record]
     default: fail
+"""
+
+    # For nodes with a packet filter of ours.
+    FILTER = r"""
+options:
+  confirm_seconds:
+    description: How long the node waits for the controller's confirmation of new rules. V(0) waits for none.
+    type: int
+    default: 30
+  adopt_from_other_ledger:
+    description: Take over a node that belongs to another ledger.
+    type: bool
+    default: false
 """

@@ -27,3 +27,38 @@ requirements:
   - alembic (on the controller)
   - psycopg >= 3.1 (on the controller, for PostgreSQL)
 """
+
+    # For what a runbook hands on, see `plugin_utils/_inputs.py`.
+    INPUTS = r"""
+options:
+  inputs:
+    description:
+      - Names of variables to take options of the same name from, as they stand.
+      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
+    type: list
+    elements: str
+    default: []
+"""
+
+    # For what acts on services by their nodes.
+    NODES = r"""
+options:
+  known_nodes:
+    description:
+      - The nodes of the inventory.
+      - A service that also lives on another node is refused, rather than held in part.
+    type: list
+    elements: str
+"""
+
+    # For modules that write within one transaction.
+    WRITES = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
+  diff_mode:
+    support: full
+    details: The rows before and after.
+"""

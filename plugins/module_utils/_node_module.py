@@ -1,12 +1,36 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules that run on a KVM host share: root, a runner for commands, one way to fail. PRIVATE to the collection."""
+"""What the modules that run on a node share: root, a runner for commands, one way to fail; plan and apply. PRIVATE to the collection."""
 from __future__ import annotations
 
 import os
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
 from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode
+
+PLAN_ARGUMENTS = {
+    "mode": {"type": "str", "choices": ["plan", "apply"], "required": True},
+    "desired": {"type": "str", "required": True},
+    "plan_hash": {"type": "str"},
+    "adopt": {"type": "bool", "default": False},
+    "confirm_seconds": {"type": "int", "default": 30},
+}
+PLAN_REQUIRES = [("mode", "apply", ("plan_hash",))]
+
+
+def plan_or_apply(module):
+    """What `on_node` is to do for a module with `PLAN_ARGUMENTS`; those for orders and the journal only some have."""
+    params = module.params
+
+    def work(node):
+        if params["mode"] == "plan":
+            return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"],
+                             orders=params.get("orders"), taken=params.get("taken"))
+        if module.check_mode:
+            return {"changed": True}
+        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"],
+                          params.get("orders"), params.get("user_data"))
+    return work
 
 
 def on_node(module, work, uri="qemu:///system", make=None):

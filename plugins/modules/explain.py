@@ -19,15 +19,11 @@ extends_documentation_fragment:
   - hosting.aup._attributes.action
   - hosting.aup._attributes.info
   - hosting.aup._ledger
+  - hosting.aup._ledger.inputs
 options:
   service:
     description: The service's id.
     type: str
-  inputs:
-    description: Names of variables to take options from as they stand, as text and never as templates.
-    type: list
-    elements: str
-    default: []
   seen_on:
     description: Nodes whose M(hosting.aup.kvm_info) result is to be shown as evidence. With it, the explanation is printed.
     type: list

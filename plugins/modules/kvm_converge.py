@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes.action
   - hosting.aup._ledger
   - hosting.aup._converge
+  - hosting.aup._converge.filter
 attributes:
   check_mode:
     support: full
@@ -31,14 +32,6 @@ attributes:
   diff_mode:
     support: full
 options:
-  release:
-    description: The release to bring the node to. Without it, the release the node has.
-    type: int
-  state:
-    description: V(absent) takes all of ours off the node and gives back what is held.
-    type: str
-    choices: [present, absent]
-    default: present
   probes:
     description: What must still accept a TCP connection from the controller afterwards.
     type: list
@@ -53,20 +46,12 @@ options:
         description: TCP port.
         type: int
         required: true
-  confirm_seconds:
-    description: How long the node waits for the controller's confirmation of new rules. V(0) waits for none.
-    type: int
-    default: 30
   user_data_directory:
     description:
       - Directory on the controller that holds the customers' own cloud-init data, in the files that orders name.
       - A file is read when its guest is made, put into that guest's seed and kept nowhere else. Remove it afterwards.
       - Orders are carried out only together with O(release).
     type: path
-  adopt_from_other_ledger:
-    description: Take over a node that belongs to another ledger.
-    type: bool
-    default: false
 seealso:
   - module: hosting.aup.run_summary
   - module: hosting.aup.kvm_info

@@ -18,6 +18,7 @@ requirements:
   - nftables 1.0.2 or later
 extends_documentation_fragment:
   - hosting.aup._attributes
+  - hosting.aup._node_plan
 attributes:
   check_mode:
     support: full
@@ -25,22 +26,6 @@ attributes:
     support: none
     details: M(hosting.aup.kvm_converge) renders the difference from the plan.
 options:
-  mode:
-    description: V(plan) observes and says what would be done. V(apply) does exactly that plan, or nothing.
-    type: str
-    choices: [plan, apply]
-    required: true
-  desired:
-    description: The desired state as the collection packs it.
-    type: str
-    required: true
-  plan_hash:
-    description: The plan to apply. Required with O(mode=apply).
-    type: str
-  adopt:
-    description: Take a desired state from another ledger than the one this node belongs to.
-    type: bool
-    default: false
   orders:
     description: Guests to make if they aren't there, packed likewise.
     type: str
@@ -60,12 +45,6 @@ options:
         description: The number of the last entry that was taken in.
         type: int
         required: true
-  confirm_seconds:
-    description:
-      - New rules undo themselves unless confirmed within this many seconds.
-      - With V(0) no confirmation is needed.
-    type: int
-    default: 30
   libvirt_uri:
     description: Where libvirt is reached.
     type: str
@@ -105,39 +84,24 @@ import gc
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
+from ansible_collections.hosting.aup.plugins.module_utils._node_module import PLAN_ARGUMENTS, PLAN_REQUIRES, on_node, plan_or_apply
 
 
 def main():
     gc.disable()  # its documents hold no cycles; looking for some in 10,000 services takes a tenth of the run
     module = AnsibleModule(
         argument_spec={
-            "mode": {"type": "str", "choices": ["plan", "apply"], "required": True},
-            "desired": {"type": "str", "required": True},
-            "plan_hash": {"type": "str"},
-            "adopt": {"type": "bool", "default": False},
+            **PLAN_ARGUMENTS,
             "orders": {"type": "str"},
             "user_data": {"type": "str", "no_log": True},
             "taken": {"type": "dict", "options": {
                 "journal": {"type": "str", "required": True}, "number": {"type": "int", "required": True}}},
-            "confirm_seconds": {"type": "int", "default": 30},
             "libvirt_uri": {"type": "str", "default": "qemu:///system"},
         },
-        required_if=[("mode", "apply", ("plan_hash",))],
+        required_if=PLAN_REQUIRES,
         supports_check_mode=True,
     )
-    params = module.params
-
-    def work(node):
-        if params["mode"] == "plan":
-            return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"],
-                             orders=params["orders"], taken=params["taken"])
-        if module.check_mode:
-            return {"changed": True}
-        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"],
-                          params["orders"], params["user_data"])
-
-    module.exit_json(**on_node(module, work, params["libvirt_uri"]))
+    module.exit_json(**on_node(module, plan_or_apply(module), module.params["libvirt_uri"]))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._ledger.inputs
 attributes:
   check_mode:
     support: full
@@ -80,13 +81,6 @@ options:
   ends:
     description: With V(no_credit), a date or time until which to look.
     type: str
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

@@ -18,13 +18,10 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
-attributes:
-  check_mode:
-    support: full
-    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
-  diff_mode:
-    support: full
-    details: The rows before and after.
+  - hosting.aup._ledger.inputs
+  - hosting.aup._ledger.nodes
+  - hosting.aup._ledger.writes
+  - hosting.aup._enforcement_options
 options:
   state:
     description:
@@ -68,60 +65,6 @@ options:
       - With O(state=present), carry out what was proposed under this id, like V(P-3), as it was proposed. Guardrails are asked again.
       - Beside it only O(note) and O(break_glass) are taken. M(hosting.aup.ledger_respond) does the same.
     type: str
-  rate:
-    description: Of V(bandwidth_cap), each way at layer 2, like V(10 Mbit/s), which is 10,000,000 bit/s. Without it the policy's.
-    type: raw
-  share:
-    description:
-      - Of V(cpu_throttle), how much processor time a guest gets, like V(20%) of all its processors' or V(0.5 cores). Without it the policy's.
-    type: raw
-  iops:
-    description: Of V(io_throttle), operations per second of each disk. Without it the policy's.
-    type: raw
-  bytes_per_second:
-    description: Of V(io_throttle), bytes per second of each disk. Without it the policy's.
-    type: raw
-  ports:
-    description: Of V(port_block) and V(smtp_block), the destination ports; a list, or with commas between. Without it the policy's.
-    type: raw
-  protocol:
-    description: Of V(port_block), V(tcp) or V(udp); V(tcp) when it isn't given.
-    type: raw
-  direction:
-    description:
-      - Of V(port_block), V(out) for what the guest sends or V(in) for what is sent to it; V(out) when it isn't given.
-      - Of V(drop), V(in) for what the O(sources) send, V(out) for what is sent to them, V(both); V(both) when neither it nor
-        the policy says.
-    type: raw
-  rtbh:
-    description:
-      - Of V(null_route), whether routers of the service's location announce it to their upstreams, so that traffic is
-        dropped before it reaches this network.
-      - Without it, what the policy says; V(false) when it says nothing.
-    type: raw
-  sources:
-    description:
-      - Of V(drop), the remote addresses and prefixes, IPv4 and IPv6, up to 50000; a list, or text with commas between.
-      - Refused are prefixes wider than the policy's C(guardrails.widest_drop), the provider's own, and protected ones.
-    type: raw
-  routed_prefixes:
-    description:
-      - Of V(null_route), whether routers also drop the prefixes routed to the service, not only its own addresses.
-      - Without it, what the policy says; V(false) when it says nothing.
-    type: raw
-  known_nodes:
-    description:
-      - The nodes of the inventory.
-      - A service that also lives on another node is refused, rather than held in part.
-    type: list
-    elements: str
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 seealso:
   - module: hosting.aup.kvm_converge
   - module: hosting.aup.run_summary

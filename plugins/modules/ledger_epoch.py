@@ -19,24 +19,12 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
-attributes:
-  check_mode:
-    support: full
-    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
-  diff_mode:
-    support: full
-    details: The rows before and after.
+  - hosting.aup._ledger.inputs
+  - hosting.aup._ledger.writes
 options:
   reason:
     description: Which backup was restored, and why. Recorded.
     type: str
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._ledger.inputs
 attributes:
   check_mode:
     support: full
@@ -82,13 +83,6 @@ options:
   basis:
     description: With V(disclosed), on what basis.
     type: str
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

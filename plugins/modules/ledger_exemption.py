@@ -16,13 +16,9 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
-attributes:
-  check_mode:
-    support: full
-    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
-  diff_mode:
-    support: full
-    details: The rows before and after.
+  - hosting.aup._ledger.inputs
+  - hosting.aup._ledger.nodes
+  - hosting.aup._ledger.writes
 options:
   state:
     description:
@@ -71,12 +67,6 @@ options:
     description: Their port.
     type: int
     default: 53
-  known_nodes:
-    description:
-      - The nodes of the inventory.
-      - A service that also lives on another node is refused, rather than held in part.
-    type: list
-    elements: str
   observed_on:
     description:
       - Instead of O(service), all services that these nodes saw doing what the control would have refused.
@@ -87,13 +77,6 @@ options:
     description: With O(observed_on), the variable under which each node's M(hosting.aup.kvm_info) result was registered.
     type: str
     default: aup_seen
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

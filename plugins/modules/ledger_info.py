@@ -17,6 +17,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes.action
   - hosting.aup._attributes.info
   - hosting.aup._ledger
+  - hosting.aup._ledger.inputs
 options:
   what:
     description:
@@ -44,13 +45,6 @@ options:
   head:
     description: A head exported earlier, with V(verify); proves that the ledger still contains it.
     type: dict
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

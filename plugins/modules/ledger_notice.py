@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._ledger.inputs
 attributes:
   check_mode:
     support: full
@@ -95,13 +96,6 @@ options:
     description: Seconds to wait for each answer of the mail server, 1 to 600. One mail may take five times that.
     type: int
     default: 60
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

@@ -19,13 +19,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
-attributes:
-  check_mode:
-    support: full
-    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
-  diff_mode:
-    support: full
-    details: The rows before and after.
+  - hosting.aup._ledger.writes
 options:
   policy:
     description:

@@ -17,13 +17,8 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
-attributes:
-  check_mode:
-    support: full
-    details: Everything is checked and done in a transaction that is rolled back; RV(pending) carries it to the next task.
-  diff_mode:
-    support: full
-    details: The rows before and after.
+  - hosting.aup._ledger.inputs
+  - hosting.aup._ledger.writes
 options:
   exceeded:
     description: Its id as the status shows it, like V(B-1).
@@ -31,13 +26,6 @@ options:
   note:
     description: What the review found. Never evaluated, and erasable later.
     type: str
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 seealso:
   - module: hosting.aup.ledger_enforcement
   - module: hosting.aup.ledger_respond

@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes
   - hosting.aup._attributes.action
   - hosting.aup._ledger
+  - hosting.aup._ledger.inputs
 attributes:
   check_mode:
     support: full
@@ -48,13 +49,6 @@ options:
       - A service that also lives on another node is not capped, rather than capped in part.
     type: list
     elements: str
-  inputs:
-    description:
-      - Names of variables to take options of the same name from, as they stand.
-      - What they hold is text from tickets and people. Passed like this it is never evaluated as a template.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""

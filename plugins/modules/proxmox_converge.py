@@ -44,14 +44,6 @@ attributes:
     support: full
     details: Shows each field before and after.
 options:
-  release:
-    description: The release to bring the cluster to. Without it, the release it has.
-    type: int
-  state:
-    description: V(absent) takes all of ours off the cluster.
-    type: str
-    choices: [present, absent]
-    default: present
   services:
     description:
       - Look at the guests of these services only, which takes a handful of calls however large the cluster is.

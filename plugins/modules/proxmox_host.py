@@ -17,35 +17,13 @@ requirements:
   - nftables 1.0.2 or later
 extends_documentation_fragment:
   - hosting.aup._attributes
+  - hosting.aup._node_plan
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
     details: M(hosting.aup.proxmox_host_converge) renders the difference from the plan.
-options:
-  mode:
-    description: V(plan) observes and says what would be done. V(apply) does exactly that plan, or nothing.
-    type: str
-    choices: [plan, apply]
-    required: true
-  desired:
-    description: The desired state as the collection packs it.
-    type: str
-    required: true
-  plan_hash:
-    description: The plan to apply. Required with O(mode=apply).
-    type: str
-  adopt:
-    description: Take a desired state from another ledger than the one this node belongs to.
-    type: bool
-    default: false
-  confirm_seconds:
-    description:
-      - New rules undo themselves unless confirmed within this many seconds.
-      - With V(0) no confirmation is needed.
-    type: int
-    default: 30
 """
 
 EXAMPLES = r"""
@@ -76,33 +54,18 @@ import gc
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
+from ansible_collections.hosting.aup.plugins.module_utils._node_module import PLAN_ARGUMENTS, PLAN_REQUIRES, on_node, plan_or_apply
 from ansible_collections.hosting.aup.plugins.module_utils._pve_host import PveHost
 
 
 def main():
     gc.disable()  # as in kvm_node
     module = AnsibleModule(
-        argument_spec={
-            "mode": {"type": "str", "choices": ["plan", "apply"], "required": True},
-            "desired": {"type": "str", "required": True},
-            "plan_hash": {"type": "str"},
-            "adopt": {"type": "bool", "default": False},
-            "confirm_seconds": {"type": "int", "default": 30},
-        },
-        required_if=[("mode", "apply", ("plan_hash",))],
+        argument_spec=PLAN_ARGUMENTS,
+        required_if=PLAN_REQUIRES,
         supports_check_mode=True,
     )
-    params = module.params
-
-    def work(node):
-        if params["mode"] == "plan":
-            return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"])
-        if module.check_mode:
-            return {"changed": True}
-        return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"])
-
-    module.exit_json(**on_node(module, work, make=lambda run, nft: PveHost(run, nft=nft)))
+    module.exit_json(**on_node(module, plan_or_apply(module), make=lambda run, nft: PveHost(run, nft=nft)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - hosting.aup._attributes.action
   - hosting.aup._ledger
   - hosting.aup._converge
+  - hosting.aup._converge.filter
 attributes:
   check_mode:
     support: full
@@ -39,19 +40,6 @@ options:
   release:
     description: The release to bring the node to. Without it, the release the cluster has.
     type: int
-  state:
-    description: V(absent) takes all of ours off the node.
-    type: str
-    choices: [present, absent]
-    default: present
-  confirm_seconds:
-    description: How long the node waits for the controller's confirmation of new rules. V(0) waits for none.
-    type: int
-    default: 30
-  adopt_from_other_ledger:
-    description: Take over a node that belongs to another ledger.
-    type: bool
-    default: false
 seealso:
   - module: hosting.aup.proxmox_converge
 """

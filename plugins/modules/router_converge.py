@@ -36,14 +36,6 @@ attributes:
     support: full
     details: Shows the lines that are there and the exact commands.
 options:
-  release:
-    description: The release to bring the router to. Without it, the release it has.
-    type: int
-  state:
-    description: V(absent) takes all of ours off the router.
-    type: str
-    choices: [present, absent]
-    default: present
   known_hosts:
     description:
       - The managed file of SSH host keys on the controller. A router whose key is not in it is refused, and so is one
