@@ -198,6 +198,7 @@ class Cluster:
         self.quorate = True
         self.clone_hangs = False  # a copy's task ends without its lock being taken off, as when its node went down
         self.pace, self.lock_timeout = pace, lock_timeout
+        self.chatter = 0  # bytes a second that each running guest receives and sends by itself
         self.warn_next: dict[str, str] = {}
         self.lock = threading.RLock()
         self._pids = itertools.count(0x5000)
@@ -743,17 +744,21 @@ class Cluster:
             raise Refused(500, f"can't remove {guest.label} {guest.vmid} - protection mode enabled")
         if guest.running:
             raise Refused(500, f"{guest.label} {guest.vmid} is running - destroy failed")
-        return self.task(guest.node, "qmdestroy" if guest.kind == "qemu" else "vzdestroy", str(guest.vmid), user,
-                         lambda _task: self.guests.pop(guest.vmid) and None)
+
+        def work(_task: Task) -> None:
+            del self.guests[guest.vmid]
+            self.firewall.guests.pop(guest.vmid, None)
+        return self.task(guest.node, "qmdestroy" if guest.kind == "qemu" else "vzdestroy", str(guest.vmid), user, work)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def usage(self, guest: Guest) -> dict[str, Any]:
         maxcpu = int(guest.config.get("cores", 1)) * int(guest.config.get("sockets", 1))
+        chatter = int((time.time() - guest.started) * self.chatter)
         return {
             "cpu": 0.01 if guest.running else 0, "mem": 1 << 20 if guest.running else 0,
             "maxmem": int(guest.config.get("memory", "512")) << 20, "disk": 0, "maxdisk": 0,
-            "netin": guest.netin if guest.running else 0, "netout": guest.netout if guest.running else 0,
+            "netin": guest.netin + chatter if guest.running else 0, "netout": guest.netout + chatter if guest.running else 0,
             "uptime": int(time.time() - guest.started) + 1 if guest.running else 0, "_cpus": maxcpu}
 
     def resource(self, guest: Guest) -> dict[str, Any]:

@@ -4,18 +4,22 @@
 
     python -m tests.integration.proxmox.alone DIRECTORY
 
-Says on one line where it answers and what is there, as the environment that test_anywhere.py takes, and ends with its input.
+Says on one line where it answers and what is there, as the environment that the tests take, and ends with its input; with
+status 1 if then anything differs from how it began: its guests are other people's.
 """
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from pathlib import Path
 
 from tests.proxmox.cluster import Cluster
-from tests.proxmox.server import serve
+from tests.proxmox.server import Token, serve
 
 from .provider import SECRET, firewalled, guest, maker_token
+
+SMALL = SECRET.replace("1", "2")
 
 
 def template(vmid: int, kind: str):
@@ -25,20 +29,45 @@ def template(vmid: int, kind: str):
     return guest(vmid, kind, running=False, template="1", onboot=None, **disks)
 
 
+def inhabited() -> Cluster:
+    """A cluster with guests, rules and sets of others."""
+    cluster = firewalled(Cluster(("pve1", "pve2"), pace=0.01, lock_timeout=2))
+    cluster.chatter = 1000
+    for one in (template(9000, "qemu"), template(9001, "lxc"), guest(100, description="hands off"), guest(203, "lxc", node="pve2")):
+        cluster.add(one)
+    wall = cluster.firewall
+    wall.cluster.ipsets["office"] = {"comment": "", "entries": [{"cidr": "198.51.100.0/24"}]}
+    wall.cluster.groups["web"] = {"comment": "theirs", "rules": [{"type": "in", "action": "ACCEPT", "macro": "HTTP", "enable": 1}]}
+    theirs = wall.of_guest(100, "qemu")
+    theirs.options.update(enable=1, policy_in="DROP")
+    theirs.rules.append({"type": "group", "action": "web", "enable": 1, "comment": "mine"})
+    return cluster
+
+
+def written(cluster: Cluster) -> list[str]:
+    """All there is in it that a call can change."""
+    guests = [f"{vmid} {one.kind} {one.node} {one.config!r} {one.pending!r} {one.gone!r} running {one.running} paused {one.paused} "
+              f"started {one.started} HA {one.ha}" for vmid, one in sorted(cluster.guests.items())]
+    files = [f"{vmid}.fw {file.render()}" for vmid, file in sorted(cluster.firewall.guests.items()) if file.render()]
+    return [*guests, *files, cluster.firewall.cluster.render(), f"{cluster.options!r} {cluster.ha!r} {cluster.pools!r}"]
+
+
 def main() -> int:
     """Serve until standard input ends."""
-    cluster = firewalled(Cluster(("pve1", "pve2"), pace=0.05, lock_timeout=2))
-    for one in (template(9000, "qemu"), template(9001, "lxc"), guest(100), guest(203, "lxc", node="pve2")):
-        cluster.add(one)
-    token = maker_token()
+    cluster = inhabited()
+    found = written(cluster)
+    token, small = maker_token(), Token(SMALL, {"/": {"VM.Audit", "Sys.Audit"}})
     token.acl["/"] |= {"VM.Allocate"}
-    with serve(cluster, Path(sys.argv[1]), {"svc@pve!aup": token}) as server:
+    with serve(cluster, Path(sys.argv[1]), {"svc@pve!aup": token, "svc@pve!small": small}) as server:
         print(json.dumps({
             "PROXMOX_URL": f"https://{server.host}:{server.port}", "PROXMOX_TOKEN": f"svc@pve!aup={SECRET}",
+            "PROXMOX_SMALL_TOKEN": f"svc@pve!small={SMALL}",
             "PROXMOX_FINGERPRINT": server.fingerprint, "PROXMOX_TEMPLATE": "9000", "PROXMOX_CT_TEMPLATE": "9001",
-            "PROXMOX_STORAGE": "local-lvm", "PROXMOX_BRIDGE": "vmbr0"}), flush=True)
+            "PROXMOX_STORAGE": "local-lvm", "PROXMOX_BRIDGE": "vmbr0", "PROXMOX_STANDIN": "1"}), flush=True)
         sys.stdin.read()
-    return 0
+    left = list(difflib.unified_diff(found, written(cluster), "found", "left", lineterm="", n=0))
+    print("\n".join(left), file=sys.stderr)
+    return 1 if left else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A provider with one cluster: a ledger with a release, the stand-in server, and runs on both."""
+"""A provider with one cluster: a ledger with a release, and runs on both. `site.py` has clusters known by their API alone."""
 
 from __future__ import annotations
 
@@ -90,20 +90,27 @@ def firewalled(cluster: Cluster) -> Cluster:
     return cluster
 
 
-class Provider:
-    """Runs on one cluster; each converges the whole of it unless told otherwise."""
+class Runs:
+    """A provider's ledger and policy, and runs on one cluster; each converges the whole of it unless told otherwise."""
 
-    def __init__(self, ledger, server: Running, place: Path, policy: str = POLICY):
-        self.ledger, self.server, self.place = ledger, server, place
-        self.api, self.cluster = server.api, server.api.cluster
+    settle = 0.0
+
+    def __init__(self, ledger, place: Path, policy: str = POLICY):
+        self.ledger, self.place = ledger, place
         self.clock = itertools.count(int(time.time()))
         self.services: dict[str, Any] = {}
         self.node = {"backend": "proxmox", "location": "main", "pool": None, "uplinks": [], "bridges": [], "routed_interfaces": [],
                      "address": "127.0.0.1", "vars": {}, "proxmox": {"replug": False}}
-        (place / "lab.yml").write_text(policy)
-        self.policy = load_policy(str(place / "lab.yml"))
-        self.timeout = 20
-        self.settle = 0.0
+        self.under(policy)
+
+    def under(self, policy: str) -> None:
+        """Go on under this policy."""
+        (self.place / "lab.yml").write_text(policy)
+        self.policy = load_policy(str(self.place / "lab.yml"))
+
+    def client(self, **changes: Any) -> Client:
+        """A client of the cluster's API; `changes` of its `Target`."""
+        raise NotImplementedError
 
     def write(self, verb, *args, **named):
         with self.ledger.transaction(actor="tester", now=next(self.clock)) as tx:
@@ -112,11 +119,6 @@ class Provider:
     def read(self, reader, *args):
         with self.ledger.read() as tx:
             return getattr(tx, reader)(*args)
-
-    def client(self, **changes: Any) -> Client:
-        target = {"host": self.server.host, "port": self.server.port, "user": "svc@pve", "token_name": "aup", "token_value": SECRET,
-                      "ca_file": str(self.server.ca_file), "timeout": self.timeout}
-        return Client(Target(**{**target, **changes}))
 
     def converge(self, run_id: str, check: bool = False, only=None, client: Client | None = None, **wanted: Any) -> dict[str, Any]:
         return ClusterConverge(
@@ -131,13 +133,16 @@ class Provider:
         done = self.write(release_files, self.policy, {self.policy.key: self.policy}, self.document())
         return self.converge(done["run_id"], check=check, release_id=done["release_id"], **named)
 
-    def enforce(self, kind: str, *ids: str, case: str = "T-1", only=None, client=None, **options: Any) -> dict[str, Any]:
+    def ask(self, kind: str, *ids: str, case: str = "T-1", **options: Any) -> str:
+        """Open an enforcement; the run that is to carry it out."""
         duration = None if kind == "terminate" else "48h"
         if kind == "terminate":  # two people have to ask for it
             with self.ledger.transaction(actor="another", now=next(self.clock)) as tx:
                 hold(tx, kind, list(ids), "attack_target", case=case, **options)
-        opened = self.write(hold, kind, list(ids), "attack_target", case=case, duration=duration, **options)
-        return self.converge(opened["run_id"], only=only, client=client)
+        return self.write(hold, kind, list(ids), "attack_target", case=case, duration=duration, **options)["run_id"]
+
+    def enforce(self, kind: str, *ids: str, case: str = "T-1", only=None, client=None, **options: Any) -> dict[str, Any]:
+        return self.converge(self.ask(kind, *ids, case=case, **options), only=only, client=client)
 
     def lift(self, *ids: str, client=None, only=None, **named: Any) -> dict[str, Any]:
         lifted = self.write(release_hold, list(ids), **named)
@@ -154,6 +159,21 @@ class Provider:
 
     def statuses(self, sid: str) -> list[str]:
         return [one["status"] for one in self.read("active", sid)]
+
+
+class Provider(Runs):
+    """A provider whose cluster is the stand-in, in this process: what it holds can be looked at, and made to fail."""
+
+    timeout = 20
+
+    def __init__(self, ledger, server: Running, place: Path, policy: str = POLICY):
+        super().__init__(ledger, place, policy)
+        self.server, self.api, self.cluster = server, server.api, server.api.cluster
+
+    def client(self, **changes: Any) -> Client:
+        target = {"host": self.server.host, "port": self.server.port, "user": "svc@pve", "token_name": "aup", "token_value": SECRET,
+                  "ca_file": str(self.server.ca_file), "timeout": self.timeout}
+        return Client(Target(**{**target, **changes}))
 
     def state(self) -> dict[str, Any]:
         """All a customer or an operator could see, to be compared before and after."""
