@@ -41,7 +41,7 @@ def service(number):
 def catalogue(services, node="kvm1"):
     """The catalogue of that many services as people write it."""
     return {
-        "prefixes": ["192.0.2.0/24", "2001:db8::/32"],
+        "prefixes": ["192.0.2.0/24", "2001:db8:5::/48"],
         "nodes": {node: {"backend": "kvm", "location": "main", "bridges": ["br0"]}},
         "services": [{"id": one["name"], "customer": "c-%d" % number, "account_type": "personal", "node": node,
                       "guest": {"name": one["name"], "uuid": one["uuid"]},

@@ -8,7 +8,7 @@ import random
 import pytest
 from libvirt_node import missing
 
-from tests.integration.soak.soak import plan_actions, soak
+from tests.integration.soak.soak import HOLDS, LIMITS, plan_actions, soak
 
 
 def test_thirty_actions_from_four_controllers_that_are_killed():
@@ -28,4 +28,6 @@ def test_a_seed_is_the_same_actions_and_kills():
     assert one == other != plan_actions(random.Random(12), 200, 20, 10)
     assert sum(action.playbook is not None for action in one) == 10
     assert 20 < sum(action.kill is not None for action in one) < 80
-    assert {action.verb for action in one} == {"hold", "respond", "lift", "reconcile"}
+    assert {action.verb for action in one} == {"hold", "respond", "exempt", "lift", "reconcile"}
+    kinds = {action.args.get("kind") for action in one if action.verb == "hold"}
+    assert kinds == {*HOLDS, *LIMITS, "terminate"}

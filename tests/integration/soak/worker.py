@@ -13,7 +13,7 @@ import time
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
-from ansible_collections.hosting.aup.plugins.action import kvm_converge, ledger_enforcement, ledger_respond
+from ansible_collections.hosting.aup.plugins.action import kvm_converge, ledger_enforcement, ledger_exemption, ledger_respond
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
@@ -82,6 +82,9 @@ class Controller:
     def respond(self, **args):
         return self._both(act(ledger_respond.ActionModule, "ledger_respond", ledger_url=self.url, **args))
 
+    def exempt(self, **args):
+        return self._both(act(ledger_exemption.ActionModule, "ledger_exemption", ledger_url=self.url, **args))
+
     def reconcile(self):
         opened = act(ledger_enforcement.ActionModule, "ledger_enforcement", ledger_url=self.url, state="due")
         return self._both(dict(opened, always=True))
@@ -104,6 +107,7 @@ def main(url, ahead):
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         action = json.loads(line)
+        os.environ["SUDO_UID"] = action["person"]  # whom the ledger takes this controller for
         done = getattr(controller, action["verb"])(**action["args"])
         print(json.dumps(done), file=answers, flush=True)
 
