@@ -102,7 +102,10 @@ def _stale(names, desired):
             numbers.update(block["ports"])
     numbers.update(port for who in ("unknown", "unknown_adopted") for port in desired["smtp"][who]["ports"])
     quoted = ['"%s"' % name for name in names]
+    macs = {_nftables.mac(nic["mac"]) for service in desired["services"] for nic in service["nics"]}
     return {"ifname": frozenset(quoted),
+            # With the address of the one before it a guest would be taken for that one where the host routes.
+            "ifname . ether_addr": frozenset("%s . %s" % (name, mac) for name in quoted for mac in macs),
             "ifname . inet_service": frozenset("%s . %d" % (name, number) for name in quoted for number in numbers)}
 
 

@@ -30,19 +30,36 @@ def elements(house):
     return {key: set(found) for key, found in _nftables.observe(house.space.run).elements.items() if found}
 
 
+def succession(house):
+    """Guests 1 and 2, of which the second runs, on the port that the first will have."""
+    one, two = house.libvirt.add(1, "off"), house.libvirt.add(2, "running")
+    one["nics"][0]["device"], two["nics"][0]["device"] = "off7", "vnet7"
+    return one, two
+
+
+def handed_over(one, two):
+    """The second is off, and the first has its port."""
+    two["state"], one["state"], one["nics"][0]["device"], two["nics"][0]["device"] = "off", "running", "vnet7", "off7"
+
+
+# Some of it is what the next guest has as well, some is not.
+ANOTHERS = {"port_block": dict(BLOCK["port_block"], blocks=[{"protocol": "tcp", "direction": "out", "ports": [81, 443]}])}
+
+
+@pytest.mark.parametrize("another", [None, hold(["E-2"], None, "quarantine", None)], ids=["free", "quarantined"])
 @pytest.mark.parametrize("service", [
     {}, {"smtp": {"mode": "exempt", "ports": [25]}}, {"smtp": {"mode": "observe", "ports": [25, 587]}}, {"limits": BLOCK},
     {"hold": hold(["E-1"], None)}, {"hold": hold(["E-1"], None, "quarantine", None)},
 ])
-def test_a_guest_on_a_port_that_was_anothers_is_bound_as_the_next_pass_would(house, service):
+def test_a_guest_on_a_port_that_was_anothers_is_bound_as_the_next_pass_would(house, service, another):
     """vps-2 was there with everything on its port; vps-1 gets the same tap."""
-    for number in (1, 2):
-        house.libvirt.add(number, "off")
-        house.libvirt.guests_by_uuid["00000000-0000-4000-8000-%012d" % number]["nics"][0]["device"] = "vnet7"
-    one, two = (house.libvirt.guests_by_uuid["00000000-0000-4000-8000-%012d" % number] for number in (1, 2))
-    two["state"] = "running"
-    house.converge(house.desired({1: service, 2: {"limits": BLOCK, "smtp": {"mode": "enforce", "ports": [25, 465]}}}))
-    two["state"], one["state"] = "off", "running"
+    one, two = succession(house)
+    house.converge(house.desired({1: service, 2: {"limits": ANOTHERS, "smtp": {"mode": "enforce", "ports": [25, 465]}, "hold": another}}))
+    left = elements(house)
+    assert left["bridge", "block_out_tcp"] == {'"vnet7" . 81', '"vnet7" . 443'}
+    assert {'"vnet7" . 25', '"vnet7" . 465'} == left["bridge", "smtp_enforce"]
+    assert (another is not None) == ('"vnet7"' in left.get(("bridge", "quarantine_ports"), ()))
+    handed_over(one, two)
     assert hook(house, 1, "vnet7") == (None, None)
     done = elements(house)
     change = house.node().keep(NOW)
@@ -61,14 +78,10 @@ def drops(incoming, outgoing=()):
 
 @pytest.mark.parametrize("limits", [drops(["198.51.100.7/32", "2001:db8:bad::/48"], ["198.51.100.0/24", "2001:db8:bad::7/128"]), {}])
 def test_what_a_guest_does_not_hear_from_is_bound_with_its_port_and_anothers_list_is_not(house, limits):
-    for number in (1, 2):
-        house.libvirt.add(number, "off")
-        house.libvirt.guests_by_uuid["00000000-0000-4000-8000-%012d" % number]["nics"][0]["device"] = "vnet7"
-    one, two = (house.libvirt.guests_by_uuid["00000000-0000-4000-8000-%012d" % number] for number in (1, 2))
-    one["nics"][0]["device"], two["state"] = "off7", "running"
+    one, two = succession(house)
     house.converge(house.desired({1: {"limits": limits}, 2: {"limits": drops(["198.51.100.0/24", "198.51.101.7/32"], ["2001:db8:bad:1::/64"])}}))
     assert any("198.51.101.7" in element for element in elements(house)["bridge", "drop_in4"])
-    two["state"], one["state"], one["nics"][0]["device"], two["nics"][0]["device"] = "off", "running", "vnet7", "off7"
+    handed_over(one, two)
     assert hook(house, 1, "vnet7") == (None, None)
     done = elements(house)
     house.node().keep(NOW)

@@ -11,7 +11,7 @@
 """
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._names import is_interface_name, remote
+from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._names import is_interface_name, mac, remote
 from ansible_collections.hosting.aup.plugins.module_utils._backends._nftables._observe import (
     Observed,
     counters,
@@ -54,6 +54,7 @@ __all__ = [
     "build",
     "counters",
     "is_interface_name",
+    "mac",
     "observe",
     "plan",
     "plan_teardown",
