@@ -97,25 +97,32 @@ def _ports(text: str) -> bool:
     return True
 
 
-def _addresses(text: str) -> bool:
+def _addresses(text: str) -> str | None:
+    """What parse_address_list of PVE::Firewall and Net::IP find wrong with a rule's `source` or `dest`."""
     if text.startswith("+"):
-        return bool(re.fullmatch(r"\+(?:(?:dc|guest|sdn)/)?[A-Za-z][A-Za-z0-9_-]+", text))
+        return None if re.fullmatch(r"\+(?:(?:dc|guest|sdn)/)?[A-Za-z][A-Za-z0-9_-]+", text) else "value does not look like a valid pve-fw-addr-spec"
     if _ALIAS.fullmatch(text):
-        return True
-    families = set()
+        return None
+    families, ranges = set(), False
     for item in text.split(","):
         ends = item.split("-")
+        ranges = ranges or len(ends) > 1
         if len(ends) == 2 and all(_is_ip(end) for end in ends):
-            families.add(ipaddress.ip_address(ends[0]).version)
-        elif "/" in item and item.endswith("/0") or is_cidr(item):
-            families.add(6 if ":" in item else 4)
-        else:
-            return False
-    return len(families) == 1
+            first, last = map(ipaddress.ip_address, ends)
+            if first.version != last.version:
+                return f"invalid IP address: Not a valid IPv{first.version} address {last}"
+            if first > last:
+                return f"invalid IP address: Begin address is greater than End address {first.exploded} - {last.exploded}"
+        elif not (len(ends) == 1 and (is_cidr(item) or item.endswith("/0") and _is_ip(item[:-2]))):
+            return f"invalid IP address: Invalid chars in IP {item}"
+        families.add(6 if ":" in item else 4)
+        if len(families) > 1:
+            return f"detected mixed ipv4/ipv6 addresses in address list '{text}'"
+    return "you can't use a range in a list" if ranges and "," in text else None
 
 
 _CHECKED = {
-    "pve-fw-dport-spec": _ports, "pve-fw-sport-spec": _ports, "pve-fw-addr-spec": _addresses,
+    "pve-fw-dport-spec": _ports, "pve-fw-sport-spec": _ports,
     "pve-fw-protocol-spec": lambda text: bool(re.fullmatch(r"[a-z0-9-]+", text.lower())) and text.lower() not in ("bogus",),
     "IPorCIDR": is_cidr, "IPorCIDRorAlias": lambda text: is_cidr(text) or bool(_ALIAS.fullmatch(text)),
     "dns-name": lambda text: bool(re.fullmatch(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", text)),
@@ -123,6 +130,9 @@ _CHECKED = {
 
 
 def _bad_format(name: str, text: str) -> str | None:
+    if name == "pve-fw-addr-spec":
+        wrong = _addresses(text)
+        return wrong and f"invalid format - {wrong}\n"
     if name in _CHECKED:
         return None if _CHECKED[name](text) else "invalid format - value does not look like a valid %s\n" % name
     known = _FORMATS.get(name)

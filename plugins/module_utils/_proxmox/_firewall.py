@@ -3,7 +3,8 @@
 """Groups, sets and rules on a Proxmox VE cluster. Pure. PRIVATE to the collection.
 
 Nothing of ours ever accepts: a rule of ours either ends a packet or leaves it to the tenant's own rules. Networks that stay
-open (smarthosts, rescue) are left out of the set that is refused, as `nomatch` entries of it.
+open (smarthosts, rescue) are left out of what is refused: a rule for each range of addresses between them, as the server
+takes one range in a rule and no "not". Where they are many, it is one rule with a set that has them as `nomatch` entries.
 """
 from __future__ import annotations
 
@@ -23,6 +24,10 @@ MOST_POOLS = 8192
 MOST_POOL_SETS = 64
 # To many stations at once: discovery within a network, which no router carries on.
 _LOUD = ("224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
+# What eight relays with an address of each family leave. A rule with ranges stands for itself; one with a set is left out
+# silently when somebody deletes the set, matches nothing when he empties it, and the set has to be read each run. But each
+# range is a rule for each list of ports, through which all new connections go, and which people have to read.
+MOST_RANGES = 18
 
 
 def ours(rule):
@@ -46,6 +51,30 @@ def name_of(label, content):
 def is_ours(name):
     """Whether a group or set has a name of ours."""
     return name.startswith(_PREFIX)
+
+
+def everything_but(networks):
+    """Ranges of all addresses of both families that are in none of these networks, ascending, none next to another.
+
+    A single address stands alone: the nftables-based firewall's older parser wants a range's ends to differ.
+
+    :param networks: texts, also of networks within or beside each other
+
+    >>> everything_but(["192.0.2.200", "192.0.2.202", "::/0"])
+    ['0.0.0.0-192.0.2.199', '192.0.2.201', '192.0.2.203-255.255.255.255']
+    """
+    ranges = []
+    parsed = [ipaddress.ip_network(text) for text in networks]
+    for address in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        begin, beyond = 0, 1 << address(0).max_prefixlen
+        spared = ipaddress.collapse_addresses(network for network in parsed if network.version == address(0).version)
+        for first, last in [(int(network[0]), int(network[-1])) for network in spared] + [(beyond, beyond)]:
+            if first - begin > 1:
+                ranges.append("%s-%s" % (address(begin), address(first - 1)))
+            elif first - begin == 1:
+                ranges.append(str(address(begin)))
+            begin = last + 1
+    return ranges
 
 
 def _all_but(networks):
@@ -159,6 +188,11 @@ class Shared:
         self.groups[name] = rules
         return name
 
+    def _elsewhere(self, label, networks):
+        """What a rule's `source` or `dest` has to be for all but these networks: one rule for each."""
+        ranges = everything_but(networks)
+        return ranges if len(ranges) <= MOST_RANGES else ["+dc/" + self._set(label, _all_but(networks))]
+
     def controls(self, service):
         """`(group, controls in it)` of all that is in force for this service; None for neither."""
         decided = {}
@@ -188,8 +222,9 @@ class Shared:
 
     def _smtp(self, options):
         """These destination ports, save towards the smarthosts."""
-        more = {"dest": "+dc/" + self._set("mail", _all_but(self._smarthosts))} if self._smarthosts else {}
-        return [_rule("out", "REJECT", "smtp_outbound", proto="tcp", dport=ports, **more) for ports in port_lists(options["ports"])]
+        places = [{"dest": dest} for dest in self._elsewhere("mail", self._smarthosts)] if self._smarthosts else [{}]
+        return [_rule("out", "REJECT", "smtp_outbound", proto="tcp", dport=ports, **place)
+                for ports in port_lists(options["ports"]) for place in places]
 
     def _mining(self, options):
         """Pools by address and port, or address alone; peers of chains by port, as connections are judged when they begin."""
@@ -212,8 +247,8 @@ class Shared:
 
     def _reflection(self, options):
         """What amplifiers are asked: an answer belongs to its question here, so the question is what can be refused."""
-        loud = "+dc/" + self._set("once", _all_but(_LOUD))
-        return [_rule("in", "DROP", "reflection", proto="udp", dport=ports, dest=loud) for ports in port_lists(options["ports"])]
+        return [_rule("in", "DROP", "reflection", proto="udp", dport=ports, dest=dest)
+                for ports in port_lists(options["ports"]) for dest in everything_but(_LOUD)]
 
     @staticmethod
     def _irc_server(options):
@@ -229,9 +264,9 @@ class Shared:
         """The group that leaves the rescue networks alone."""
         if not self._rescue:
             return self._group("quar", [_rule("in", "DROP", "quarantine"), _rule("out", "DROP", "quarantine")])
-        name = self._set("resc", _all_but(self._rescue))
-        return self._group("quar", [_rule("in", "DROP", "quarantine", source="+dc/" + name),
-                                    _rule("out", "DROP", "quarantine", dest="+dc/" + name)])
+        elsewhere = self._elsewhere("resc", self._rescue)
+        return self._group("quar", [_rule(direction, "DROP", "quarantine", **{key: one})
+                                    for direction, key in (("in", "source"), ("out", "dest")) for one in elsewhere])
 
 
 def _refer(group, why):
