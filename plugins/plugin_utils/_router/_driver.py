@@ -10,54 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import re
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _filters, _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _filters, _gate, _values
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import PROMPT, Cli, RouterError
 
 WORD = r"[A-Za-z0-9_.:-]{1,60}"
 MARK = ("tag", 1, 4294967295, 41666)
 _ATTEMPTS = 4
-
-
-class NotUnderstood(ValueError):
-    """Output that the parser does not know; the text says where."""
-
-
-def checked_route(prefix, mark, most=4294967295):
-    """The network of a route that is to be built.
-
-    :raises ValueError: no canonical prefix, or a mark out of range
-    """
-    network = ipaddress.ip_network(prefix)
-    if str(network) != prefix or network.prefixlen == 0:
-        raise ValueError("%r is no canonical prefix" % (prefix,))
-    if isinstance(mark, bool) or not isinstance(mark, int) or not 1 <= mark <= most:
-        raise ValueError("%r is no mark" % (mark,))
-    return network
-
-
-def parse_json(text):
-    """A mapping in JSON; anything else is refused, so that a complaint is never taken for "nothing there"."""
-    try:
-        document = json.loads(text)
-    except ValueError as exc:
-        raise NotUnderstood("no JSON: %s" % ascii(text.strip()[:80])) from exc
-    if not isinstance(document, dict):
-        raise NotUnderstood("a mapping is expected")
-    return document
-
-
-def addresses_in(text):
-    """Every address that stands in a text as a word, with its network if it has a length: `[(address, network)]`."""
-    found = []
-    for word in re.split(r"[\s;,\"']+", text):
-        with contextlib.suppress(ValueError):
-            if "." in word or ":" in word:
-                interface = ipaddress.ip_interface(word)
-                found.append((str(interface.ip), str(interface.network) if "/" in word else None))
-    return found
 
 
 def _running_unsaved(text, ours):
@@ -79,7 +39,7 @@ def announces_now(desired):
 class VendorDriver:
     """One connection to one router with a command line.
 
-    A platform gives `name`, `DEVICE_TYPE`, `GRAMMAR`, and `_look`, `_lines`, `_mark_of`, `_begin`, `_abandon`,
+    A platform gives `name`, `DEVICE_TYPE`, `GRAMMAR`, and `_look`, `_lines`, `_begin`, `_abandon`,
     `_commit`, `_confirm`, `save`; one that announces `_sessions(version)` and `_told(prefix, version, rtbh, up)` as well.
 
     :ivar waiting: a change of ours waits to be confirmed
@@ -130,15 +90,11 @@ class VendorDriver:
     def _read(self, line, parse):
         """A show command's answer, understood or refused."""
         text = self._ask(line)
-        try:
-            return parse(text)
-        except NotUnderstood as exc:
-            raise self.odd(line, exc) from exc
+        return self._understood(line, lambda: parse(text))
 
-    def odd(self, line, exc):
-        """The error for an answer that is not understood."""
-        return self.target.error("bad_reply", "its answer to %r was not understood: %s." % (line, exc),
-                                 "Nothing is concluded from it. Report it with platform and version.")
+    def _understood(self, line, parse):
+        """What `parse()` makes of the answer to a line."""
+        return _values.understood(self.target, line, parse)
 
     def refused(self, what, said, code="config_refused", remedy="Check the user's rights on the router."):
         """The error for a step that the router does not take."""
@@ -204,6 +160,10 @@ class VendorDriver:
         if "drop" in change:
             return self.DROPS.commands(change)
         return self._lines(change["action"], change["prefix"], change["mark"], bool(change["before"]))
+
+    def _mark_of(self, line):
+        """The mark of a route of ours as it was read."""
+        return int(re.search(r" tag ([0-9]+)", line).group(1))
 
     def undo(self, change):
         """Lines that put back what was before a change."""
@@ -291,3 +251,13 @@ class VendorDriver:
 
     def save(self):
         """Nothing to save: the platform keeps what was committed."""
+
+    def _write_memory(self, written):
+        """Write the running configuration to where a restart reads it; all of it, others' edits too.
+
+        :param written: what the router says when it did
+        """
+        said = self._ask("write memory")
+        if written not in said:
+            raise self.refused("it did not save", said, "not_saved",
+                               "The routes act, but a restart forgets them. Check flash and rights on the router.")

@@ -13,13 +13,8 @@ import re
 import secrets
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp, _running_drops, _running_ports
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
-    NotUnderstood,
-    VendorDriver,
-    announces_now,
-    checked_route,
-    parse_json,
-)
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import VendorDriver, announces_now
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route, parse_json
 
 NAME = "eos"
 JSON = " | json"
@@ -155,13 +150,7 @@ class Eos(VendorDriver):
     def _lines(self, action, prefix, mark, there):
         network = checked_route(prefix, mark)
         route = "%s route %s Null0" % ("ip" if network.version == 4 else "ipv6", network)
-        if action == "remove":
-            return ["no " + route]
-        # In one commit, so that the old tag can't stay beside the new one.
-        return (["no " + route] if there else []) + ["%s tag %d" % (route, mark)]
-
-    def _mark_of(self, line):
-        return int(re.search(r" tag ([0-9]+)", line).group(1))
+        return _running.route_lines(route, action, mark, there)
 
     def _begin(self):
         while self._left:
@@ -192,7 +181,4 @@ class Eos(VendorDriver):
 
     def save(self):
         """Write the running configuration to where a restart reads it; all of it, others' edits too."""
-        said = self._ask("write memory")
-        if "Copy completed successfully." not in said:
-            raise self.refused("it did not save", said, "not_saved",
-                               "The routes act, but a restart forgets them. Check flash and rights on the router.")
+        self._write_memory("Copy completed successfully.")

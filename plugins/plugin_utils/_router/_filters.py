@@ -17,15 +17,13 @@ import hashlib
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.module_utils._routers import collapsed
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import LEAST_BURST, NOTHING, of_family
 
 NAME = r"aup-[A-Za-z0-9_]{1,40}-(?:in|out)[46]-[0-9a-f]{8}"
 CAP = r"aup-[A-Za-z0-9_]{1,40}-cap-[1-9][0-9]{0,11}"
 PREFIX6 = r"(?:%s|[0-9a-f:]{2,39}/0)" % _gate.PREFIX6
 PORT = r"[1-9][0-9]{0,4}"
-_NOTHING = {4: ("0.0.0.0/32",), 6: ("::/128", "fe80::/10")}  # a server without an address yet; routers never forward these
-_LEAST_BURST = 131072  # bytes
 MOST = 2000
 """Most rules of one filter; beyond it the port is refused, as tables of routers are small."""
 
@@ -48,10 +46,6 @@ def port_number(word):
     return _SERVICES.get(word)
 
 
-def _plain(prefixes, version):
-    return [text for text in collapsed(prefixes) if ipaddress.ip_network(text).version == version]
-
-
 def rules(port, version):
     """`{"in": rules, "out": rules}` of one family; a side on which everything passes has none.
 
@@ -59,20 +53,20 @@ def rules(port, version):
     """
     if port["dark"]:
         return {"in": ["deny ip any any"], "out": ["deny ip any any"]}
-    own = _plain(port["own"], version)
+    own = of_family(port["own"], version)
     strict = port["guard"] == "enforce"
     senders = own if strict else ["any"]
     found = _blocked(port, "out")
     if port["smtp"]["mode"] != "off":
         for number in sorted(port["smtp"]["ports"]):
-            found += ["permit tcp %s %s eq %d" % (sender, host, number) for host in _plain(port["smarthosts"], version)
+            found += ["permit tcp %s %s eq %d" % (sender, host, number) for host in of_family(port["smarthosts"], version)
                       for sender in senders]
             if port["smtp"]["mode"] == "enforce":
                 found.append("deny tcp any any eq %d" % number)
             else:  # counted, and passed on
                 found += ["permit tcp %s any eq %d" % (sender, number) for sender in senders]
     if port["guard"] != "off":
-        found += ["permit ip %s any" % source for source in [*own, *_NOTHING[version]]]
+        found += ["permit ip %s any" % source for source in [*own, *NOTHING[version]]]
     if strict:
         found.append("deny ip any any")
     elif found:
@@ -88,7 +82,7 @@ def _blocked(port, direction):
 
 def burst_of(rate):
     """Bytes that may pass at once beside a rate: a tenth of a second, at least two large packets' worth."""
-    return max(rate // 80, _LEAST_BURST)
+    return max(rate // 80, LEAST_BURST)
 
 
 def stem(interface):

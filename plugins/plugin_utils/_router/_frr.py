@@ -10,11 +10,11 @@ that was read a moment ago, and every one is read back.
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Cli, RouterError
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route, is_address, json_documents, understood
 
 NAME = "frr"
 DEVICE_TYPE = "cisco_ios"
@@ -32,18 +32,12 @@ FAMILIES = {4: "ip", 6: "ipv6"}
 _VRF = re.compile(r"vrf (\S+)")
 
 
-class NotUnderstood(ValueError):
-    """Output that the parser does not know; the text says where."""
-
-
 def route_line(prefix, tag):
     """The configuration line of a null route.
 
     :raises ValueError: no canonical prefix, or a tag out of range
     """
-    network = ipaddress.ip_network(prefix)
-    if str(network) != prefix or isinstance(tag, bool) or not isinstance(tag, int) or not 1 <= tag <= 4294967295:
-        raise ValueError("%r tag %r" % (prefix, tag))
+    network = checked_route(prefix, tag)
     return "%s route %s blackhole tag %d" % (FAMILIES[network.version], prefix, tag)
 
 
@@ -74,16 +68,9 @@ def check_answer(text):
 
 def parse_json(text):
     """One JSON document; a list when several daemons answered with one each."""
-    decoder, documents, rest = json.JSONDecoder(), [], check_answer(text).strip()
-    if not rest:
+    documents = json_documents(check_answer(text))
+    if not documents:
         raise NotUnderstood("no JSON at all")
-    while rest:
-        try:
-            document, end = decoder.raw_decode(rest)
-        except ValueError as exc:
-            raise NotUnderstood("no JSON: %s" % rest[:80]) from exc
-        documents.append(document)
-        rest = rest[end:].strip()
     return documents[0] if len(documents) == 1 else documents
 
 
@@ -296,14 +283,7 @@ class Frr:
     def _read(self, line, parse):
         """A show command's answer, understood or refused."""
         text = self._ask(line)
-        try:
-            return parse(text)
-        except NotUnderstood as exc:
-            raise self._odd(line, exc) from exc
-
-    def _odd(self, line, exc):
-        return self.target.error("bad_reply", "its answer to %r was not understood: %s." % (line, exc),
-                                 "Nothing is concluded from it. Report it with the FRR version.")
+        return understood(self.target, line, lambda: parse(text))
 
     def observe(self, desired):
         """What the router has, for `_plan.plan`."""
@@ -322,11 +302,11 @@ class Frr:
         taken = [{"prefix": address, "what": "the router's own address %s on %s" % (address, interface)}
                  for interface, address in self._read("show interface json", parse_interfaces)]
         taken += [{"prefix": s["target"], "what": "the next hop %s of %s" % (s["target"], s["prefix"])}
-                  for s in running["statics"] if _is_address(s["target"])]
+                  for s in running["statics"] if is_address(s["target"])]
         peers = {}
         if any(line.startswith("router bgp ") for line in running["lines"]):
             peers = self._read("show bgp summary json", parse_summary)
-        taken += [{"prefix": peer, "what": "the BGP peer %s" % peer} for peer in peers if _is_address(peer)]
+        taken += [{"prefix": peer, "what": "the BGP peer %s" % peer} for peer in peers if is_address(peer)]
         return {"routes": routes, "rib": rib, "occupied": occupied, "taken": taken,
                 "rtbh": self._announcements(desired, running["lines"], peers) if settings.get("rtbh") else None}
 
@@ -387,14 +367,6 @@ class Frr:
         if "[OK]" not in said or _ERROR.search(said):
             raise self.target.error("not_saved", "it did not save: %s" % said.strip()[:120],
                                     "The routes act, but a restart forgets them. Check disk and rights on the router.")
-
-
-def _is_address(text):
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def in_use(routes):

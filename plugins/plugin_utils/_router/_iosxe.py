@@ -13,12 +13,8 @@ import ipaddress
 import re
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _running, _running_bgp, _running_ports
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
-    NotUnderstood,
-    VendorDriver,
-    announces_now,
-    checked_route,
-)
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import VendorDriver, announces_now
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route
 
 NAME = "iosxe"
 _ROUTE = r"(?:ip route %s %s|ipv6 route %s) Null0" % (_gate.IPV4, _gate.IPV4, _gate.PREFIX6)
@@ -233,12 +229,7 @@ class IosXe(VendorDriver):
             route = "ip route %s %s Null0" % (network.network_address, network.netmask)
         else:
             route = "ipv6 route %s Null0" % network
-        if action == "remove":
-            return ["no " + route]
-        return (["no " + route] if there else []) + ["%s tag %d" % (route, mark)]
-
-    def _mark_of(self, line):
-        return int(re.search(r" tag ([0-9]+)", line).group(1))
+        return _running.route_lines(route, action, mark, there)
 
     def _begin(self):
         if self.missing:
@@ -267,7 +258,4 @@ class IosXe(VendorDriver):
 
     def save(self):
         """Write the running configuration to where a restart reads it; all of it, others' edits too."""
-        said = self._ask("write memory")
-        if "[OK]" not in said:
-            raise self.refused("it did not save", said, "not_saved",
-                               "The routes act, but a restart forgets them. Check flash and rights on the router.")
+        self._write_memory("[OK]")

@@ -9,19 +9,14 @@ nothing on it but what we set is ever ours.
 """
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _junos_drops, _junos_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._running_bgp import community_texts
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import (
-    NotUnderstood,
-    VendorDriver,
-    addresses_in,
-    announces_now,
-    checked_route,
-    parse_json,
-)
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import VendorDriver, announces_now
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route, parse_json
 
 NAME = "junos"
 COMMENT = "hosting-aup"
@@ -40,6 +35,17 @@ GRAMMAR = tuple(re.compile(text) for text in (
 _BANNER = re.compile(r"^(?:\[edit[^\]\n]*\]|\{[a-z0-9:_-]+\}(?:\[edit[^\]\n]*\])?|)\s*$")
 _STATIC = re.compile(r"(set|deactivate|protect) routing-options (?:rib (\S+) )?static route (\S+)(?: (.*))?")
 _ENTRY = re.compile(r"\s*([0-9]+)\s+[0-9]{4}-[0-9]{2}-[0-9]{2} .* by (\S+) via .*")
+
+
+def addresses_in(text):
+    """Every address that stands in a text as a word, with its network if it has a length: `[(address, network)]`."""
+    found = []
+    for word in re.split(r"[\s;,\"']+", text):
+        with contextlib.suppress(ValueError):
+            if "." in word or ":" in word:
+                interface = ipaddress.ip_interface(word)
+                found.append((str(interface.ip), str(interface.network) if "/" in word else None))
+    return found
 
 
 def where(network):

@@ -14,6 +14,7 @@ import re
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _linux_drops, _linux_ports
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route, json_documents
 
 NAME = "linux"
 _PREFIX = r"(?:%s|%s)" % (_gate.PREFIX4, _gate.PREFIX6)
@@ -29,18 +30,12 @@ _BY_HAND = (_BOOT, 4)  # protocol numbers of routes made by hand: boot, static
 _FAILED = re.compile(r"Command failed -:(\d+)")
 
 
-class NotUnderstood(ValueError):
-    """Output that the parser does not know."""
-
-
 def route_line(verb, prefix, protocol):
     """The batch line of a null route.
 
     :raises ValueError: no canonical prefix, or a protocol number out of range
     """
-    network = ipaddress.ip_network(prefix)
-    if str(network) != prefix or isinstance(protocol, bool) or not isinstance(protocol, int) or not 5 <= protocol <= 255:
-        raise ValueError("%r proto %r" % (prefix, protocol))
+    checked_route(prefix, protocol, 5, 255)
     return "route %s blackhole %s proto %d" % (verb, prefix, protocol)
 
 
@@ -49,16 +44,9 @@ def parse_documents(text, count):
 
     :raises NotUnderstood: anything else
     """
-    decoder, documents, rest = json.JSONDecoder(), [], text.strip()
-    while rest:
-        try:
-            document, end = decoder.raw_decode(rest)
-        except ValueError as exc:
-            raise NotUnderstood("no JSON: %s" % rest[:80]) from exc
-        if not isinstance(document, list):
-            raise NotUnderstood("a list is expected")
-        documents.append(document)
-        rest = rest[end:].strip()
+    documents = json_documents(text)
+    if not all(isinstance(document, list) for document in documents):
+        raise NotUnderstood("a list is expected")
     if len(documents) != count:
         raise NotUnderstood("%d answers to %d questions" % (len(documents), count))
     return documents

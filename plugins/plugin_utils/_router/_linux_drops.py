@@ -14,6 +14,7 @@ import re
 from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
 from ansible_collections.hosting.aup.plugins.module_utils._routers import HANDLE
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 
 TABLE = "hosting_aup_drops"
 _T = "inet " + TABLE
@@ -44,10 +45,6 @@ GRAMMAR = tuple(re.compile(text) for text in (
     r"(?:add|delete) element %s (?:in|out)[46]-%s \{ %s(?:, %s){0,%d} \}" % (_T, _KEY, _ADDRESS, _ADDRESS, _CHUNK - 1),
     r"(?:add|delete) element %s (?:to|from)[46] \{ %s(?:, %s){0,%d} \}" % (_T, _JUMP, _JUMP, _CHUNK - 1),
 ))
-
-
-class NotUnderstood(ValueError):
-    """What the kernel's nftables say in a form that is not known here."""
 
 
 def pass_line(line):

@@ -15,13 +15,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.module_utils._routers import collapsed
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import LEAST_BURST, NOTHING, NotUnderstood, of_family
 
 TABLE = "hosting_aup_ports"
 INTERFACE = r"[A-Za-z_][A-Za-z0-9_.-]{0,14}"
-_LEAST_BURST = 131072  # bytes; a packet that the kernel has put together has up to 65536
-_NOTHING = {4: ("0.0.0.0/32",), 6: ("::/128", "fe80::/10")}  # a server without an address yet; routers never forward these
 
 # What else passes a quarantine: broadcasts of DHCP, and on the link alone neighbours, routers and groups.
 _BESIDE_RESCUE = {4: ("255.255.255.255/32",), 6: ("fe80::/10", "ff02::/16")}
@@ -58,10 +56,6 @@ GRAMMAR = tuple(re.compile(text) for text in (
 ))
 
 
-class NotUnderstood(ValueError):
-    """What the kernel's nftables say in a form that is not known here."""
-
-
 def pass_line(line):
     """The line, if it may be sent; see `_gate.pass_line`."""
     return _gate.pass_line(line, GRAMMAR, allowed=ALLOWED, longest=LONGEST)
@@ -76,8 +70,7 @@ def _set(values):
 
 def _plain(prefixes, version, more=()):
     """Prefixes of one family as nftables prints them, merged."""
-    mine = [text for text in prefixes if ipaddress.ip_network(text).version == version]
-    found = [ipaddress.ip_network(text) for text in collapsed([*mine, *more])]
+    found = [ipaddress.ip_network(text) for text in of_family([*prefixes, *more], version)]
     return [str(n.network_address) if n.prefixlen == n.max_prefixlen else str(n) for n in found]
 
 
@@ -99,7 +92,7 @@ def rules(port):
                 side, field, open6, field))
     if port["guard"] != "off":
         for version, word in ((4, "ip"), (6, "ip6")):
-            allowed = _set(_plain(port["own"], version, _NOTHING[version]))
+            allowed = _set(_plain(port["own"], version, NOTHING[version]))
             found.append('from %s saddr != %s counter%s comment "guard"' % (word, allowed, end[port["guard"]]))
     if port["smtp"]["mode"] != "off":
         closed = _set(str(number) for number in sorted(port["smtp"]["ports"]))
@@ -114,7 +107,7 @@ def rules(port):
             side, block["protocol"], _set(str(number) for number in sorted(block["ports"]))))
     if port["rate_bps"]:
         rate = port["rate_bps"] // 8
-        cap = 'limit rate over %d bytes/second burst %d bytes counter drop comment "cap"' % (rate, max(rate // 10, _LEAST_BURST))
+        cap = 'limit rate over %d bytes/second burst %d bytes counter drop comment "cap"' % (rate, max(rate // 10, LEAST_BURST))
         found += ["from " + cap, "to " + cap]
     return found
 

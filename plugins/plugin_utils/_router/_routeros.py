@@ -19,9 +19,10 @@ import json
 import re
 import time
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros_drops, _routeros_ports
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
+from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros_drops, _routeros_ports, _routeros_rows
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import VendorDriver
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Shell
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route, is_address
 
 NAME = "routeros"
 LEAST = (7, 17)
@@ -40,12 +41,12 @@ ROUTES = {version: reading(menu + "/route", ".id,dst-address,gateway,distance,ro
           for version, menu in MENUS.items()}
 DROPS = {version: reading(menu + "/route", ".id", "blackhole dynamic=no") for version, menu in MENUS.items()}
 ADDRESSES = {version: reading(menu + "/address", "address,interface") for version, menu in MENUS.items()}
-RAW, LISTS, FAST = ({version: reading(menu + "/" + where, properties, which) for version, menu in _routeros_drops.MENUS.items()}
+RAW, LISTS, FAST = ({version: reading(menu + "/" + where, properties, which) for version, menu in _routeros_rows.MENUS.items()}
                     for where, properties, which in (("raw", _routeros_drops.RAW, ""),
                                                      ("address-list", _routeros_drops.LISTS, _routeros_drops.WHICH),
                                                      ("filter", ".id", "action=fasttrack-connection disabled=no")))
 PEERS = reading("/routing/bgp/connection", "name,remote.address")
-ORDER, OURS, JUMPS = ({version: reading(menu + "/filter", properties, which) for version, menu in _routeros_ports.MENUS.items()}
+ORDER, OURS, JUMPS = ({version: reading(menu + "/filter", properties, which) for version, menu in _routeros_rows.MENUS.items()}
                       for properties, which in ((_routeros_ports.ORDER, ""), ("", _routeros_ports.OURS), ("", _routeros_ports.JUMPS)))
 QUEUES = reading(_routeros_ports.QUEUE, _routeros_ports.QUEUES)
 SWITCHES = reading("/interface/ethernet/switch", "name", "l3-hw-offloading=yes")
@@ -126,7 +127,7 @@ def _ways(value):
             raise NotUnderstood("gateway %s" % ascii(entry)[:40])
         for word in entry.split(","):
             first, _sign, interface = word.partition("@")[0].partition("%")
-            hop = first if _is_address(first) else None
+            hop = first if is_address(first) else None
             found += [(hop, interface or (None if hop else first))] if word else []
     return found
 
@@ -185,14 +186,6 @@ def parse_peers(rows):
 def parse_switches(text):
     """Switch chips that route by themselves; a router without any has no such menu."""
     return [] if _NO_SWITCH.fullmatch(text.strip()) else parse_rows(text)
-
-
-def _is_address(text):
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 # -- the platform ----------------------------------------------------------------------------------------------------
@@ -255,14 +248,9 @@ class RouterOs(VendorDriver):
         fast = [row for line in FAST.values() for row in self._rows(line, list)] if desired["drops"] or desired["ports"] else []
         self._lacking = _routeros_drops.lacking(raw, fast)
         lists = {version: self._rows(line, list) for version, line in LISTS.items()}
-        try:
-            seen["drops"] = _routeros_drops.parse(raw, lists, desired["drops"], self._lacking is None, time.time())
-        except NotUnderstood as exc:
-            raise self.odd(LISTS[4], exc) from exc
-        try:
-            seen["ports"] = self._ports(desired, lists, fast)
-        except NotUnderstood as exc:
-            raise self.odd(ORDER[4], exc) from exc
+        seen["drops"] = self._understood(
+            LISTS[4], lambda: _routeros_drops.parse(raw, lists, desired["drops"], self._lacking is None, time.time()))
+        seen["ports"] = self._understood(ORDER[4], lambda: self._ports(desired, lists, fast))
         return seen
 
     def _ports(self, desired, lists, fast):

@@ -14,10 +14,10 @@ import re
 from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
 from ansible_collections.hosting.aup.plugins.module_utils._routers import HANDLE
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._routeros_rows import MENUS, network_of, on, spelled
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 
 CHAIN = "aup-drops"
-MENUS = {4: "/ip/firewall", 6: "/ipv6/firewall"}
 RAW = "chain,action,jump-target,src-address-list,dst-address-list,comment,disabled"
 LISTS, WHICH = "list,address,timeout,comment,disabled", 'list~"^aup-"'  # those of ports too
 SIDES = ("local", "in", "out")
@@ -84,7 +84,7 @@ def commands(change):
     there, rules, lines = found.get("entries", {}), found.get("rules", {}), []
     mark = 'comment="aup:%s"' % key
     for version, menu in MENUS.items():
-        if rules.get(version) and (drop is None or rules[version] != _sorted(_rules(key))):
+        if rules.get(version) and (drop is None or rules[version] != sorted(_rules(key))):
             lines.append('%s/raw/remove [find where chain="%s" %s]' % (menu, CHAIN, mark))
     for version, menu in MENUS.items():
         for side in SIDES:
@@ -95,7 +95,7 @@ def commands(change):
                 continue
             wanted = [text for text in drop[side] if _version(text) == version]
             kept = {text for text in mine if mine[text] and text in wanted}
-            lines += ['%s/address-list/remove [find where list="%s" address="%s"]' % (menu, name, _spelled(text))
+            lines += ['%s/address-list/remove [find where list="%s" address="%s"]' % (menu, name, spelled(text))
                       for text in sorted(mine) if text not in kept]
             for text in wanted:
                 if text not in kept:
@@ -103,20 +103,10 @@ def commands(change):
                     until = "" if end is None else " until=%d" % end
                     lines.append("%s/address-list/add list=%s address=%s%s %s" % (menu, name, ipaddress.ip_network(text), until, mark))
     for version, menu in MENUS.items() if drop is not None else ():
-        if rules.get(version) != _sorted(_rules(key)):
+        if rules.get(version) != sorted(_rules(key)):
             lines += ["%s/raw/add chain=%s action=drop src-address-list=%s dst-address-list=%s %s" % (menu, CHAIN, source, target, mark)
-                      for source, target in _sorted(_rules(key))]
+                      for source, target in sorted(_rules(key))]
     return lines
-
-
-def _spelled(text):
-    """A prefix as address lists print it: hosts of IPv4 without a length."""
-    network = ipaddress.ip_network(text)
-    return str(network.network_address) if network.prefixlen == 32 and network.version == 4 else str(network)
-
-
-def _sorted(pairs):
-    return sorted(pairs)
 
 
 def lacking(raw, fast):
@@ -126,7 +116,7 @@ def lacking(raw, fast):
     :param fast: rows of enabled rules that fasttrack
     """
     for version, menu in MENUS.items():
-        enabled = [row for row in raw[version] if row.get("chain") == "prerouting" and row.get("disabled") not in (True, "true", "yes")]
+        enabled = [row for row in raw[version] if row.get("chain") == "prerouting" and not on(row)]
         if not enabled or (enabled[0].get("action"), enabled[0].get("jump-target")) != ("jump", CHAIN):
             return "no jump before every other raw rule; add: %s/raw/add chain=prerouting action=jump jump-target=%s place-before=0" % (
                 menu, CHAIN)
@@ -152,7 +142,7 @@ def parse(raw, lists, drops, whole, now):
             match = _NAME.fullmatch(str(row.get("list", "")))
             if match:
                 key, side = match.groups()
-                text = _network(row, version)
+                text = network_of(row, version)
                 left = seconds(str(row["timeout"])) if row.get("timeout") not in (None, "") else None
                 end = wanted[key]["ends"].get(text) if key in wanted and side != "local" else None
                 right = left is None if end is None else left is not None and (
@@ -162,22 +152,12 @@ def parse(raw, lists, drops, whole, now):
             mark = re.fullmatch(r"aup:(%s)" % _KEY, str(row.get("comment", "")))
             if row.get("chain") == CHAIN and mark:
                 pair = (row.get("src-address-list"), row.get("dst-address-list"))
-                good = row.get("action") == "drop" and row.get("disabled") not in (True, "true", "yes")
+                good = row.get("action") == "drop" and not on(row)
                 group(mark.group(1))["rules"].setdefault(version, []).append(pair if good else ("", ""))
     for key, found in groups.items():
-        found["rules"] = {version: _sorted(tuple(str(part) for part in pair) for pair in pairs) for version, pairs in found["rules"].items()}
+        found["rules"] = {version: sorted(tuple(str(part) for part in pair) for pair in pairs) for version, pairs in found["rules"].items()}
         for side in SIDES:
             found[side] = outermost(text for version in MENUS for text, right in found["entries"].get((version, side), {}).items() if right)
-        found["whole"] = whole and all(found["rules"].get(version) == _sorted(_rules(key)) for version in MENUS) and all(
+        found["whole"] = whole and all(found["rules"].get(version) == sorted(_rules(key)) for version in MENUS) and all(
             right for rows in found["entries"].values() for right in rows.values())
     return groups
-
-
-def _network(row, version):
-    try:
-        network = ipaddress.ip_network(str(row["address"]))
-    except (KeyError, ValueError) as exc:
-        raise NotUnderstood("address list %s" % ascii(row)[:100]) from exc
-    if network.version != version:
-        raise NotUnderstood("address list %s" % ascii(row)[:100])
-    return str(network)

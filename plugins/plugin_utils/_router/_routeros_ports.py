@@ -16,21 +16,19 @@ import hashlib
 import ipaddress
 import re
 
-from ansible_collections.hosting.aup.plugins.module_utils._routers import collapsed
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._routeros_rows import MENUS, network_of, on, spelled, text_of
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NOTHING, NotUnderstood, of_family, within
 
 PORT = r"[A-Za-z][A-Za-z0-9_.-]{0,30}"
 PORT_IS = "the name of an Ethernet port or a VLAN interface (ether2, sfp-sfpplus1, vlan100)"
 CHAIN = "aup-ports"
-MENUS = {4: "/ip/firewall", 6: "/ipv6/firewall"}
 QUEUE = "/queue/simple"
 ORDER = ".id,chain,action,jump-target,comment,disabled"
 OURS = 'comment~"^aup:port:"'
 JUMPS = "action=jump jump-target=%s" % CHAIN
 QUEUES = ".id,name,target,dst,parent,max-limit,burst-limit,packet-marks,comment,disabled"
 HOOKS = ("forward", "input", "output")
-_NOTHING = {4: ("0.0.0.0/32",), 6: ("::/128", "fe80::/10")}  # a server without an address yet; routers never forward these
 _MOST = 15  # numbers that one match takes
 _MARK = re.compile(r"aup:port:(%s):[0-9a-f]{8}" % PORT)
 _LIST = re.compile(r"aup-port-(%s)-(?:own|host)" % PORT)
@@ -88,12 +86,12 @@ def _family(port, name, version):
         for side in sides.values():
             side.append({"action": "drop"})
     if port["guard"] != "off":
-        own, entries = "aup-port-%s-own" % name, _of([*port["own"], *_NOTHING[version]], version)
+        own, entries = "aup-port-%s-own" % name, of_family([*port["own"], *NOTHING[version]], version)
         found += [_entry(menu, own, text, name) for text in entries]
         sides["from"].append({"action": "drop" if port["guard"] == "enforce" else "passthrough", "src-address-list": "!" + own})
     if port["smtp"]["mode"] != "off":
         closing = {"action": "reject", "reject-with": "tcp-reset"} if port["smtp"]["mode"] == "enforce" else {"action": "passthrough"}
-        hosts, entries = "aup-port-%s-host" % name, _of(port["smarthosts"], version)
+        hosts, entries = "aup-port-%s-host" % name, of_family(port["smarthosts"], version)
         found += [_entry(menu, hosts, text, name) for text in entries]
         sides["from"] += [{**closing, "protocol": "tcp", "dst-port": numbers, **({"dst-address-list": "!" + hosts} if entries else {})}
                           for numbers in _chunks(port["smtp"]["ports"])]
@@ -126,10 +124,6 @@ def _queue(name, target, limit):
     return '%s comment="aup:port:%s:%s"' % (text, name, _digest(text))
 
 
-def _of(prefixes, version):
-    return collapsed([text for text in prefixes if ipaddress.ip_network(text).version == version])
-
-
 def _chunks(numbers):
     numbers = ["%d" % number for number in sorted({int(number) for number in numbers})]
     return [",".join(numbers[at:at + _MOST]) for at in range(0, len(numbers), _MOST)]
@@ -156,12 +150,8 @@ def removal(line):
     for pattern, remove in _ADDED:
         found = pattern.fullmatch(line)
         if found:
-            return remove % tuple(_spelled(part) for part in found.groups())
+            return remove % tuple(spelled(part) for part in found.groups())
     raise ValueError("line %r" % (line,))
-
-
-def _spelled(text):
-    return text[:-3] if text.endswith("/32") and ":" not in text else text
 
 
 def commands(wanted, found, before=None):
@@ -180,20 +170,6 @@ def commands(wanted, found, before=None):
 
 
 # -- what is there -------------------------------------------------------------------------------------------------------
-
-
-def text_of(value):
-    """A value of a row as one word of text."""
-    if isinstance(value, list):
-        return ",".join(text_of(one) for one in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ascii(value)[1:-1] if isinstance(value, str) else ascii(value)
-
-
-def on(row, name="disabled"):
-    """Whether a flag is set."""
-    return row.get(name) in (True, "true", "yes")
 
 
 def has_ours(order):
@@ -224,7 +200,7 @@ def parse(order, full, lists, queues):
         for row in lists[version]:
             name = _LIST.fullmatch(str(row.get("list", "")))
             if name:
-                network = _network(row, version)
+                network = network_of(row, version)
                 line = _entry(menu, name.group(0), network, name.group(1))
                 right = row.get("comment") == "aup:port:" + name.group(1) and not row.get("timeout") and not on(row)
                 found.setdefault(name.group(1), {})[line if right else line + " changed"] = removal(line)
@@ -262,16 +238,6 @@ def _limit(value):
     units = {"": 1, "k": 1000, "M": 1000000, "G": 1000000000}
     parts = re.fullmatch(r"([0-9]+)([kMG]?)[/,]([0-9]+)([kMG]?)", text_of(value))
     return "%d/%d" % (int(parts.group(1)) * units[parts.group(2)], int(parts.group(3)) * units[parts.group(4)]) if parts else text_of(value)
-
-
-def _network(row, version):
-    try:
-        network = ipaddress.ip_network(str(row["address"]))
-    except (KeyError, ValueError) as exc:
-        raise NotUnderstood("address list %s" % ascii(row)[:100]) from exc
-    if network.version != version:
-        raise NotUnderstood("address list %s" % ascii(row)[:100])
-    return str(network)
 
 
 def place(queues):
@@ -369,10 +335,10 @@ def _neighbor(port, seen, settings):
         raise NotUnderstood("addresses: %s" % exc) from exc
     for route in (route for route in seen["routes"] if not route["disabled"]):
         for hop, interface in route["ways"]:
-            here = interface == name or hop and interface is None and _within(hop, connected)
+            here = interface == name or hop and interface is None and within(hop, connected)
             if here and ipaddress.ip_network(route["prefix"]).prefixlen == 0:
                 return "it is an uplink: the default route leaves by it: %s" % route["line"]
-            if here and hop and not _within(hop, own):
+            if here and hop and not within(hop, own):
                 return "it has a neighbor: %s is reached by %s: %s" % (route["prefix"], hop, route["line"])
     spoken = [(peer, "the BGP peer %s" % peer) for peer in seen["peers"]]
     spoken += [(str(row.get("address", "")), "the OSPF neighbor %s" % text_of(row.get("address", ""))) for row in seen["neighbors"]]
@@ -386,7 +352,7 @@ def _neighbor(port, seen, settings):
         here = interface == name if interface else any(network.version == one.version and network.overlaps(one) for one in connected)
         if here and not any(network.version == one.version and network.subnet_of(one) for one in own):
             return "it has a neighbor: %s" % what
-    controller = [text for text in settings.get("controllers", ()) if _within(text, connected) and not _within(text, own)]
+    controller = [text for text in settings.get("controllers", ()) if within(text, connected) and not within(text, own)]
     return "this controller is reached through it (%s)" % controller[0] if controller else None
 
 
@@ -404,8 +370,3 @@ def _other_queue(port, queues):
             if network is None or any(network.version == one.version and network.overlaps(one) for one in own):
                 return "a queue of yours may hold its traffic already: name=%s target=%s" % (text_of(row.get("name")), text_of(row.get("target", "")))
     return None
-
-
-def _within(address, networks):
-    one = ipaddress.ip_address(address.partition("%")[0])
-    return any(one.version == network.version and one in network for network in networks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, is_address
 
 _WITHOUT_ADDRESS = frozenset(("dhcp", "auto", "autoconfig", "negotiated", "unnumbered", "pool", "use-link-local-address",
                               "link-local", "enable", "autoconfig-default", "slaac"))
@@ -47,7 +47,7 @@ def statics(lines, prefix_of):
 def _static(line, network, rest):
     target, rest = rest[0], rest[1:]
     drops = target.lower() == "null0"
-    hops = [target] if _is_address(target) else []
+    hops = [target] if is_address(target) else []
     tag, other, named = None, [], False
     while rest:
         if rest[0] == "tag":
@@ -59,19 +59,22 @@ def _static(line, network, rest):
         else:
             if drops and not rest[0].isdigit() and rest[0] not in _KNOWN:
                 raise ValueError(rest[0])
-            hops += [rest[0]] if _is_address(rest[0]) else []
+            hops += [rest[0]] if is_address(rest[0]) else []
             other.append(rest[0])
             rest = rest[1:]
     return {"prefix": str(network), "blackhole": drops, "mark": tag, "hops": hops, "line": line,
             "exact": drops and not named and not other}
 
 
-def _is_address(text):
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def route_lines(route, action, mark, there):
+    """The lines that change a null route.
+
+    :param route: it without its tag, as `ip route 192.0.2.1/32 Null0`
+    :param there: whether it stands there already; its old tag may not stay beside the new one
+    """
+    if action == "remove":
+        return ["no " + route]
+    return (["no " + route] if there else []) + ["%s tag %d" % (route, mark)]
 
 
 def own(lines):
@@ -98,7 +101,7 @@ def _addresses(line, words):
                 interface = ipaddress.ip_interface(word)
             elif at + 1 < len(words) and "." in word and words[at + 1].startswith("255."):
                 interface = ipaddress.ip_interface("%s/%s" % (word, words[at + 1]))
-            elif word.startswith("255.") or not _is_address(word):
+            elif word.startswith("255.") or not is_address(word):
                 continue
             else:
                 found.append((str(ipaddress.ip_address(word)), None))
@@ -118,6 +121,6 @@ def peers(lines):
         if not line.startswith(" "):
             inside = line.startswith("router bgp ")
         words = line.split()
-        if inside and words[:1] == ["neighbor"] and _is_address(words[1]):
+        if inside and words[:1] == ["neighbor"] and is_address(words[1]):
             found.add(str(ipaddress.ip_address(words[1])))
     return sorted(found)

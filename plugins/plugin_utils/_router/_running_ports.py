@@ -12,6 +12,7 @@ import re
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _filters, _gate
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._running_bgp import sections
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import within
 
 _PEERING = re.compile(r"(?:ip(?:v6)? )?(?:ospf|router (?:isis|ospf|eigrp|rip)|eigrp|isis|rip|pim|mpls|ldp|igmp static-oif)\b.*|no switchport trunk.*")
 _POLICE = re.compile(r"police (?:cir )?([0-9]+)(?: bps)?(?: bc)? ([0-9]+)(?: bytes?)?\s+conform-action transmit\s+exceed-action drop")
@@ -232,10 +233,6 @@ def _networks(body):
 def neighbor(port, networks, statics, peers):
     """What else than the server is behind a port, or None; from static routes, as parsers give them, and BGP neighbors."""
     own = [ipaddress.ip_network(text) for text in port["own"]]
-
-    def within(text, ranges):
-        address = ipaddress.ip_address(text)
-        return any(address.version == network.version and address in network for network in ranges)
 
     for peer in peers:
         if within(peer, networks):

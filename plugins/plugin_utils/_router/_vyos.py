@@ -19,8 +19,9 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr, _gate, _vyos_drops, _vyos_ports
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood, VendorDriver, checked_route
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import VendorDriver
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Cli
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood, checked_route, is_address
 
 NAME = "vyos"
 RUNNING, SAVED = "show configuration commands", "vyos-config-to-commands /config/config.boot"
@@ -96,7 +97,7 @@ def _static(prefix, said):
         found.append({"prefix": prefix, "blackhole": True, "mark": int(tags[0]) if len(tags) == 1 else None,
                       "exact": len(drops) == len(tags) == 1, "hops": [], "line": _line(prefix, drops)})
     if rest:
-        hops = [words[1] for words in rest if words[:1] == ("next-hop",) and len(words) > 1 and _is_address(words[1])]
+        hops = [words[1] for words in rest if words[:1] == ("next-hop",) and len(words) > 1 and is_address(words[1])]
         found.append({"prefix": prefix, "blackhole": False, "mark": None, "exact": False, "hops": hops, "line": _line(prefix, rest)})
     return found
 
@@ -121,7 +122,7 @@ def parse_own(lines):
             continue
         for before, word in pairwise(words):
             address = word.partition("/")[0]
-            if before in _HOLDERS and _is_address(address):
+            if before in _HOLDERS and is_address(address):
                 found.append(str(ipaddress.ip_address(address)))
     return found
 
@@ -129,7 +130,7 @@ def parse_own(lines):
 def parse_peers(lines):
     """BGP neighbors of the main table."""
     found = {words[at + 1] for words in lines if words[:2] == ("protocols", "bgp")
-             for at, word in enumerate(words[:-1]) if word == "neighbor" and _is_address(words[at + 1])}
+             for at, word in enumerate(words[:-1]) if word == "neighbor" and is_address(words[at + 1])}
     return sorted(found)
 
 
@@ -170,16 +171,6 @@ def parse_routes(text):
     return dict(zip(_KINDS, found))
 
 
-def _of_frr(parse):
-    """One of FRR's parsers, whose own error is this module's."""
-    def parsed(text):
-        try:
-            return parse(text)
-        except _frr.NotUnderstood as exc:
-            raise NotUnderstood(str(exc)) from exc
-    return parsed
-
-
 def _login(netmiko):
     """netmiko's way in, without waiting two seconds for whether a greeting goes on: its end is the prompt."""
     class Login(netmiko.vyos.VyOSSSH):
@@ -189,14 +180,6 @@ def _login(netmiko):
             return super()._test_channel_read(count, pattern or r"[\w.-]+@[\w.-]+:[^\r\n]*[$#>]")
 
     return Login
-
-
-def _is_address(text):
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 # -- what announcing needs, prepared by the operator -----------------------------------------------------------------
@@ -309,12 +292,12 @@ class Vyos(VendorDriver):
         self._seen = by_prefix(statics)
         rib, occupied, used = {}, {}, []
         for version in (4, 6):
-            found = self._read(_ROUTES[version], _of_frr(parse_routes))
+            found = self._read(_ROUTES[version], parse_routes)
             used += [(prefix, hop.get("ip"), hop.get("interfaceName")) for kind in ("static", "kernel")
                      for prefix, routes in found[kind].items() for route in routes for hop in route.get("nexthops") or ()]
             rib.update({prefix: _frr.in_use(routes) for prefix, routes in found["static"].items()})
             occupied.update({prefix: "a %s route for it" % kind for kind in ("kernel", "connected") for prefix in found[kind]})
-        own = [(address, None) for _name, address in self._read(INTERFACES, _of_frr(_frr.parse_interfaces))]
+        own = [(address, None) for _name, address in self._read(INTERFACES, _frr.parse_interfaces)]
         peers = parse_peers(lines)
         self._lacking = _vyos_ports.missing(lines)
         self._ports = self._on_ports(desired, lines, used, peers)
@@ -338,12 +321,6 @@ class Vyos(VendorDriver):
             seen[port["interface"]] = {"wanted": wanted, "found": self._rows.get(port["interface"]), "objection": why}
         return seen
 
-    def _understood(self, line, parse):
-        try:
-            return parse()
-        except NotUnderstood as exc:
-            raise self.odd(line, exc) from exc
-
     def _compare_saved(self, lines, desired):
         saved = self._read(SAVED, parse_commands)
         marks = {str(desired["settings"]["mark"])}
@@ -358,11 +335,11 @@ class Vyos(VendorDriver):
                               % self.target.name)
 
     def _sessions(self, version):
-        peers = self._read(SUMMARY, _of_frr(_frr.parse_summary))
-        return {peer for peer in peers if peers[peer] and _is_address(peer) and ipaddress.ip_address(peer).version == version}
+        peers = self._read(SUMMARY, _frr.parse_summary)
+        return {peer for peer in peers if peers[peer] and is_address(peer) and ipaddress.ip_address(peer).version == version}
 
     def _told(self, prefix, version, rtbh, _up):
-        said = self._read('vtysh -c "show bgp ipv%d unicast %s json"' % (version, prefix), _of_frr(_frr.parse_bgp))
+        said = self._read('vtysh -c "show bgp ipv%d unicast %s json"' % (version, prefix), _frr.parse_bgp)
         return {"to": said["to"], "trigger": bool(_frr.community_texts(rtbh["trigger"]).intersection(said["communities"]))}
 
     # -- building
@@ -382,9 +359,6 @@ class Vyos(VendorDriver):
             # Without the node above an empty route would stay; with it, whatever else is on it would go.
             return ["delete " + path + (" blackhole" if len(self._seen.get(prefix, ())) > 1 else "")]
         return ["set %s blackhole tag %d" % (path, mark)]
-
-    def _mark_of(self, line):
-        return int(re.search(r" tag ([0-9]+)", line).group(1))
 
     # -- changing
 

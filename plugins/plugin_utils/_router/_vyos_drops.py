@@ -13,7 +13,7 @@ import re
 from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
 from ansible_collections.hosting.aup.plugins.module_utils._routers import HANDLE
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._vyos_ports import ENTRY
 
 FIRST = 500000

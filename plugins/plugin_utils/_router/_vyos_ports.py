@@ -17,12 +17,12 @@ import re
 from itertools import pairwise
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import LEAST_BURST, within
 
 PORT = r"(?:eth|bond)[0-9]{1,3}(?:\.[0-9]{1,4}){0,2}"
 PORT_IS = "an Ethernet port or a sub-interface (eth1, eth1.100, bond0.100)"
 ENTRY = "aup-ports"
 _FAMILIES = {4: ("ipv4", "network-group"), 6: ("ipv6", "ipv6-network-group")}
-_LEAST_BURST = 131072
 _OURS = re.compile(r"aup-(%s)-(?:from|to|mail|own|host|cap)[46]?" % PORT)
 _NAME = r"aup-%s-" % PORT
 _NUMBERS = r"[0-9]{1,5}(?:,[0-9]{1,5}){0,14}"
@@ -71,7 +71,7 @@ def rules(port):
     for version in _FAMILIES:
         found += _family(port, "aup-%s-" % name, version)
     if port["rate_bps"]:
-        rate, burst = int(port["rate_bps"]), max(int(port["rate_bps"]) // 80, _LEAST_BURST)
+        rate, burst = int(port["rate_bps"]), max(int(port["rate_bps"]) // 80, LEAST_BURST)
         cap = "aup-%s-cap" % name
         for kind, inside in (("limiter", ("default",)), ("rate-control", ())):
             found += [("qos", "policy", kind, cap, *inside, "bandwidth", "%dbit" % rate),
@@ -266,16 +266,11 @@ def objection(port, lines, routes, peers, uplinks=()):
     for prefix, hop, interface in routes:
         if interface == name and prefix in ("0.0.0.0/0", "::/0"):
             return "it is an uplink: the default route leaves by it"
-        if interface == name and hop and not _within(hop, own):
+        if interface == name and hop and not within(hop, own):
             return "it has a neighbor: %s is reached by %s" % (prefix, hop)
     connected = []
     for line in mine:
         with contextlib.suppress(ValueError):
             connected += [ipaddress.ip_interface(line[4]).network] if line[3:4] == ("address",) and len(line) == 5 else []
-    peer = next((peer for peer in peers if _within(peer, connected) and not _within(peer, own)), None)
+    peer = next((peer for peer in peers if within(peer, connected) and not within(peer, own)), None)
     return "it has a neighbor: the BGP peer %s" % peer if peer else None
-
-
-def _within(address, networks):
-    one = ipaddress.ip_address(address)
-    return any(one.version == network.version and one in network for network in networks)

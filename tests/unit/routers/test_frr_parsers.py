@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _frr
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._frr import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 
 # As FRR 8.4.4 prints it.
 RUNNING = """Building configuration...

@@ -14,7 +14,8 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
 from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import plan_drops
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _routeros, _routeros_drops as drops, _routeros_ports as ports
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._routeros_rows import spelled
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 
 
 @pytest.mark.parametrize(("text", "version"), [
@@ -129,14 +130,14 @@ class Lists:
                 self.lists[version][words["list"], words["address"]] = drops.seconds(words["timeout"]) if "timeout" in words else None
             elif "/address-list/remove" in line:
                 self.lists[version] = {where: left for where, left in self.lists[version].items() if where[0] != words["list"] or (
-                    "address" in words and drops._spelled(where[1]) != words["address"])}
+                    "address" in words and spelled(where[1]) != words["address"])}
             elif "/raw/add" in line:
                 self.raw[version].append({**{key: words[key] for key in words if key != "comment"}, "comment": words["comment"], "disabled": False})
             else:
                 self.raw[version] = [row for row in self.raw[version] if row["comment"] != words["comment"]]
 
     def read(self, wanted):
-        rows = {version: [{"list": name, "address": drops._spelled(prefix), **({"timeout": drops.lasting(left)} if left else {})}
+        rows = {version: [{"list": name, "address": spelled(prefix), **({"timeout": drops.lasting(left)} if left else {})}
                           for (name, prefix), left in there.items()] for version, there in self.lists.items()}
         return drops.parse({version: READY[version] + self.raw[version] for version in READY}, rows, wanted, True, self.now)
 

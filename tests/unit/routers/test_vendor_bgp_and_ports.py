@@ -19,7 +19,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router import (
     _running,
     _running_bgp,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 from tests.unit.routers import recorded_output as recorded
 
 PEERS = ("192.0.2.2", "2001:db8:1::2")

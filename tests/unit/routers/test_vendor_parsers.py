@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _eos, _iosxe, _junos
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 
 JUNOS = """set routing-options rib inet6.0 static route 2001:db8:100::10/128 discard
 set routing-options rib inet6.0 static route 2001:db8:100::10/128 tag 41666

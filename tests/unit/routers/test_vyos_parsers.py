@@ -12,7 +12,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 from ansible_collections.hosting.aup.plugins.module_utils._fold import outermost
 from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import plan_drops
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _gate, _vyos, _vyos_drops, _vyos_ports
-from ansible_collections.hosting.aup.plugins.plugin_utils._router._driver import NotUnderstood
+from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import NotUnderstood
 
 CONFIGURATION = """set high-availability vrrp group web address 192.0.2.100/28
 set interfaces ethernet eth0 address '192.0.2.1/28'
@@ -98,7 +98,7 @@ def test_routes_in_use():
     for text in ("", one, "{}{}", "{}{}{}{}", "{}{}[]", "{}{}{", "% Unknown command: show\n", '{}{}{"x": []}',
                  "Exiting: failed to connect to any daemons.\n"):
         with pytest.raises(NotUnderstood):
-            _vyos._of_frr(_vyos.parse_routes)(text)
+            _vyos.parse_routes(text)
 
 
 # -- ports ---------------------------------------------------------------------------------------------------------------
