@@ -16,7 +16,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client impor
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
 
-ARGUMENTS = arguments(services={"type": "list", "elements": "str"}, **API_ARGUMENTS)
+ARGUMENTS = arguments(services={"type": "list", "elements": "str"}, rules_on={"type": "list", "elements": "str", "default": []}, **API_ARGUMENTS)
 
 
 def _diff(steps):
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
                 done = ClusterConverge(
                     ledger, ProxmoxCluster(client, args["services"]), current_actor(os.environ, task_vars),
                     lambda: int(time.time()), check,
-                    locks()).run(wanted)
+                    locks(), args["rules_on"]).run(wanted)
         except AupError as exc:
             return refused(result, args, exc)
         done.pop("touched", None)

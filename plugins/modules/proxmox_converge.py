@@ -24,7 +24,8 @@ description:
   - What somebody else changed between reading and writing is not written over. The run looks again, up to three times.
   - With O(release) it also makes the guests that the catalogue orders and that are not there, copied from a template or
     unpacked from an archive. They are started once their rules have been read back; one order's error leaves the others alone.
-  - Connections that are open already outlive new rules on this backend.
+  - Connections that are open already outlive new rules on this backend. C(open_connections) of the policy's enforcements says
+    what becomes of them.
 author:
   - hosting.aup contributors (@hosting-aup)
 requirements:
@@ -52,6 +53,13 @@ options:
       - Without it, all guests are looked at.
     type: list
     elements: str
+  rules_on:
+    description:
+      - Names of the cluster's own nodes (C(hosts) under C(proxmox) of the catalogue) that were seen with their rules in this run.
+      - On a guest that runs there, nothing has to be done about connections that are open when a block begins.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: hosting.aup.kvm_converge
   - module: hosting.aup.run_summary

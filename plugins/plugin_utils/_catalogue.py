@@ -487,13 +487,11 @@ def _node(reader):
     if backend == "proxmox":
         inner = reader.inside("proxmox", reader.raw.get("proxmox") or {})
         if inner is not None:
-            inner.known(("replug", "hosts", "open_connections"))
+            moved = inner.raw.keys() & {"open_connections"}
+            if moved:
+                inner.refuse("open_connections", "is the policy's to say, under enforcements: of quarantine, smtp_block and port_block")
+            inner.known(("replug", "hosts", *moved))
             node["proxmox"] = {"replug": inner.may("replug", fields.boolean, False)}
-            ends = inner.may("open_connections", fields.token, "leave")
-            if ends not in (None, "leave"):
-                node["proxmox"]["open_connections"] = ends
-                if ends != "restart":
-                    inner.refuse("open_connections", f"{fields.shown(ends)} is neither leave nor restart")
             if inner.raw.get("hosts") is not None:
                 node["proxmox"]["hosts"] = _hosts(inner)
     elif reader.raw.get("proxmox") is not None:

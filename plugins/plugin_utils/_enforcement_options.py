@@ -157,6 +157,12 @@ def complete_options(kind, options, policy_key):
         )
 
 
+def open_connections_text(options):
+    """What the terms of an enforcement say of connections that are open, for operators; empty where they are left."""
+    chosen = options.get("open_connections", "leave")
+    return "" if chosen == "leave" else "open connections: %s" % chosen
+
+
 def option_text(kind, options):
     """What an enforcement of this kind does beyond its name, for people; empty when there is nothing to say."""
     if kind == "bandwidth_cap":

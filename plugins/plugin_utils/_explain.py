@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
+from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import open_connections_text
 
 _COUNTED = {
     "smtp_outbound_refused": "packets to closed mail ports refused",
@@ -37,11 +38,12 @@ def _restriction(name, reason, summaries):
 
 def _enforcement(document):
     end = iso(document["ends_at"]) or "until it is %s" % ("remedied" if document["until"] == "remedied" else "lifted")
-    return "%s: %s for %s, case %s, by %s, since %s, until %s, %s%s" % (
+    said = open_connections_text(document.get("options") or {})
+    return "%s: %s for %s, case %s, by %s, since %s, until %s, %s%s%s" % (
         document["id"], document["kind"], document["violation"], document["case_id"],
         document["actor"] or "someone whose name was erased", iso(document["starts_at"]), end,
         {"opened": "NOT YET SEEN on a node", "active": "verified on its node", "ending": "ending, not yet seen gone"}[document["status"]],
-        ", prior state %s" % document["baseline"][:12] if document.get("baseline") else "")
+        ", prior state %s" % document["baseline"][:12] if document.get("baseline") else "", ", %s" % said if said else "")
 
 
 def explain_service(service_id, views, enforcements, exemptions, events, seen):

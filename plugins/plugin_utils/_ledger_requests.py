@@ -24,6 +24,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._guard import (
     check_not_anothers,
     check_remotes,
 )
+from ansible_collections.hosting.aup.plugins.module_utils import _open_connections
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._policy._vocabulary import PERMITS
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of, versions_of
@@ -229,6 +230,36 @@ class Released:
         return [name for name in routers_of(catalogue, service["location"])
                 if name in self.nodes and carries(catalogue["nodes"][name], kind)]
 
+    def clusters(self, service, release_id):
+        """The service's nodes that are clusters: `{name: whether rules on its nodes are ours to set}`."""
+        described = self.catalogue(release_id)["nodes"]
+        return {name: bool((described[name].get("proxmox") or {}).get("hosts"))
+                for name in service["nodes"] if described.get(name, {}).get("backend") == "proxmox"}
+
+
+def _on_open_connections(released, found, options, known_nodes):
+    """(names of routers, lines for people): who ends connections that are open when a block begins on a cluster.
+
+    Nothing here refuses the block: it must not fail to happen because of what is to happen beside it.
+
+    :param options: those of the enforcement; what says nothing where the service lives is taken out
+    """
+    clusters = released.clusters(*found)
+    if not clusters:
+        options.pop(_open_connections.OPTION, None)
+    if options.get(_open_connections.OPTION) != "null_route":
+        return [], []
+    if all(clusters.values()):
+        return [], ["  open connections: no null route, as the rules on the nodes of %s end them" % ", ".join(sorted(clusters))]
+    routers = released.routers(*found, "null_route")
+    absent = [name for name in routers if known_nodes is not None and name not in known_nodes]
+    routers = [name for name in routers if name not in absent]
+    lines = ["  gap: router %s is not in the inventory, so it null-routes nothing: open connections by way of it go on" % name for name in absent]
+    if routers:
+        return routers, lines + ["  open connections: %s null-route%s all of its addresses for %d minutes, then reconcile ends that" % (
+            ", ".join(routers), "s" if len(routers) == 1 else "", _open_connections.NULL_ROUTE_SECONDS // 60)]
+    return [], lines or ["  gap: no provisioned router of %s could null-route it, so open connections go on" % found[0]["location"]]
+
 
 def check_known(names, known_nodes, problems, service):
     """Note nodes that the inventory lacks: a service held on some of its nodes would be half held."""
@@ -285,7 +316,7 @@ def hold(
     for name in names:
         found = problems.run(released.service, name)
         if found and kind in KINDS and isinstance(violation, str) and violation:
-            plan = plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, case=case)
+            plan = plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, case=case, known_nodes=known_nodes)
             plans += [plan] if plan else []
             check_known(found[0]["nodes"] + released.routers(*found, kind), known_nodes, problems, name)
     reason_to_exceed = None
@@ -303,9 +334,10 @@ def hold(
     return _write_hold(tx, kind, violation, case, note, break_glass, reason_to_exceed, released, plans, verb or kind)
 
 
-def plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, step=None, case=None):
+def plan_measure(problems, released, kind, found, violation, seconds, break_glass, given, step=None, case=None, known_nodes=None):
     """What holding one service means by its policy; None when something is wrong, which is then noted.
 
+    :param known_nodes: the inventory's, or None
     :param step: (LadderStep, Measure) of the ladder, when it is known which one is meant
     """
     service, release_id = found
@@ -346,10 +378,12 @@ def plan_measure(problems, released, kind, found, violation, seconds, break_glas
     options = dict(terms.options, **(measure.options if measure is not None else {}))
     options.update(given)
     problems.run(complete_options, kind, options, policy.key)
+    beside, lines = _on_open_connections(released, found, options, known_nodes)
     clauses = [one.clause for one in named.ladder if any(m.enforcement == kind for m in one.alternatives)]
     clause = step[0].clause if step is not None else clauses[0] if clauses else named.clause
     return {
-        "service": dict(service, routers=released.routers(service, release_id, kind)),
+        "service": dict(service, routers=released.routers(service, release_id, kind) + beside),
+        "open_connections": lines,
         "policy": policy,
         "until": until,
         "seconds": length,
@@ -546,7 +580,7 @@ def _write_hold(tx, kind, violation, case, note, break_glass, capped, released, 
             warnings.append(text)
             what.append(text)
             continue
-        what.append(enforcement_line(document))
+        what += [enforcement_line(document), *plan["open_connections"]]
         if not plan["on_ladder"]:
             what.append(
                 "  policy %s does not list %s for %s: done by the operator's decision"

@@ -18,6 +18,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._ladder import (
     ahead_text,
     next_step,
 )
+from ansible_collections.hosting.aup.plugins.module_utils._open_connections import KINDS as CHOOSING, OPTION
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox._guest import PARTS as PROXMOX_PARTS
 from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_PORTS, ACTS_ON_ROUTERS
 from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import OPTIONS, read_flag, read_options
@@ -140,7 +141,7 @@ class _Step:
                 return None
             return requests.plan_measure(noting, released, measure.enforcement, found, violation, None, None,
                                          read_options(measure.enforcement, given, noting), step=(step, measure),
-                                         case=self.case_id)
+                                         case=self.case_id, known_nodes=known_nodes)
 
         def can(measure):
             noting = requests.Problems()
@@ -238,7 +239,7 @@ def _open_cases(tx, due, violation, note):
 def _act(tx, step, violation, note, result):
     document = requests.open_planned(tx, step.plan, step.kind, step.case_id, violation, note)
     result["enforcements"].append(document)
-    result["what"].append("  %s" % enforcement_line(document))
+    result["what"] += ["  %s" % enforcement_line(document), *step.plan["open_connections"]]
     result["what"] += requests.tell(tx, step.plan, document)
     others = [e for e in active(tx, step.name) if e["id"] != document["id"]]
     result["what"] += ["  held as well: %s; the strictest is in force" % enforcement_line(other) for other in others]
@@ -298,10 +299,11 @@ def carry_out(tx, proposal, note=None, break_glass=None, known_nodes=None):
     trouble = case_problem(tx, document["case_id"], document["violation"])
     if trouble:
         problems.found.append(trouble)
-    # Guardrails are asked again: much may have changed since.
+    # Guardrails are asked again: much may have changed since. What was proposed without a word of open connections leaves them.
+    given = dict({OPTION: "leave"} if document["kind"] in CHOOSING else {}, **(document["terms"] or {}).get("options") or {})
     plan = found and requests.plan_measure(
         problems, released, document["kind"], found, document["violation"], None, break_glass,
-        (document["terms"] or {}).get("options") or {}, case=document["case_id"])
+        given, case=document["case_id"], known_nodes=known_nodes)
     if found:
         concerned = found[0]["nodes"] + released.routers(*found, document["kind"])
         requests.check_known(concerned, known_nodes, problems, document["service"])
@@ -316,6 +318,6 @@ def carry_out(tx, proposal, note=None, break_glass=None, known_nodes=None):
     held = requests.open_planned(tx, plan, document["kind"], document["case_id"], document["violation"], note)
     result["enforcements"].append(held)
     result["what"].append(held["message"] if held["already"] else "  %s" % enforcement_line(held))
-    result["what"] += [] if held["already"] else requests.tell(tx, plan, held)
+    result["what"] += [] if held["already"] else [*plan["open_connections"], *requests.tell(tx, plan, held)]
     result["nodes"] = sorted({*released.provisioned(plan["service"]), *plan["service"]["routers"]})
     return result

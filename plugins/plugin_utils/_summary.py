@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
-from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import option_text
+from ansible_collections.hosting.aup.plugins.plugin_utils._enforcement_options import open_connections_text, option_text
 
 _OUTCOMES = {
     "changed": "changed, verified", "unchanged": "as it should be, verified", "failed": "FAILED",
@@ -89,6 +89,6 @@ def enforcement_line(document):
     """One enforcement as a line for people."""
     until = iso(document["ends_at"]) or {"remedied": "remedied, review %s" % iso(document["review_at"]),
                                          "decision": "it is lifted"}.get(document["until"], "it is lifted")
-    says = option_text(document["kind"], document["options"])
+    says = ", ".join(filter(None, (option_text(document["kind"], document["options"]), open_connections_text(document["options"]))))
     return "%s of %s%s until %s, case %s, clause %s (%s)" % (
         document["kind"], document["service"], ", %s," % says if says else "", until, document["case_id"], document["clause"] or "none", document["id"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, PolicyError
+from ansible_collections.hosting.aup.plugins.module_utils._open_connections import CHOICES as OPEN_CONNECTIONS
 from ansible_collections.hosting.aup.plugins.module_utils._policy._schema import (
     Amount,
     AnyMap,
@@ -114,16 +115,18 @@ _CONTROL_OPTIONS = {
         "mail_per_minute": (_PER_MINUTE, 300),
     },
 }
+# On clusters: what becomes of connections that are open when a block begins.
+_OPEN = {"open_connections": (Choice(*OPEN_CONNECTIONS), None)}
 _ENFORCEMENT_OPTIONS = {
     "suspend": {"power": (Choice(*POWER), "pause")},
-    "quarantine": {"rescue": (ListOf(Choice(*NETWORKS), single=True, unordered=True), ["rescue"])},
+    "quarantine": {"rescue": (ListOf(Choice(*NETWORKS), single=True, unordered=True), ["rescue"]), **_OPEN},
     "null_route": {"rtbh": (Boolean(), False), "routed_prefixes": (Boolean(), False)},
     "drop": {"direction": (Choice("both", "in", "out"), "both")},
     "bandwidth_cap": {"rate": (_RATE, None)},
     "cpu_throttle": {"share": (Share(), None)},
     "io_throttle": {"iops": (Integer(1, 10000000), None), "bytes_per_second": (Integer(1, 10**12), None)},
-    "smtp_block": {"ports": (_PORTS, [25])},
-    "port_block": {"ports": (_PORTS, None)},
+    "smtp_block": {"ports": (_PORTS, [25]), **_OPEN},
+    "port_block": {"ports": (_PORTS, None), **_OPEN},
     "terminate": {"keep_data": (Duration(), None)},
 }
 
@@ -133,6 +136,13 @@ def _fields(options, with_defaults):
         name: optional(kind, default) if with_defaults and default is not None else optional(kind)
         for name, (kind, default) in options.items()
     }
+
+
+def _settings(kind, **fields):
+    """A map with the settings of a kind of enforcement; what belongs to other kinds is said where it stands."""
+    hints = {option: "%s is of %s." % (option, ", ".join(name for name in ENFORCEMENTS if option in _ENFORCEMENT_OPTIONS[name]))
+             for options in _ENFORCEMENT_OPTIONS.values() for option in options if option not in _ENFORCEMENT_OPTIONS[kind]}
+    return Map(**fields).hinting(hints)
 
 
 def _control(name):
@@ -169,7 +179,7 @@ def _enforcement(name):
     fields = _fields(_ENFORCEMENT_OPTIONS[name], True)
     if name != "terminate":
         fields.update(default_duration=optional(Duration()), max_duration=optional(Duration()))
-    return Map(**fields)
+    return _settings(name, **fields)
 
 
 _MEASURE = {
@@ -822,7 +832,7 @@ class _Relations:
         if kind is None:
             return
         if "options" in measure and isinstance(measure["options"], dict):
-            kinds = Map(**_fields(_ENFORCEMENT_OPTIONS[kind], False))
+            kinds = _settings(kind, **_fields(_ENFORCEMENT_OPTIONS[kind], False))
             measure["options"] = kinds.read(measure["options"], path + ("options",), self._problems)
         self._check_longest(path + ("duration",), measure.get("duration"), kind)
 

@@ -351,7 +351,12 @@ class Map:
     expected = "a map"
 
     def __init__(self, **fields):
-        self.fields = fields
+        self.fields, self.hints = fields, {}
+
+    def hinting(self, hints):
+        """This map, with what to say of keys that belong elsewhere: `{key: sentence}`."""
+        self.hints = hints
+        return self
 
     def read(self, value, path, problems):
         if not isinstance(value, dict):
@@ -359,7 +364,7 @@ class Map:
         result = {}
         for key in value:
             if key not in self.fields:
-                hint = did_you_mean(key, self.fields)
+                hint = self.hints.get(key) or did_you_mean(key, self.fields)
                 problems.say(
                     path + (str(key),),
                     "a key that exists here (%s)" % ", ".join(self.fields),

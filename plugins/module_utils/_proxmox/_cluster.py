@@ -46,7 +46,8 @@ def plan(desired, cluster):
     :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` of ours by name, `firewall_on`, and in
         `orders` what `_making` says of services whose guest is to be made
     """
-    facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"], "now": desired["now"], "present": desired["present"]}
+    facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"], "now": desired["now"], "present": desired["present"],
+             "rules_on": desired.get("rules_on") or ()}
     shared = _firewall.Shared(desired)
     steps, priors, touched, closed, services, errors, notes, gaps = [], [], {}, [], [], [], [], []
     creating, created = [], {}

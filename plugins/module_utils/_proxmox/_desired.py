@@ -3,14 +3,16 @@
 """What `resolve` decides for a cluster, with what its guests are known by. Pure. PRIVATE to the collection."""
 from __future__ import annotations
 
+from ansible_collections.hosting.aup.plugins.module_utils._open_connections import blocks_of
 
-def for_cluster(desired, snapshot, node, now):
-    """The desired state of a cluster: what `resolve` gave, each service with its guest's number, its NICs and what is ours.
+def for_cluster(desired, snapshot, node, now, rules_on=()):
+    """The desired state of a cluster: what `resolve` gave, each service with its guest's number, its NICs, its blocks and what is ours.
 
     :param desired: of `resolve`, or of `retired`
     :param snapshot: the ledger's; its `touched` is what we set on guests of this cluster and what it is to go back to
     :param node: the cluster's description in the released catalogue, with its section `proxmox`
     :param now: seconds since the epoch
+    :param rules_on: names of the cluster's own nodes that were seen with their rules in this run
     """
     services = snapshot["catalogue"]["services"] if snapshot.get("catalogue") else {}
     enforced = {}
@@ -32,11 +34,11 @@ def for_cluster(desired, snapshot, node, now):
         if making and guest.get("vmid") is None:
             guest["vmid"] = making["vmid"]
         entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}, ending=sorted(
-            {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"})))
+            {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"}), blocks=blocks_of(enforced.get(sid, ()), now)))
     for sid in sorted(set(touched) - present):
         # Left the catalogue, or the cluster is retired: what we set there is still ours to take back.
         guest = touched[sid]["guest"]
         nics = [{"mac": mac} for mac in guest.get("macs") or ()]
-        entries.append({"id": sid, "guest": guest, "nics": nics, "ending": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
+        entries.append({"id": sid, "guest": guest, "nics": nics, "ending": [], "blocks": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
                         "hold": None, "limits": {}, "baseline": None, "elsewhere": False, "touched": touched[sid]})
-    return dict(desired, services=entries, now=now, proxmox=dict((node or {}).get("proxmox") or {}))
+    return dict(desired, services=entries, now=now, rules_on=sorted(rules_on), proxmox=dict((node or {}).get("proxmox") or {}))

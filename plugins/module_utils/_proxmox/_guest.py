@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections import namedtuple
 
+from ansible_collections.hosting.aup.plugins.module_utils import _open_connections
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _nics, _units
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 
@@ -278,7 +279,8 @@ def plan(service, guest, facts, shared):
 
     :param service: entry of `_desired.for_cluster`
     :param guest: observed, or None
-    :param facts: of the cluster: `firewall_on`, `settings`, `now`, and whether it is to stay `present`
+    :param facts: of the cluster: `firewall_on`, `settings`, `now`, whether it is to stay `present`, and `rules_on`, its nodes
+        that were seen with rules of their own in this run
     :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
     """
     touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {}),
@@ -312,7 +314,8 @@ def plan(service, guest, facts, shared):
         kept = _sticky(service, switch, True)
     steps += _field_steps(service, guest, _wanted(service, guest, switch, late), kept, touched["fields"], bool(late))
     if guest["firewall_read"]:
-        steps += _restart(service, guest, facts, touched, in_the_way)
+        resumed = any(step["verb"] == "power" and step["how"] == "resume" for step in steps)
+        steps += _end_open(service, guest, facts, touched, in_the_way, resumed, notes, gaps)
     steps = _possible(service, guest, steps, errors)
     if any(step["verb"] in ("set", "power") for step in steps):
         # Until all of them are answered: a run may be killed over them.
@@ -328,8 +331,8 @@ def plan(service, guest, facts, shared):
     if filtered and in_the_way:
         errors.append(_error(service, "firewall_off", "%s is not in force: %s." % (", ".join(filtered), "; ".join(in_the_way)),
                              "Remove the obstacle, then run hosting.aup.reconcile.", part="filter"))
-    if any(step["verb"] == "rules" for step in steps) and rules and guest["power"] != "stopped" and not (
-            blocked(service) and facts["settings"].get("open_connections") == "restart"):
+    if any(step["verb"] == "rules" for step in steps) and rules and guest["power"] != "stopped" and not _by_its_node(
+            guest, facts) and not any(block["choice"] in ("restart", "null_route") for block in service.get("blocks") or ()):
         notes.append("connections that are open already outlive new rules on this backend")
     enforced = bool(service["hold"] or limits_of(service))
     prior = capture(guest) if enforced and not service["baseline"] else None
@@ -339,43 +342,43 @@ def plan(service, guest, facts, shared):
     return GuestPlan(True, _ordered(steps), prior, touched, notes, errors, gaps)
 
 
-def blocked(service):
-    """What enforcements on a service refuse by rules, each thing by a name; controls aren't among it."""
-    limits = limits_of(service)
-    found = {"quarantine"} if service["hold"] and service["hold"]["kind"] == "quarantine" else set()
-    found.update("tcp out %d" % port for port in limits.get("smtp_block", {}).get("ports", ()))
-    for block in limits.get("port_block", {}).get("blocks", ()):
-        found.update("%s %s %d" % (block["protocol"], block["direction"], port) for port in block["ports"])
-    return found
+def _by_its_node(guest, facts):
+    """Whether the node that a guest is on was seen with its own rules in this run: they end what is open."""
+    return guest["node"] in {name.partition(".")[0] for name in facts.get("rules_on", ())} | set(facts.get("rules_on", ()))
 
 
-def _restart(service, guest, facts, touched, in_the_way):
-    """The step that ends open connections by a restart, where the cluster's description wants that and a block is new.
+def _end_open(service, guest, facts, touched, in_the_way, resumed, notes, gaps):
+    """Steps that end open connections by a restart, where blocks in force that are new here ask for that.
 
-    `touched["restart"]` says for what it was begun and whether it is done: one that a killed run left half done is
-    finished, also when nothing is blocked any more.
+    `touched["restart"]` says for what connections were ended, by a restart or otherwise, and whether a restart that was
+    begun is done: one that a killed run left half done is finished, also when nothing is blocked any more.
+
+    :param resumed: the guest is paused, and another step of this plan resumes it
     """
-    record, wanted = touched.get("restart"), blocked(service)
-    power, off = guest["power"], bool(service["hold"]) and service["hold"]["kind"] in ("suspend", "terminate")
-    if off:
+    record, power, blocks = touched.get("restart"), guest["power"], service.get("blocks") or ()
+    if service["hold"] and service["hold"]["kind"] in ("suspend", "terminate"):
         return []
     if record and not record["done"] and power == "running" and guest.get("uptime") is not None:
         record = dict(record, done=guest["uptime"] < record["uptime"] or facts["now"] - guest["uptime"] > record["at"])
-    if facts["settings"].get("open_connections") != "restart" or not wanted:
-        begun = bool(record) and not record["done"] and power == "stopped"
-        touched["restart"] = record if begun else None
-        return [_restart_step(service, guest, "start")] if begun else []
-    if record is None or not wanted <= set(record["for"]):
-        if in_the_way:
-            return []  # nothing is refused yet
-        record = {"at": facts["now"], "uptime": guest.get("uptime") or 0, "done": power != "running"}
-        begun = False
-    else:
-        begun = not record["done"]
-    touched["restart"] = dict(record, **{"for": sorted(wanted)})
-    if record["done"] or power == "paused":
-        return []
-    return [_restart_step(service, guest, "start" if begun and power == "stopped" else "restart")]
+    asked, done, reached = _open_connections.refused(blocks), set(record["for"] if record else ()), _by_its_node(guest, facts)
+    found = _open_connections.endings(blocks, done, guest["node"], bool(facts["settings"].get("hosts")), reached, power == "stopped")
+    if in_the_way and not reached:
+        found = _open_connections.Endings(set(), set(), [], [])  # nothing is refused yet, and that is said
+    notes += found.notes
+    gaps += found.gaps
+    begun, kept = bool(record) and not record["done"], sorted(done & asked | found.ended)
+    if begun and power == "stopped":
+        touched["restart"] = dict(record, **{"for": kept})
+        return [_restart_step(service, guest, "start")]
+    if found.restart and power == "paused" and not resumed:
+        found = found._replace(restart=set())  # nothing goes on meanwhile; once it runs, it is restarted
+    if found.restart:
+        touched["restart"] = {"at": facts["now"], "uptime": guest.get("uptime") or 0, "done": False, "for": sorted({*kept, *found.restart})}
+        return [_restart_step(service, guest, "restart")]
+    begun = begun and not reached and any(
+        set(block["refuses"]) & done for block in blocks if block["choice"] == "restart")
+    touched["restart"] = {**(record or {"at": facts["now"], "uptime": 0}), "done": not begun, "for": kept} if kept else None
+    return [_restart_step(service, guest, "restart")] if begun and power == "running" else []
 
 
 def _restart_step(service, guest, how):

@@ -14,7 +14,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._routers._desired impo
     routers_of,
 )
 from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import DROP_PLATFORMS, HANDLE
-from ansible_collections.hosting.aup.plugins.module_utils._routers._plan import outcomes, plan, settles
+from ansible_collections.hosting.aup.plugins.module_utils._routers._plan import gaps, outcomes, plan, settles
 from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import (
     ACTS_ON_PORTS,
     PORT_PLATFORMS,
@@ -23,5 +23,5 @@ from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import
 )
 
 __all__ = ("ACTS_ON_PORTS", "ACTS_ON_ROUTERS", "DROP_PLATFORMS", "FORMAT", "HANDLE", "PORT_PLATFORMS", "carries",
-           "collapsed", "concerns", "is_dedicated", "outcomes", "plan", "reasons", "resolve_router",
+           "collapsed", "concerns", "gaps", "is_dedicated", "outcomes", "plan", "reasons", "resolve_router",
            "retired_router", "routers_of", "settles")

@@ -8,6 +8,13 @@ import ipaddress
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError
 from ansible_collections.hosting.aup.plugins.module_utils._fold import fold_limits, in_force
 from ansible_collections.hosting.aup.plugins.module_utils._guard import check_enforcement
+from ansible_collections.hosting.aup.plugins.module_utils._open_connections import (
+    NULL_ROUTE_SECONDS,
+    OPTION,
+    null_routed,
+    null_route_targets,
+    null_routers,
+)
 from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import DROP_PLATFORMS, desired_drops, drop_key, known_drops
 from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import acts_here, desired_ports, port_keys
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
@@ -34,7 +41,7 @@ def concerns(enforcement, router):
     The location counts, so that a router added later takes part; the routers of the time when it was
     opened count too, so that one that was moved gives it up.
     """
-    if acts_here(enforcement, router):
+    if acts_here(enforcement, router) or router["name"] in null_routers(enforcement):
         return True
     if not carries(router, enforcement["kind"]):
         return False
@@ -108,8 +115,8 @@ def _policy_for(policies, release, key):
 
 
 def _capped(routes, settings):
-    """(routes within the caps, refusals): those that began first stay, the newest are refused."""
-    routes = sorted(routes, key=lambda r: (r["starts_at"], _order(r["prefix"])))
+    """(routes within the caps, refusals): those that began first stay, the newest are refused, before them what is for open connections."""
+    routes = sorted(routes, key=lambda r: (OPTION in r, r["starts_at"], _order(r["prefix"])))
     kept, refused, announced = [], [], {4: 0, 6: 0}
     most = settings["max_null_routes"]
     rtbh = settings.get("rtbh")
@@ -177,6 +184,13 @@ def resolve_router(policies, snapshot, router, now, controllers=()):
             "cases": bound[sid]["cases"], "rtbh": bool(rtbh and settings.get("rtbh")),
             "starts_at": min(e["starts_at"] for e in current if prefix in targets(e)),
         } for prefix in allowed]
+    beside = {sid: found for sid, found in ((sid, [e for e in held if router["name"] in null_routers(e)])
+                                            for sid, held in by_service.items()) if found}
+    for sid, held in beside.items():
+        added, no = _for_open_connections(policies, snapshot, router, sid, [e for e in held if _begins(e, router, now)],
+                                          {route["prefix"] for route in routes})
+        routes += added
+        refused += no
     kept, over = _capped(routes, settings)
     refused += over
     dropping = {sid: found for sid, found in ((sid, [e for e in held if e["kind"] == "drop" and _binds(e, router, now)])
@@ -194,10 +208,11 @@ def resolve_router(policies, snapshot, router, now, controllers=()):
         bound[sid] = _joined(bound[sid], terms) if sid in bound else terms
     known = {}
     for enforcement in mine:
-        for prefix in targets(enforcement) if enforcement["kind"] == "null_route" else ():
+        for prefix in _prefixes(enforcement, router):
             known.setdefault(prefix, enforcement["service"])
     wanted, cut = spare_controllers({"null_routes": kept, "drops": on_drops["drops"], "ports": on_ports["ports"]}, controllers)
-    refused += cut
+    refused = _marked(refused + cut, routes)
+    bound_beside = {sid: terms for sid, terms in ((sid, _began(held, router, now)) for sid, held in beside.items()) if terms}
     return {
         "format": FORMAT, "router": router["name"], "present": True,
         "settings": dict(settings, uplinks=list(router.get("uplinks") or ()), controllers=sorted(controllers)),
@@ -212,10 +227,62 @@ def resolve_router(policies, snapshot, router, now, controllers=()):
         "decisions": {sid: {control: {"mode": one.mode, "clause": one.clause, "reason": one.reason}
                             for control, one in found.items()} for sid, found in on_ports["decisions"].items()},
         "services": [{"service": sid, "enforcements": [_brief(e, router) for e in sorted(by_service[sid], key=lambda e: e["id"])],
-                      "bound": bound.get(sid)} for sid in sorted(by_service)],
+                      "bound": bound.get(sid), OPTION: bound_beside.get(sid)}
+                     for sid in sorted(by_service) if sid in bound_beside or not _is_past(by_service[sid], beside.get(sid, ()), snapshot, sid)],
         "refused": refused,
         "notes": notes,
     }
+
+
+def _begins(enforcement, router, now):
+    """Whether a block begins, and this router null-routes the service for it."""
+    return null_routed(enforcement, now) and enforcement["snapshot"].get("location") == router["location"]
+
+
+def _for_open_connections(policies, snapshot, router, sid, held, covered):
+    """(routes, refusals) for connections of a cluster's guest that are open when blocks begin: beside what enforcements ask by themselves.
+
+    :param held: the service's blocks that begin
+    :param covered: prefixes with a null route of an enforcement's own
+    """
+    if not held:
+        return [], []
+    newest = max(held, key=lambda e: (e["starts_at"], e["id"]))
+    policy = _policy_for(policies, snapshot["release"], newest["snapshot"]["policy"])
+    wanted = sorted({prefix for e in held for prefix in null_route_targets(e)} - covered, key=_order)
+    allowed, refused = _guarded(policy, {"id": sid, "nics": newest["snapshot"]["nics"]}, snapshot["catalogue"], router, wanted) \
+        if wanted else ([], [])
+    return [{"prefix": prefix, "service": sid, "enforcement_ids": sorted(e["id"] for e in held), "cases": sorted({e["case_id"] for e in held}),
+             "rtbh": False, "starts_at": min(e["starts_at"] for e in held), OPTION: True} for prefix in allowed
+            ], [dict(entry, **{OPTION: True}) for entry in refused]
+
+
+def _marked(refused, routes):
+    """Refusals, each of a route that is only for open connections marked as such: nothing that holds the service fails by it."""
+    beside = {(route["service"], route["prefix"]) for route in routes if route.get(OPTION)}
+    return [dict(entry, **{OPTION: True}) if (entry["service"], entry["prefix"]) in beside else entry for entry in refused]
+
+
+def _began(held, router, now):
+    """Until when and for what this router null-routes a service for open connections; None if it doesn't."""
+    found = [e for e in held if _begins(e, router, now)]
+    if not found:
+        return None
+    return {"until_at": max(e["starts_at"] for e in found) + NULL_ROUTE_SECONDS, "cases": sorted({e["case_id"] for e in found}),
+            "clause": max(found, key=lambda e: (e["starts_at"], e["id"]))["clause"]}
+
+
+def _is_past(held, beside, snapshot, sid):
+    """Whether all that concerns this router of a service is blocks whose beginning is over and given back: nothing to be said of them."""
+    return len(beside) == len(held) and not any(e["status"] == "ending" for e in held) and sid not in {
+        baseline["service"] for baseline in snapshot.get("baselines") or ()}
+
+
+def _prefixes(enforcement, router):
+    """Prefixes of an enforcement's null routes on a router."""
+    if router["name"] in null_routers(enforcement):
+        return null_route_targets(enforcement)
+    return targets(enforcement) if enforcement["kind"] == "null_route" else []
 
 
 def spare_controllers(wanted, controllers):
@@ -283,7 +350,7 @@ def _brief(enforcement, router):
     if enforcement["kind"] == "drop":
         prefixes = [drop_key(enforcement["service"])]
     else:
-        prefixes = targets(enforcement) if enforcement["kind"] == "null_route" else port_keys(enforcement["snapshot"], router)
+        prefixes = _prefixes(enforcement, router) or port_keys(enforcement["snapshot"], router)
     return {"id": enforcement["id"], "status": enforcement["status"], "prefixes": prefixes}
 
 
@@ -296,6 +363,10 @@ def reasons(desired):
             found.setdefault(entry["service"], {})[kind] = {
                 "mode": "in force", "clause": bound["clause"],
                 "reason": "case %s until %s" % (", ".join(bound["cases"]), iso(bound["until_at"]) or "it is lifted")}
+        if entry[OPTION]:
+            found.setdefault(entry["service"], {})[OPTION] = {
+                "mode": "null-routed", "clause": entry[OPTION]["clause"],
+                "reason": "case %s until %s" % (", ".join(entry[OPTION]["cases"]), iso(entry[OPTION]["until_at"]))}
     return found
 
 
@@ -306,4 +377,4 @@ def _kinds(bound):
 def retired_router(desired):
     """The same router with nothing of ours on it."""
     return dict(desired, present=False, null_routes=[], drops=[], ports=[], refused=[], notes=[], gaps=[], decisions={},
-                services=[dict(entry, bound=None) for entry in desired["services"]])
+                services=[dict(entry, bound=None, **{OPTION: None}) for entry in desired["services"]])

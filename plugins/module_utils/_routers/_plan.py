@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from ansible_collections.hosting.aup.plugins.module_utils._open_connections import OPTION
 from ansible_collections.hosting.aup.plugins.module_utils._routers._drops import is_drop, plan_drops
 from ansible_collections.hosting.aup.plugins.module_utils._routers._ports import plan_ports
 
@@ -117,7 +118,7 @@ def plan(desired, observed):
         acts, why = _state(route, mark, observed, mine)
         no = _objection(route, observed, taken, here, acts)
         if no:
-            refused.append(no)
+            refused.append(dict(no, **{OPTION: True}) if route.get(OPTION) else no)
             continue
         wanted[prefix] = route
         notes += ["%s: another route is there as well: %s" % (prefix, r["line"]) for r in here if not r["ours"]]
@@ -127,7 +128,7 @@ def plan(desired, observed):
                             "before": [r["line"] for r in mine]})
         silent = _announced(route, settings, observed) if route["rtbh"] else None
         states.append({"prefix": prefix, "service": route["service"], "in_force": acts, "announced": silent is None,
-                       "configured": configured, "why": why or silent})
+                       "configured": configured, "why": why or silent, **({OPTION: True} if route.get(OPTION) else {})})
     known = {entry["prefix"]: entry["service"] for entry in desired["known"]}
     left, strays = [], []
     for prefix in sorted(at, key=_order):
@@ -166,12 +167,13 @@ def outcomes(desired, planned, failed):
     for entry in planned["left"]:
         left.setdefault(entry["service"], set()).add(entry["prefix"])
     errors = [{"service": r["service"], "code": r["code"], "message": r["message"], "remedy": r["remedy"]}
-              for r in planned["refused"]]
+              for r in planned["refused"] if not r.get(OPTION)]
     services, ended = [], {}
     for entry in desired["services"]:
         sid, bound = entry["service"], entry["bound"]
         mine, remains = states.get(sid, []), left.get(sid, set())
-        refused = any(r["service"] == sid for r in planned["refused"])
+        refused = any(r["service"] == sid and not r.get(OPTION) for r in planned["refused"])
+        beside, own = [s for s in mine if s.get(OPTION)], [s for s in mine if not s.get(OPTION)]
         for state in mine:
             if not state["in_force"]:
                 said = failed.get(state["prefix"]) or state["why"] or "it does not act"
@@ -190,11 +192,14 @@ def outcomes(desired, planned, failed):
         gone = [e["id"] for e in entry["enforcements"] if e["status"] == "ending" and not waiting.intersection(e["prefixes"])]
         if gone:
             ended[sid] = gone
-        acts = bool(bound and mine and not refused and all(s["in_force"] and s["announced"] for s in mine))
+        acts = bool(bound and own and not refused and all(s["in_force"] and s["announced"] for s in own))
+        limits = {kind: {"in_force": acts} for kind in bound["limits"] if kind != _hold(bound)} if bound else {}
+        if entry.get(OPTION):
+            # It holds nobody: what it is for is in force where the guest is, or not.
+            limits[OPTION] = {"in_force": bool(beside) and all(s["in_force"] for s in beside)}
         services.append({
-            "service": sid, "here": True, "hold": _hold(bound), "in_force": acts,
-            "limits": {kind: {"in_force": acts} for kind in bound["limits"] if kind != _hold(bound)} if bound else {},
-            "released": not bound and not remains and not any(_is_whole(s) and not s["in_force"] for s in mine),
+            "service": sid, "here": True, "hold": _hold(bound), "in_force": acts, "limits": limits,
+            "released": not bound and not entry.get(OPTION) and not remains and not any(_is_whole(s) and not s["in_force"] for s in mine),
             "enforcement_ids": bound["enforcement_ids"] if bound else [],
         })
     # Ports of services that nothing holds: policy alone asks something of them.
@@ -203,6 +208,12 @@ def outcomes(desired, planned, failed):
         _named(s["prefix"]), failed.get(s["prefix"]) or s["why"]), "remedy": "Check the router, then run again."}
         for s in planned["states"] if s["service"] not in held and not s["in_force"]]
     return services, errors, ended
+
+
+def gaps(planned):
+    """What of null routes for open connections can't be done, as gaps: nothing that holds a service stands on it."""
+    return [{"guest": r["service"], "service": r["service"], "mac": None, "gap": "%s: %s What was open when the block began may go on. %s" % (
+        OPTION, r["message"], r["remedy"])} for r in planned["refused"] if r.get(OPTION)]
 
 
 def settles(desired, planned):

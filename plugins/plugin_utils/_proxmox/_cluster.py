@@ -51,7 +51,6 @@ class ProxmoxCluster:
         self.client, self.only = client, None if only is None else frozenset(only)
         self.thorough = False  # whether to look for what isn't wanted any more although nothing is to be changed
         self._planned = self._rights = None
-        self._restarts = False
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -79,7 +78,7 @@ class ProxmoxCluster:
                     live[key] = item["value"]
         config = {key: None if value is None else str(value) for key, value in config.items()}
         power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or service["touched"].get("restart")
-                         or self._restarts and _guest.blocked(service))
+                         or any(block["choice"] == "restart" for block in service.get("blocks") or ()))
         status = self.client.get(*place, "status", "current") if power_matters else None
         nics = {key: {"text": config[key], "mac": _nics.mac_of(kind, config[key])} for key in sorted(config)
                 if _nics.NIC.fullmatch(key)}

@@ -34,11 +34,12 @@ class ClusterConverge(Converge):
 
     :param cluster: `_cluster.ProxmoxCluster`
     :param locks: folder for this controller's locks
+    :param rules_on: names of its own nodes that were seen with their rules in this run
     """
 
-    def __init__(self, ledger, cluster, actor, clock, check, locks):
+    def __init__(self, ledger, cluster, actor, clock, check, locks, rules_on=()):
         super().__init__(ledger, cluster.call, None, actor, clock, check)
-        self.locks, self.cluster = locks, cluster
+        self.locks, self.cluster, self.rules_on = locks, cluster, rules_on
 
     def _resolve(self, wanted, born=()):
         snapshot, desired, ordered = super()._resolve(wanted, born)
@@ -49,7 +50,7 @@ class ClusterConverge(Converge):
                        for sid, order in ordered.items()}
             with self.ledger.read(now=self.clock()) as tx:
                 self.cluster.made = tx.creations(wanted.node)
-        return snapshot, for_cluster(desired, snapshot, node, self.clock()), ordered
+        return snapshot, for_cluster(desired, snapshot, node, self.clock(), self.rules_on), ordered
 
     def run(self, wanted):
         """Converge, alone on this controller; see `Converge.run`."""
@@ -105,5 +106,5 @@ class ClusterConverge(Converge):
 
 def _wants(desired):
     """The part of a desired state that the cluster shows."""
-    return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits")}
+    return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits", "blocks")}
              for entry in desired["services"]], desired["smtp"], desired["controls"], desired["rescue"], desired["proxmox"])

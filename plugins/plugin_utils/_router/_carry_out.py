@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
-from ansible_collections.hosting.aup.plugins.module_utils._routers import outcomes, plan, settles
+from ansible_collections.hosting.aup.plugins.module_utils._open_connections import OPTION
+from ansible_collections.hosting.aup.plugins.module_utils._routers import gaps, outcomes, plan, settles
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
 
 _AGAIN = ("closed", "timeout", "session_limit", "busy")
@@ -157,5 +158,6 @@ class CarryOut:
     def _result(self, desired, planned, steps, failed=None):
         services, errors, ended = outcomes(desired, planned, failed or {})
         return {"steps": [public(step) for step in self.steps], "services": services, "ended": {} if self.check else ended,
-                "errors": self.errors + (planned["refused"] if self.check else errors), "notes": planned["notes"] + self.notes,
+                "errors": self.errors + ([r for r in planned["refused"] if not r.get(OPTION)] if self.check else errors),
+                "gaps": gaps(planned), "notes": planned["notes"] + self.notes,
                 "changed": bool(steps) or self.wrote, "saved": self.saved, "plan_hash": self.hash}

@@ -68,7 +68,7 @@ class RouterConverge(Converge):
             desired = again
         errors = result["errors"]
         result.update(
-            reasons=reasons(desired), fence=desired["fence"], gaps=desired["gaps"], closed=[], disarmed={}, unknown_ports=[],
+            reasons=reasons(desired), fence=desired["fence"], gaps=desired["gaps"] + result["gaps"], closed=[], disarmed={}, unknown_ports=[],
             outcome="failed" if errors and not self.check else "changed" if result["changed"] else "unchanged",
             state="not_applied" if errors else "applied")
         return desired, result

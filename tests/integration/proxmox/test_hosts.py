@@ -308,6 +308,8 @@ def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
     server = site.node.call(running.__enter__)
     try:
         house = House(server, place, {"pve1": "127.0.0.1"}, ("ip", "netns", "exec", site.node.name, "sh", "-c", _WITHIN, str(node)))
+        with (place / "lab.yml").open("a") as policy:
+            policy.write("enforcements: {port_block: {open_connections: restart}}\n")
         (place / "host_vars").mkdir()
         (place / "host_vars/pve1.json").write_text(json.dumps({"ansible_connection": "local", "ansible_python_interpreter": sys.executable}))
         found = site.node.check("nft list ruleset")
@@ -321,6 +323,9 @@ def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
         rc, out = house.play("suspend", service=f"vps-{WALLED}", violation="attack_target", duration="48h", case="T-1")
         assert rc == 0 and "pve1: changed, verified" in out and f"vps-{WALLED}: suspend in force, verified" in out, out
         assert site.tcp(WALLED, 80) != "open" and cluster.guests[WALLED].paused and site.opens(PLAIN, 80)
+        rc, out = house.play("port_block", service=f"vps-{PLAIN}", violation="attack_target", duration="48h", case="T-2", ports="80")
+        assert rc == 0 and "no restart for E-2: the rules on node pve1 end what is open" in out and cluster.guests[PLAIN].starts == 0, out
+        assert site.tcp(PLAIN, 80) != "open"
         rc, out = house.play("retire", node="pve")
         assert rc == 0 and not cluster.guests[WALLED].paused and site.opens(WALLED, 80), out
         assert site.node.check("nft list ruleset") == found and site.opens(BARE, 25), out

@@ -57,6 +57,14 @@ class LinuxLab:
         """An `ip` command of another operator on the router."""
         return self._net["edge"].check("ip " + command)
 
+    def inside(self, space, function):
+        """What a function returns that is called in one of the namespaces."""
+        return self._net[space].call(function)
+
+    def connect(self, address, port):
+        """A connection from outside: (outcome, socket or None)."""
+        return self._net["out"].connect(address, port)
+
     def routes(self):
         """All routes of the main table, as text."""
         return self.ip("route show") + self.ip("-6 route show")

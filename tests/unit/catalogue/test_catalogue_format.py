@@ -227,11 +227,11 @@ def test_a_wrong_node_names_node_field_and_value(tmp_path, changes, field, words
     assert words in problems[0]
 
 
-def test_what_a_cluster_does_with_open_connections_is_one_of_two(tmp_path):
+def test_what_becomes_of_open_connections_is_not_a_clusters_to_say(tmp_path):
     data = catalogue()
-    data["nodes"]["pve"] = {"backend": "proxmox", "location": "fra", "proxmox": {"open_connections": "cut"}}
+    data["nodes"]["pve"] = {"backend": "proxmox", "location": "fra", "proxmox": {"open_connections": "restart"}}
     problems = problems_of(tmp_path, data)
-    assert len(problems) == 1 and "proxmox.open_connections: 'cut' is neither leave nor restart" in problems[0]
+    assert len(problems) == 1 and "proxmox.open_connections: is the policy's to say, under enforcements" in problems[0]
 
 
 @pytest.mark.parametrize(("hosts", "words"), [
