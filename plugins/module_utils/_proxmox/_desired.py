@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._open_connections import blocks_of
 
+
 def for_cluster(desired, snapshot, node, now, rules_on=()):
     """The desired state of a cluster: what `resolve` gave, each service with its guest's number, its NICs, its blocks and what is ours.
 
