@@ -233,6 +233,9 @@ def _switch(service, guest, facts, need):
                     "inbound ports unless they have rules: Datacenter > Firewall > Options, with policy_in ACCEPT first")
     for name, nic in sorted(guest["nics"].items()):
         if _nics.is_on(nic["text"], "firewall"):
+            running = (guest["live"] or guest)["nics"].get(name)
+            if running and not _nics.is_on(running["text"], "firewall") and guest["power"] != "stopped":
+                gaps.append("firewall=1 of %s waits for the guest to be stopped and started, as it can't be changed while it runs" % name)
             continue
         if guest["power"] == "stopped" or facts["settings"].get("replug"):
             fields[name + ".firewall"] = ("1", "filter")
@@ -312,7 +315,10 @@ def plan(service, guest, facts, shared):
         notes.append("not verified: the firewall of guest %s was not read in this run" % guest["vmid"])
         rules, switch, steps = [], {}, []
         kept = _sticky(service, switch, True)
-    steps += _field_steps(service, guest, _wanted(service, guest, switch, late), kept, touched["fields"], bool(late))
+    wanted = _wanted(service, guest, switch, late)
+    back = {field: former for field, former in touched["fields"].items() if field not in wanted and field not in kept}
+    steps += _field_steps(service, guest, wanted, kept, touched["fields"], bool(late))
+    _waits(service, guest, wanted, back, notes, errors)
     if guest["firewall_read"]:
         resumed = any(step["verb"] == "power" and step["how"] == "resume" for step in steps)
         steps += _end_open(service, guest, facts, touched, in_the_way, resumed, notes, gaps)
@@ -435,6 +441,29 @@ def _field_steps(service, guest, wanted, kept, touched, late=False):
             continue
         steps.append(_field_step(service, guest, field, now, former["back"], part))
     return steps
+
+
+def _waits(service, guest, wanted, back, notes, errors):
+    """Say what stands in the configuration and not yet in the guest that runs, as where hotplug is off or failed.
+
+    :param wanted: of `_wanted`
+    :param back: what had been set and goes back, as touched
+    """
+    if not guest["live"] or guest["power"] == "stopped":
+        return
+    present, running = _fields(guest), _fields(dict(guest, **guest["live"]))
+    missing = [(field, part) for field, (value, part) in wanted.items() if field in running
+               and _satisfied(field, present.get(field), value) and not _satisfied(field, running[field], value)]
+    given = [field for field, former in back.items() if field in running
+             and not _still(field, present.get(field), former) and _still(field, running[field], former)]
+    said = "%s of guest %s waits for it to be stopped and started, as it can't be changed while it runs (hotplug)"
+    for field, part in missing:
+        if guest["power"] == "paused" and part == "hold":
+            notes.append(said % (field, guest["vmid"]))
+        elif part != "filter":  # of which the switches say it
+            errors.append(_error(service, "pending", said % (field, guest["vmid"]) + ".",
+                                 "Stop and start the guest, or switch hotplug on; then run hosting.aup.reconcile.", part=part))
+    notes += ["the former " + said % (field, guest["vmid"]) for field in given]
 
 
 def _field_step(service, guest, field, before, after, part):

@@ -227,7 +227,7 @@ def as_ordered(order, guest):
     nics = {key: {"text": config[key], "mac": _nics.mac_of(order["kind"], config[key])}
             for key in sorted(config) if _nics.NIC.fullmatch(key)}
     return dict(guest, config=config, nics=nics, power="stopped", name=order["guest"]["name"], digest=None, lock=None, template=False,
-                uuid=order["guest"]["uuid"] if order["kind"] == "qemu" else None, waiting=[])
+                uuid=order["guest"]["uuid"] if order["kind"] == "qemu" else None, live=None)
 
 
 def coming(order, config, firewall, node):

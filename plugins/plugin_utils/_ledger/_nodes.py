@@ -237,21 +237,33 @@ def record_baselines(tx, node, baselines):
 
 
 @verb
-def keep_touched(tx, node, documents):
+def keep_touched(tx, node, documents, seen):
     """Keep what is set on guests of a node that has no place of ours, before it is set. No event: baselines are the record.
 
     :param documents: `{service: document}`; one that says nothing any more but whose guest it was is forgotten
+    :param seen: those that the run had read before it decided on these; where another run has kept something else since,
+        nothing is kept, or what that one has to give back would be lost
+    :returns: services of which another run has kept something else
     """
+    overtaken = []
     for service in sorted(documents):
-        document = documents[service]
         mine = (t.touched.c.node == node) & (t.touched.c.service == values.identifier(service, "service"))
         known = tx.execute(sa.select(t.touched.c.document).where(mine)).scalar()
-        text = values.to_text(document) if any(found for key, found in document.items() if key != "guest") else None
+        text = _touched_text(documents[service])
         if text == known:
+            continue
+        if known != _touched_text(seen.get(service)):
+            overtaken.append(service)
             continue
         tx.execute(t.touched.delete().where(mine))
         if text is not None:
             tx.execute(t.touched.insert().values(node=node, service=service, document=text, changed_at=tx.now))
+    return overtaken
+
+
+def _touched_text(document):
+    """As it is kept; None for one that says nothing but whose guest it is."""
+    return values.to_text(document) if any(found for key, found in (document or {}).items() if key != "guest") else None
 
 
 @reader

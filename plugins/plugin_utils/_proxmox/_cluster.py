@@ -37,6 +37,10 @@ def _managed(row, status):
     return None if state == "ignored" else state
 
 
+def _nics_of(kind, config):
+    return {key: {"text": config[key], "mac": _nics.mac_of(kind, config[key])} for key in sorted(config) if _nics.NIC.fullmatch(key)}
+
+
 class ProxmoxCluster:
     """One cluster.
 
@@ -80,16 +84,16 @@ class ProxmoxCluster:
         power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or service["touched"].get("restart")
                          or any(block["choice"] == "restart" for block in service.get("blocks") or ()))
         status = self.client.get(*place, "status", "current") if power_matters else None
-        nics = {key: {"text": config[key], "mac": _nics.mac_of(kind, config[key])} for key in sorted(config)
-                if _nics.NIC.fullmatch(key)}
-        waiting = sorted(key for key in nics if str(live.get(key) or "") and not _nics.same(str(live[key]), config[key]))
+        nics = _nics_of(kind, config)
+        live = {key: None if value is None else str(value) for key, value in live.items()}
         uuid = _UUID.search(config.get("smbios1") or "")
         guest = {
             "vmid": vmid, "kind": kind, "node": node, "name": row.get("name") or config.get("name") or config.get("hostname"),
             "uuid": uuid.group(1).lower() if uuid else None, "template": config.get("template") == "1", "lock": config.get("lock"),
             "power": _power(row, status), "uptime": (status or {}).get("uptime"), "ha": _managed(row, status),
             "config": config, "digest": digest, "nics": nics,
-            "waiting": waiting, "processors": int(config.get("cores") or row.get("maxcpu") or 1) * int(config.get("sockets") or 1),
+            "live": None if live == config else {"config": live, "nics": _nics_of(kind, live)},
+            "processors": int(config.get("cores") or row.get("maxcpu") or 1) * int(config.get("sockets") or 1),
             "options": None, "rules": [], "sets": {}, "firewall_read": not self._quick(service),
         }
         if guest["firewall_read"]:

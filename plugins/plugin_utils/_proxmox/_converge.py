@@ -7,7 +7,7 @@ cluster is brought to that. Whoever acts last has read the newest.
 """
 from __future__ import annotations
 
-from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError
+from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, CatalogueError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox._desired import for_cluster
 from ansible_collections.hosting.aup.plugins.plugin_utils._converge import RETRIES, Converge, describe_node
 from ansible_collections.hosting.aup.plugins.plugin_utils._one_writer import one_writer
@@ -69,39 +69,48 @@ class ClusterConverge(Converge):
         return result
 
     def _converge(self, wanted):
-        steps, changed = [], False
+        steps, changed, planned = [], False, None
         for _attempt in range(RETRIES):
             snapshot, result = super()._converge(wanted)
             steps, changed = steps + result["steps"], changed or result["changed"]
+            planned = planned or result["plan_hash"]  # of the first look, as --check says it
             if self.check:
                 break
-            self._keep(wanted, result)
+            again = self._keep(wanted, result) or any(error["code"] in _AGAIN for error in result["errors"])
             _snapshot, now, _orders = self._resolve(wanted)
-            again = any(error["code"] in _AGAIN for error in result["errors"])
             if _wants(now) == _wants(self._last) and not again:
                 break
-        result.update(steps=steps, changed=changed)
+        result.update(steps=steps, changed=changed, plan_hash=planned)
         if result["outcome"] == "unchanged" and changed:
             result["outcome"] = "changed"
         return snapshot, result
 
     def _planned(self, *arguments):
         planned = super()._planned(*arguments)
-        self._last = planned[1]
+        self._seen, self._last = dict(planned[0]["touched"]), planned[1]
         return planned
 
     def _before_apply(self, wanted, plan, born):
+        if self._keep(wanted, plan):
+            raise NodeError("another run has acted on the same guests meanwhile.", code="plan_changed", target=wanted.node, retryable=True,
+                            remedy="Run again; it plans anew.")
         super()._before_apply(wanted, plan, born)
-        self._keep(wanted, plan)
 
     def _keep(self, wanted, result):
-        """What is set on the guests, before it is set; and what is left of it after."""
+        """What is set on the guests, before it is set; and what is left of it after.
+
+        :returns: services on which another controller has acted since this one looked: what that one set stays on record
+        """
         created = result.get("created") if not wanted.absent else None
-        if result.get("touched") or created:
-            with self._transaction(rolled_back=False) as tx:
-                tx.keep_touched(wanted.node, result.get("touched") or {})
-                if created:  # in one with what ends its being made, or it could be made a second time
-                    tx.record_creations(wanted.run_id, wanted.node, created)
+        documents = result.get("touched") or {}
+        if not documents and not created:
+            return []
+        with self._transaction(rolled_back=False) as tx:
+            overtaken = tx.keep_touched(wanted.node, documents, self._seen)
+            if created:  # in one with what ends its being made, or it could be made a second time
+                tx.record_creations(wanted.run_id, wanted.node, created)
+        self._seen.update((sid, document) for sid, document in documents.items() if sid not in overtaken)
+        return overtaken
 
 
 def _wants(desired):

@@ -39,7 +39,7 @@ def guest_of(kind="qemu", nics=1, power="running", **config):
     """A guest as `observe` shows it."""
     base = dict({"cores": "2"}, **config)
     seen = {"vmid": 100, "kind": kind, "node": "pve1", "name": "g", "uuid": None, "template": False, "lock": None, "power": power,
-            "ha": None, "config": base, "digest": None, "nics": {}, "waiting": [], "processors": 2, "options": {}, "rules": [],
+            "ha": None, "config": base, "digest": None, "nics": {}, "live": None, "processors": 2, "options": {}, "rules": [],
             "sets": {}, "firewall_read": True}
     for number in range(nics):
         plug(seen, number)
