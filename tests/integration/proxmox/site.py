@@ -127,10 +127,7 @@ class Site(Runs):
         told.done = self.provision()
         assert not told.done["errors"], told.done["errors"]
         self.numbers = {row["name"]: int(row["vmid"]) for row in self.named()}
-        for sid, one in self.services.items():
-            told_uuid = re.search("uuid=([^,]+)", str(self.config(sid).get("smbios1", "")))
-            kept = {key: value for key, value in one.items() if key != "order"}
-            self.catalogue[sid] = dict(kept, guest={"name": sid, "vmid": self.numbers[sid], "uuid": told_uuid and told_uuid[1].lower()})
+        self.catalogue = {sid: self.known(one) for sid, one in self.services.items()}
         told.state = self.state()
         told.checked_again, told.again = self.provision(check=True), self.provision()
         told.retired = self.retire()
@@ -138,6 +135,23 @@ class Site(Runs):
         self.edit(sid, cpulimit="1", net0=self.config(sid)["net0"] + ",queues=4")
         self.as_made = self.state()
         return told
+
+    def known(self, service: dict[str, Any]) -> dict[str, Any]:
+        """A service whose guest was made, as the catalogue has one that was always there."""
+        uuid_ = re.search("uuid=([^,]+)", self.config(service["id"]).get("smbios1", ""))
+        guest = {"name": service["id"], "vmid": self.numbers[service["id"]], "uuid": uuid_ and uuid_[1].lower()}
+        return {**{key: value for key, value in service.items() if key != "order"}, "guest": guest}
+
+    def spare(self) -> str:
+        """One more virtual machine, to be lost; a service of the catalogue now."""
+        made = self.ordered("spare")
+        sid = made["id"]
+        self.services[sid] = made
+        done = self.provision()
+        assert not done["errors"], done["errors"]
+        self.numbers[sid] = next(int(row["vmid"]) for row in self.named() if row["name"] == sid)
+        self.services[sid] = self.known(made)
+        return sid
 
     def rows(self) -> list[dict[str, Any]]:
         """All guests of the cluster that the token sees."""
@@ -242,6 +256,14 @@ class Site(Runs):
         place = self.place_of(sid)
         self.api.wait(place[1], self.api.call("POST", (*place, "status", verb)))
         self.shown(sid, self.status(sid))
+
+    def reached(self, sid: str, power: str) -> None:
+        """Wait until a guest has this state of power, and the list of guests shows it."""
+        limit = time.monotonic() + _PATIENCE
+        while self.status(sid) != power:
+            assert time.monotonic() < limit, f"{sid} is not {power}"
+            time.sleep(0.05)
+        self.shown(sid, power)
 
     def shown(self, sid: str, power: str) -> None:
         """Wait until the cluster's list of guests shows this state of power."""

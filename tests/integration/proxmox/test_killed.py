@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import threading
 
-import pytest
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import Client
 
-from tests.proxmox.cluster import Cluster
-
-from .provider import Provider, firewalled, guest, provider, service
+from .provider import Runs
 
 
 class Killed(BaseException):
@@ -39,17 +36,7 @@ class Mortal(Client):
         raise Killed
 
 
-@pytest.fixture
-def house(tmp_path):
-    cluster = firewalled(Cluster(("pve1",), pace=0.0, lock_timeout=0.3))
-    cluster.add(guest(100, cpulimit="1"))
-    cluster.add(guest(203, "lxc"))
-    with provider(tmp_path, cluster) as made:
-        made.services = {one["id"]: one for one in (service(100), service(203, "lxc"))}
-        yield made
-
-
-def dies(house: Provider, lives: int, verb, *args, **named) -> bool:
+def dies(house: Runs, lives: int, verb, *args, **named) -> bool:
     """Whether it came to its end of life in that run."""
     client = Mortal(house.client().target, lives, after=bool(lives % 2))
     try:
@@ -59,7 +46,7 @@ def dies(house: Provider, lives: int, verb, *args, **named) -> bool:
     return False
 
 
-def sweep(house: Provider, act, undo, finish=None, stride: int = 1) -> tuple[int, dict]:
+def sweep(house: Runs, act, undo, finish=None, stride: int = 1) -> tuple[int, dict]:
     """Kill `act` before or after each of its writes in turn; the pass after it must end as an undisturbed one does.
 
     :param finish: that pass; else what reconcile does
@@ -80,46 +67,54 @@ def sweep(house: Provider, act, undo, finish=None, stride: int = 1) -> tuple[int
     return lives, wanted
 
 
-def test_suspend_and_lift_killed_anywhere(house):
-    house.provision()
-    before, both = house.state(), ("vps-100", "vps-203")
+def test_suspend_and_lift_killed_anywhere(site):
+    both = some(site, "vm", "ct")
+    site.provision()
+    before = site.state()
 
     def suspend(**named):
-        done = house.enforce("suspend", *both, **named)
-        return done
+        return site.enforce("suspend", *both, **named)
 
     def lift(**named):
-        return house.lift(*both, **named)
-    killed, held = sweep(house, suspend, lift)
+        return site.lift(*both, **named)
+    killed, held = sweep(site, suspend, lift)
     assert killed == 4 and held != before  # configuration and power of each
-    killed, free = sweep(house, lift, suspend)
+    killed, free = sweep(site, lift, suspend)
     assert killed == 4 and free == before
-    assert not house.lift(*both)["errors"] if house.statuses("vps-100") else True
-    assert house.state() == before
+    assert not site.lift(*both)["errors"] if site.statuses(both[0]) else True
+    assert site.state() == before
 
 
-def test_limits_killed_anywhere(house):
-    house.provision()
-    before = house.state()
-    killed, _capped = sweep(house, lambda **named: house.enforce("cpu_throttle", "vps-100", "vps-203", share="20%", **named),
-                            lambda **named: house.lift("vps-100", "vps-203", **named))
+def test_limits_killed_anywhere(site):
+    both = some(site, "vm2", "ct")
+    site.provision()
+    before = site.state()
+    killed, _capped = sweep(site, lambda **named: site.enforce("cpu_throttle", *both, share="20%", **named),
+                            lambda **named: site.lift(*both, **named))
     assert killed == 2
-    house.lift("vps-100", "vps-203")
-    killed, _blocked = sweep(house, lambda **named: house.enforce("quarantine", "vps-100", **named),
-                             lambda **named: house.lift("vps-100", **named), stride=3)
+    site.lift(*both)
+    killed, _blocked = sweep(site, lambda **named: site.enforce("quarantine", both[0], **named),
+                             lambda **named: site.lift(both[0], **named), stride=3)
     assert killed > 8  # set, its entries, group, its rules, the guest's reference
-    house.lift("vps-100")
-    assert house.provision()["outcome"] in ("changed", "unchanged") and house.state() == before
+    site.lift(both[0])
+    assert site.provision()["outcome"] in ("changed", "unchanged") and site.state() == before
 
 
-def test_provision_and_retire_killed_anywhere(house):
-    before = house.state()
-    del house.services["vps-203"]
-    killed, _provisioned = sweep(house, house.provision, house.retire, house.provision, stride=2)
+def test_provision_and_retire_killed_anywhere(site):
+    before = site.state()
+    some(site, "vm2")
+    killed, _provisioned = sweep(site, site.provision, site.retire, site.provision, stride=3)
     assert killed > 10
     lives = 0
-    while dies(house, lives, house.retire):
-        assert not house.retire()["errors"] and house.state() == before, lives
-        house.provision()
+    while dies(site, lives, site.retire):
+        assert not site.retire()["errors"] and site.state() == before, lives
+        site.provision()
         lives += 3
-    assert house.state() == before
+    assert site.state() == before
+
+
+def some(site, *who: str) -> list[str]:
+    """Only these guests are the provider's."""
+    ids = [site.ids[one] for one in who]
+    site.services = {sid: site.services[sid] for sid in ids}
+    return ids

@@ -1,12 +1,16 @@
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Transfer of a cluster's guests: read in one call, counted once, and the policy's cap carried out there."""
+"""Transfer of a cluster's guests: read in one call, counted once, and the policy's cap carried out there.
+
+What counters do is the stand-in's to say; what a guest's own chatter does to them is seen on any cluster.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import json
+import time
 
 import pytest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
@@ -48,7 +52,7 @@ def look(house: Provider, **ages: int) -> dict:
     """One pass of the meter; `age100=…` makes a guest that old by then."""
     now = next(house.clock)
     for name, age in ages.items():
-        house.cluster.guests[int(name[3:])].started = __import__("time").time() - age
+        house.cluster.guests[int(name[3:])].started = time.time() - age
     seen = read_usage(house.client(), now)
     with house.ledger.transaction(actor="timer", now=now) as tx:
         return meter(tx, {"pve": json.loads(json.dumps(seen))}, ["pve"])
@@ -124,6 +128,40 @@ def test_counters_that_go_back_while_a_guest_runs_are_said(house):
     later(house, 300)
     look(house, age100=1900)
     assert used(house, "vps-100") == (501, 501)
+
+
+def test_what_guests_carry_by_themselves_is_counted_over_a_restart_and_capped(site):
+    """Each speaks as it starts, to learn its network; the second virtual machine may carry a single byte."""
+    document = copy.deepcopy(load_policy("alteron").document)
+    document.update(name="lab", locations=["main"])
+    document["transfer"]["mode"] = "cap"
+    site.policy = Policy.from_document(document)
+    chatty = site.ids["vm2"]
+    for sid, one in site.services.items():
+        one["plan"] = {"transfer_bytes": 1 if sid == chatty else 2 * TB}
+    site.clock = itertools.count(int(time.time()) - 600)
+    assert not site.provision()["errors"]
+    limit = time.monotonic() + 120  # the list of guests has counters of a guest some ten seconds after its start
+
+    def metered() -> tuple[dict, set]:
+        """One pass of the meter, and who was seen, at the time that it is."""
+        now = int(time.time())
+        site.clock = itertools.count(now + 1)
+        seen = read_usage(site.client(), now)
+        with site.ledger.transaction(actor="timer", now=now) as tx:
+            return meter(tx, {"pve": json.loads(json.dumps(seen))}, ["pve"]), {one["name"] for one in seen["samples"]}
+    while not set(site.services) <= metered()[1]:
+        assert time.monotonic() < limit
+        time.sleep(0.5)
+    site.power(chatty, "stop")
+    site.power(chatty, "start")
+    while not (done := metered()[0])["nodes"]:
+        assert time.monotonic() < limit, done
+        time.sleep(0.5)
+    assert 0 < sum(used(site, chatty)) < TB and not done["problems"]
+    assert any("bandwidth_cap" in line for line in done["what"])
+    assert not site.converge(done["run_id"])["errors"] and site.statuses(chatty) == ["active"]
+    assert "rate=12.5" not in site.config(chatty)["net0"] and site.statuses(site.ids["vm"]) == []
 
 
 def test_what_is_not_shown_is_a_gap_and_a_blind_token_an_error(house):
