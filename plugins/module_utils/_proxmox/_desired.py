@@ -35,7 +35,8 @@ def for_cluster(desired, snapshot, node, now, rules_on=()):
         if making and guest.get("vmid") is None:
             guest["vmid"] = making["vmid"]
         entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}, ending=sorted(
-            {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"}), blocks=blocks_of(enforced.get(sid, ()), now)))
+            {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"}),
+            blocks=blocks_of(enforced.get(sid, ()), now) if desired["present"] else []))
     for sid in sorted(set(touched) - present):
         # Left the catalogue, or the cluster is retired: what we set there is still ours to take back.
         guest = touched[sid]["guest"]

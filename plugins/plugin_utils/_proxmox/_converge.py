@@ -115,5 +115,5 @@ class ClusterConverge(Converge):
 
 def _wants(desired):
     """The part of a desired state that the cluster shows."""
-    return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits", "blocks")}
+    return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits")}
              for entry in desired["services"]], desired["smtp"], desired["controls"], desired["rescue"], desired["proxmox"])

@@ -85,6 +85,16 @@ def test_once_for_each_new_block_and_never_for_what_is_lifted(house, vmid):
     assert house.state() == before and house.again()["outcome"] == "unchanged"
 
 
+def test_a_cluster_that_is_retired_is_left_without_one(house):
+    before = house.state()
+    house.write(hold, "quarantine", ["vps-100"], "attack_target", case="T-1", duration="48h")  # by now nobody carried it out
+    assert not house.enforce("port_block", "vps-203", case="T-2", ports=[6667])["errors"]
+    assert [one.starts for one in house.cluster.guests.values()] == [1, 1]
+    house.write(hold, "port_block", ["vps-100"], "attack_target", case="T-3", duration="48h", ports=[80])
+    assert not house.retire()["errors"] and [one.starts for one in house.cluster.guests.values()] == [1, 1]
+    assert house.state() != before and "hosting.aup" not in str(house.state()["files"]) and not house.read("touched_on", "pve")
+
+
 def test_left_by_default_and_said_and_a_later_policy_alters_nothing_in_force(house):
     adopt(house, POLICY)
     done = house.enforce("quarantine", "vps-100")

@@ -84,7 +84,7 @@ class House:
         self.guest, self.service = guest_of(), service_of()
         self.guest.update(uptime=5000, node="pve1")
         self.now, self.starts, self.notes, self.gaps, self.hosts = NOW, 0, [], [], {}
-        self.blocks = []
+        self.blocks, self.firewall_on = [], True
 
     def run(self, rules_on=(), broken=False):
         """:returns: whether anything was to be done"""
@@ -92,7 +92,7 @@ class House:
         self.guest["uptime"] += 60
         self.service.update(blocks=self.blocks, limits={"port_block": {"enforcement_ids": ["E"], "blocks": [
             {"protocol": "tcp", "direction": "out", "ports": [25]}]}} if self.blocks else {})
-        facts = {"firewall_on": True, "settings": {"hosts": self.hosts}, "now": self.now, "present": True, "rules_on": rules_on}
+        facts = {"firewall_on": self.firewall_on, "settings": {"hosts": self.hosts}, "now": self.now, "present": True, "rules_on": rules_on}
         todo = _guest.plan(self.service, self.guest, facts, _firewall.Shared(desired_of(self.service)))
         self.service["touched"] = todo.touched or {}
         self.notes, self.gaps = todo.notes, todo.gaps
@@ -146,6 +146,15 @@ def test_one_that_failed_half_way_is_finished_and_a_paused_one_waits():
     assert not house.run() and not house.run()
     house.guest["power"] = "running"
     assert house.run() and not house.run() and house.starts == 2
+
+
+def test_no_restart_before_anything_is_refused():
+    house = House()
+    house.firewall_on = False
+    house.block((1, "restart"))
+    assert not house.run() and not house.run()
+    house.firewall_on = True
+    assert house.run() and not house.run() and house.starts == 1
 
 
 def test_a_node_that_was_not_reached_leaves_it_to_the_restart_and_one_that_was_does_not():
