@@ -19,7 +19,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *parts)
 
 from control_models import CONTROLS, HERE, controlled
 from frames import ethernet, ipv4, ipv6, tcp
-from netns import Net
+from netns import Net, leave_on_signals
 
 from ansible_collections.hosting.aup.plugins.module_utils._backends import _nftables
 
@@ -141,4 +141,5 @@ def main(pairs=8, packets=20000, only=""):
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     main(*[int(word) if word.isdecimal() else word for word in sys.argv[1:]])

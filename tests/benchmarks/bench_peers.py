@@ -38,7 +38,7 @@ import provider
 from bench_enforce import enforcement
 from bench_node import _DOMAIN, catalogue_of, desired_of
 from figures import line
-from netns import Net
+from netns import Net, leave_on_signals
 
 HERE = Path(__file__).resolve().parent
 BEAT = 0.004
@@ -464,4 +464,5 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     main([int(word) for word in sys.argv[1:]] or [1, 100, 20000])

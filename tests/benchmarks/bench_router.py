@@ -19,7 +19,7 @@ from pathlib import Path
 from figures import line, spread
 from netmiko import ConnectHandler
 
-from tests.integration.netns import run
+from tests.integration.netns import leave_on_signals, run
 from tests.integration.routers.provider import Provider, service_of
 from tests.integration.routers.router_lab import ROUTER, RouterLab
 
@@ -134,4 +134,5 @@ def main():
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     main()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from figures import line
 
-from tests.integration.netns import Net
+from tests.integration.netns import Net, leave_on_signals
 from tests.integration.routers.router_lab import Sshd
 
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.environ["PYTHONPATH"].split(":")[0]
@@ -138,4 +138,5 @@ def main():
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     main()

@@ -3,10 +3,12 @@
 """Network namespaces for tests: made, wired and always removed again. Needs root."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import itertools
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -19,10 +21,35 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _SERIAL = itertools.count()
 
 
+def leave_on_signals():
+    """For programs: SIGTERM and SIGHUP end this one as Ctrl-C does, so that what it made is taken down."""
+    def leave(number, _frame):
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_IGN)  # the clean-up is on its way
+        raise SystemExit(128 + number)
+
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, leave)
+
+
 def run(argv, stdin=None):
     """`(rc, stdout, stderr)` of a command; the runner node code gets in tests."""
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+def processes_in(names):
+    """Ids of the processes in these namespaces, this one aside."""
+    wanted = set()
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            wanted.add(os.stat("/run/netns/" + name).st_ino)
+    found = []
+    for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdecimal()):
+        with contextlib.suppress(OSError):
+            if os.stat("/proc/%d/ns/net" % pid).st_ino in wanted and pid != os.getpid():
+                found.append(pid)
+    return found
 
 
 class Namespace:
@@ -152,15 +179,19 @@ class Net:
     def __exit__(self, *_exc):
         for sock in self._sockets:
             sock.close()
+        # Daemons of whatever was interrupted before it could note how to end them.
+        for pid in processes_in([space.name for space in self._spaces.values()]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for space in self._spaces.values():
             run(["ip", "netns", "del", space.name])
 
     def add(self, name):
         """A new namespace with loopback up and without waiting for duplicate address detection."""
         space = Namespace(self._prefix + name)
+        self._spaces[name] = space  # before it is there: nobody who interrupts finds it made and not noted
         rc, _out, err = run(["ip", "netns", "add", space.name])
         assert rc == 0, err
-        self._spaces[name] = space
         space.ip("link set lo up")
         space.sysctl({"net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.all.accept_dad": 0,
                       "net.core.somaxconn": 4096})

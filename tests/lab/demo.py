@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.integration.netns import leave_on_signals
+
 from . import inventory, plan, story_asergo
 from .controller import collections_path
 from .guest import Guest
@@ -226,4 +228,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import end_what_is_due
+from tests.integration.netns import leave_on_signals
 from tests.integration.proxmox.provider import Provider, firewalled, guest, provider, service
 from tests.proxmox.cluster import Cluster
 from tests.proxmox.packets import Packet, verdict
@@ -133,4 +134,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     sys.exit(main())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
+from tests.integration.netns import leave_on_signals
 from tests.integration.routers.provider import Provider
 from tests.integration.routers.router_lab import NEIGHBOUR, ROUTER, VICTIM, RouterLab, eventually
 
@@ -74,4 +75,5 @@ def main():
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     sys.exit(main())

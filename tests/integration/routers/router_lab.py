@@ -67,6 +67,14 @@ def eventually(what, check, seconds=15.0):
         time.sleep(0.02)
 
 
+def ended(pid):
+    """Whether a process is no more, or waits only for its parent, which may take its time over that."""
+    try:
+        return Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def _die_with_parent():
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -201,7 +209,7 @@ class Frr:
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             pid = self.pid(daemon)
             os.kill(pid, signal.SIGKILL)
-            eventually("%s gone" % daemon, lambda: not Path("/proc/%d" % pid).exists())
+            eventually("%s gone" % daemon, lambda: ended(pid))
         for name in (daemon + ".vty", daemon + ".pid"):
             (self.folder / name).unlink(missing_ok=True)
 
@@ -211,7 +219,7 @@ class Frr:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 pid = self.pid(daemon)
                 os.kill(pid, signal.SIGTERM)
-                eventually("%s of %s gone" % (daemon, self.name), lambda pid=pid: not Path("/proc/%d" % pid).exists())
+                eventually("%s of %s gone" % (daemon, self.name), lambda pid=pid: ended(pid))
 
 
 def _edge_config():

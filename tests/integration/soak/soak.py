@@ -34,6 +34,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._backends import _tc
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger as L
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._sa import sa
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._tables import tables as t
+from tests.integration.netns import leave_on_signals
 from tests.integration.soak import inside
 from tests.integration.soak.host import Host
 
@@ -563,4 +564,5 @@ def main():
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     main()
