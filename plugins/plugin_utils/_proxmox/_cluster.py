@@ -145,7 +145,7 @@ class ProxmoxCluster:
         :param orders: `{service: order}` of guests that may be made
         """
         rows = self._rows()
-        walls = any(not self._quick(service) for service in desired["services"])
+        walls = tidy or any(not self._quick(service) for service in desired["services"])
         options = self.client.get("cluster", "firewall", "options") if walls else {}
         firewall_on = str(options.get("enable", 0)) not in ("0", "")
         looked, unmade = self._looked(desired, rows, firewall_on, orders) if orders else ({}, frozenset())

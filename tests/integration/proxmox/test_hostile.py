@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import hold
 
-from tests.proxmox.cluster import Cluster
+from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule
 
 from .provider import Provider, firewalled, guest, provider, service
@@ -70,6 +70,14 @@ def test_the_hash_of_a_retiring_is_that_of_its_check(house):
     run = house.write(lambda tx: tx.start_run("retire"))
     checked = house.converge(run, check=True, absent=True)
     assert house.converge(run, absent=True)["plan_hash"] == checked["plan_hash"]
+
+
+def test_retiring_is_not_done_while_a_group_of_ours_is_left(house):
+    """Its removal isn't heard of, and by then no service has anything of ours any more."""
+    rule = Rule("DELETE", "/cluster/firewall/groups/.*", refuse=Refused(596, "Connection timed out"))
+    house.api.rules.append(rule)
+    done = house.retire()
+    assert rule.times == 0 and not done["errors"] and not house.cluster.firewall.cluster.groups
 
 
 @pytest.mark.parametrize("first", ["/nodes/pve1/qemu/100/firewall/rules", "/cluster/firewall/groups"])
