@@ -25,6 +25,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firew
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError, Client, Target
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._making import SETTLE_SECONDS
 
+from .controller import Controller
 from .provider import POLICY, Runs
 from .relay import Relay
 
@@ -42,11 +43,11 @@ def target_of(url: str, token: str, environ: dict[str, str]) -> Target:
 
     :param token: `USER@REALM!NAME=SECRET`
     """
-    where, who = urlsplit(url), _TOKEN.fullmatch(token)
+    where, who, ca_file = urlsplit(url), _TOKEN.fullmatch(token), environ.get("PROXMOX_CA_FILE")
     assert who, "a token is USER@REALM!NAME=SECRET"
     return Target(
         host=where.hostname, port=where.port or 8006, user=who["user"], token_name=who["name"], token_value=who["secret"],
-        ca_file=environ.get("PROXMOX_CA_FILE"), fingerprint=environ.get("PROXMOX_FINGERPRINT"), timeout=60)
+        ca_file=ca_file and str(Path(ca_file).resolve()), fingerprint=environ.get("PROXMOX_FINGERPRINT"), timeout=60)
 
 
 class Site(Runs):
@@ -84,6 +85,14 @@ class Site(Runs):
         if say is None and not changes:
             return self._runs
         return Client(replace(self.target, **changes), say=say)
+
+    def controller(self, *who: str) -> Controller:
+        """A controller with these guests in its catalogue, and a ledger of its own."""
+        target, place = self.target, self.place / "controller"
+        place.mkdir()
+        return Controller(place, target.host, {
+            "user": target.user, "token_id": target.token_name, "port": target.port, "ca_file": target.ca_file,
+            "fingerprint": target.fingerprint, "timeout": target.timeout}, target.token_value, [self.services[self.ids[one]] for one in who])
 
     def document(self) -> dict[str, Any]:
         bridges = [self.bridge]

@@ -25,8 +25,8 @@ from tests.integration.netns import Net
 from tests.proxmox.cluster import Cluster
 from tests.proxmox.server import serve
 
+from .controller import House
 from .provider import POLICY, Provider, firewalled, guest, mac, provider, service, token
-from .test_playbooks import House
 
 WALLED, PLAIN, STRANGER, BARE, LATER, HELD = 100, 203, 999, 998, 101, 102
 WIRE = "192.0.2.150"
@@ -320,7 +320,9 @@ def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
         assert rc == 0 and "pve1: changed, verified" in out and "pve: changed, verified" in out, out
         assert "note: left to the rules on the nodes: mining in observe (services: 2)" in out and "what a cluster can't do" not in out, out
         assert site.tcp(WALLED, 25) == site.tcp(PLAIN, 25) == site.tcp(BARE, 25) == "silent" and site.opens(WALLED, 80)
+        calls = len(server.api.seen)
         rc, out = house.play("suspend", service=f"vps-{WALLED}", violation="attack_target", duration="48h", case="T-1")
+        assert not [call for call in house.since(calls) if f"/{PLAIN}" in call]  # asked for one service, it leaves the others alone
         assert rc == 0 and "pve1: changed, verified" in out and f"vps-{WALLED}: suspend in force, verified" in out, out
         assert site.tcp(WALLED, 80) != "open" and cluster.guests[WALLED].paused and site.opens(PLAIN, 80)
         rc, out = house.play("port_block", service=f"vps-{PLAIN}", violation="attack_target", duration="48h", case="T-2", ports="80")

@@ -4,10 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -17,8 +13,8 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._discover imp
 from tests.proxmox.cluster import Cluster
 from tests.proxmox.server import serve
 
+from .controller import House
 from .provider import SECRET, guest, mac, token
-from .test_playbooks import _COLLECTIONS, House
 
 
 @pytest.fixture
@@ -31,8 +27,7 @@ def house(tmp_path):
     (tmp_path / "tls").mkdir()
     with serve(cluster, tmp_path / "tls", {"svc@pve!aup": token()}) as server:
         made = House(server, tmp_path)
-        (tmp_path / "group_vars" / "aup_proxmox_clusters" / "vault.json").unlink()  # the secret comes another way here
-        made.settings = {"user": "svc@pve", "token_id": "aup", "port": server.port, "ca_file": "tls/ca.pem"}
+        made.settings["ca_file"] = "tls/ca.pem"  # beside the inventory
         yield made
 
 
@@ -43,20 +38,28 @@ def plain(value):
     return [plain(part) for part in value] if isinstance(value, list) else value
 
 
-def inventory(house, environ, **settings):
-    (house.place / "hosts.aup.yml").write_text(json.dumps({
-        "plugin": "hosting.aup.services", "catalogue": "catalogue.json", "clusters": {"pve": {**house.settings, **settings}},
-        "keyed_groups": [{"key": "aup_guests | map(attribute='kind') | unique | list", "prefix": "has"}]}))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(house.place / "hosts.aup.yml"), "--list"],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=house.place,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": _COLLECTIONS, "ANSIBLE_HOME": str(house.place / "home"),
-             "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **environ})
-    return done
+def test_guests_of_any_cluster(site):
+    """One is in the catalogue; of the others it says what could be."""
+    house = site.controller("vm")
+    done = house.inventory({"AUP_PROXMOX_TOKEN_SECRET": house.secret})
+    assert done.returncode == 0 and house.secret not in done.stdout + done.stderr, done.stderr
+    found = plain(json.loads(done.stdout))
+    pve, numbers = found["_meta"]["hostvars"]["pve"], site.numbers
+    listed = {one["vmid"]: one for one in pve["aup_guests"]}
+    assert not set(site.templates.values()) & set(listed) and {"has_qemu", "has_lxc"} <= set(found)
+    for sid, number in numbers.items():
+        assert (listed[number]["kind"], listed[number]["place"], listed[number]["service"]) == (
+            site.kinds[sid], site.place_of(sid)[1], sid if sid == site.ids["vm"] else None)
+    skeleton = {one["guest"]["vmid"]: one for one in pve["aup_services_to_fill_in"]}
+    assert numbers[site.ids["vm"]] not in skeleton
+    for who in ("vm2", "ct"):
+        known, one = site.services[site.ids[who]], skeleton[numbers[site.ids[who]]]
+        assert one["guest"] == {key: value for key, value in known["guest"].items() if value} and one["customer"] is None
+        assert one["nics"] == [{"mac": nic["mac"], "addresses": nic["addresses"]} for nic in known["nics"]]
 
 
 def test_guests_and_what_the_catalogue_could_say_of_them(house):
-    done = inventory(house, {"AUP_PROXMOX_TOKEN_SECRET": SECRET})
+    done = house.inventory({"AUP_PROXMOX_TOKEN_SECRET": SECRET})
     assert done.returncode == 0 and SECRET not in done.stdout + done.stderr, done.stderr
     found = plain(json.loads(done.stdout))
     pve = found["_meta"]["hostvars"]["pve"]
@@ -70,19 +73,19 @@ def test_guests_and_what_the_catalogue_could_say_of_them(house):
         "nics": [{"mac": mac(101), "addresses": ["192.0.2.77"]}, {"mac": mac(101, 1), "addresses": []}]}
     assert container["nics"] == [{"mac": "bc:24:11:00:00:66", "addresses": ["192.0.2.78", "2001:db8:1::78"]}]
     # Filled in, it is a catalogue.
-    document = json.loads((house.place / "catalogue.json").read_text())
+    document = house.catalogue()
     document["services"] = [{**one, "customer": "c-1", "account_type": "personal"} for one in (machine, container)]
     (house.place / "filled.json").write_text(json.dumps(document))
     assert set(load_catalogue(str(house.place / "filled.json"))["services"]) == {"pve-101", "pve-102"}
     (house.place / "secret").write_text(SECRET + "\n")
     before = len(house.server.api.seen)
-    done = inventory(house, {"AUP_PROXMOX_TOKEN_SECRET": "wrong"}, secret_file="secret", skeleton=False)
+    done = house.inventory({"AUP_PROXMOX_TOKEN_SECRET": "wrong"}, secret_file="secret", skeleton=False)
     assert json.loads(done.stdout)["_meta"]["hostvars"]["pve"]["aup_services_to_fill_in"] == []
     assert house.since(before) == ["GET /cluster/resources"]
 
 
 def test_a_cluster_that_is_not_read_is_a_warning(house):
-    done = inventory(house, {"AUP_PROXMOX_TOKEN_SECRET": "wrong"})
+    done = house.inventory({"AUP_PROXMOX_TOKEN_SECRET": "wrong"})
     assert done.returncode == 0 and "the guests of cluster pve were not read" in done.stderr and "refused the token" in done.stderr
     assert "aup_guests" not in json.loads(done.stdout)["_meta"]["hostvars"]["pve"]
 

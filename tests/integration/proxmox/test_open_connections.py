@@ -22,8 +22,8 @@ from tests.integration.routers.test_linux import ROUTER, LinuxLab
 from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule, serve
 
+from .controller import House
 from .provider import POLICY, firewalled, guest, provider, service, token
-from .test_playbooks import House
 
 VM, CT = 100, 203
 
