@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
 from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
 from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Converge
-from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, own_addresses, refused, wanted_of
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, numbers_of, own_addresses, refused, wanted_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 
 ARGUMENTS = arguments(
@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
         wanted = wanted_of(
             args.get("cluster", node), args, adopt_from_other_ledger=args["adopt_from_other_ledger"],
             confirm_seconds=args["confirm_seconds"], probes=args.get("probes", ()),
-            user_data_directory=args.get("user_data_directory"),
+            user_data_directory=args.get("user_data_directory"), numbers=numbers_of(args),
             controller_addresses=() if self._connection.transport == "local"
             else own_addresses(self._play_context.remote_addr or node),
         )

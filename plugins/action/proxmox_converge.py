@@ -10,13 +10,14 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.plugin_utils._actor import current_actor
-from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import arguments, finished, locks, refused, wanted_of
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge_action import NUMBERS, arguments, finished, locks, numbers_of, refused, wanted_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import API_ARGUMENTS, Client, target_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
 
-ARGUMENTS = arguments(services={"type": "list", "elements": "str"}, rules_on={"type": "list", "elements": "str", "default": []}, **API_ARGUMENTS)
+ARGUMENTS = arguments(services={"type": "list", "elements": "str"}, rules_on={"type": "list", "elements": "str", "default": []},
+                      only_numbers={"type": "bool", "default": False}, **NUMBERS, **API_ARGUMENTS)
 
 
 def _diff(steps):
@@ -42,15 +43,16 @@ class ActionModule(ActionBase):
         _validated, args = self.validate_argument_spec(ARGUMENTS)
         node = task_vars["inventory_hostname"]
         check = bool(self._task.check_mode)
-        wanted = wanted_of(node, args)
+        wanted = wanted_of(node, args, numbers=numbers_of(args))
         try:
             client = Client(target_of(args, task_vars))
             with open_ledger(args["ledger_url"], create=check, check=check) as ledger:
-                done = ClusterConverge(
+                converge = ClusterConverge(
                     ledger, ProxmoxCluster(client, args["services"]), current_actor(os.environ, task_vars),
                     lambda: int(time.time()), check,
-                    locks(), args["rules_on"]).run(wanted)
+                    locks(), args["rules_on"])
+                done = converge.number(wanted) if args["only_numbers"] else converge.run(wanted)
         except AupError as exc:
             return refused(result, args, exc)
         done.pop("touched", None)
-        return finished(result, args, node, done, _diff(done["steps"]))
+        return finished(result, args, node, done, _diff(done.get("steps", ())))

@@ -60,6 +60,17 @@ options:
     type: list
     elements: str
     default: []
+  numbers:
+    description: Numbers that were reserved in this run for guests that are to be made, by service, of O(only_numbers).
+    type: dict
+    default: {}
+  only_numbers:
+    description:
+      - Only reserve numbers for guests that are to be made and have none in the catalogue, and return them. Nothing is written
+        to the cluster.
+      - Where the cluster's nodes have rules of ours, these are to know a guest before it is made.
+    type: bool
+    default: false
 seealso:
   - module: hosting.aup.kvm_converge
   - module: hosting.aup.run_summary
@@ -107,6 +118,11 @@ services:
   returned: success
   type: list
   elements: dict
+numbers:
+  description: Numbers of guests that are to be made, by service.
+  returned: with O(only_numbers)
+  type: dict
+  sample: {vps-1009: 103}
 gaps:
   description: What can't be held on this cluster as it is, each with the remedy.
   returned: success

@@ -40,6 +40,13 @@ options:
   release:
     description: The release to bring the node to. Without it, the release the cluster has.
     type: int
+  numbers:
+    description:
+      - Numbers of guests that are about to be made and that have none in the catalogue, by service, as
+        M(hosting.aup.proxmox_converge) reserved them in this run. The rules bind their ports before they are there.
+      - Those of guests that were made before are in the ledger.
+    type: dict
+    default: {}
 seealso:
   - module: hosting.aup.proxmox_converge
 """

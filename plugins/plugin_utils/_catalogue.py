@@ -705,8 +705,8 @@ def _service(reader, places):
             backends = {(places.nodes.get(name) or {}).get("backend") for name in nodes}
             if service["order"]["create"] and "proxmox" in backends:
                 clusters.check_order(inner, service)
-            elif "proxmox" not in backends and service["order"]["cloud_init"].get("user"):
-                inner.refuse("cloud_init.user", "is for Proxmox VE clusters; elsewhere the image says, or user data")
+            elif "proxmox" not in backends:
+                clusters.check_elsewhere(inner, service)
     return service, nics
 
 

@@ -22,7 +22,7 @@ _GROUPS = {
     "order": ("create", "vcpus", "memory_bytes", "disk", "nics", "rate_bit_per_second", "cloud_init"),
     "order.disk": ("size_bytes", "image", "storage"), "order.cloud_init": ("hostname", "ssh_keys", "user_data", "user"),
 }
-_LISTS = {"nics": NIC_FIELDS, "nics.shared": SHARED_FIELDS, "order.nics": ("mac", "bridge", "subnets", "gateways")}
+_LISTS = {"nics": NIC_FIELDS, "nics.shared": SHARED_FIELDS, "order.nics": ("mac", "bridge", "vlan", "subnets", "gateways")}
 FIELDS = ("id", "customer", "account_type", "location", "node", "nodes", "pool", "guest", "nics", "plan",
           "addons", "uses", "policy", "liable", "order", "contact", "terminated_on")
 _TOP = ("format", "services", "fields", "prefixes", "images", "nodes", "pools", "generated_at")

@@ -18,7 +18,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue_fields impo
 
 ORDER = frozenset(("create", "vcpus", "memory_bytes", "disk", "nics", "rate_bit_per_second", "cloud_init"))
 DISK = frozenset(("size_bytes", "image", "storage"))
-NIC = frozenset(("mac", "bridge", "subnets", "gateways"))
+NIC = frozenset(("mac", "bridge", "vlan", "subnets", "gateways"))
 CLOUD_INIT = frozenset(("hostname", "ssh_keys", "user_data", "user"))
 CREATION = frozenset(("image_directory", "images", "storage", "guest_type", "resolvers"))
 IMAGE = frozenset(("path", "format", "sha256", "kernel", "initrd", "command_line"))
@@ -33,7 +33,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+USER_DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
                   r"|sk-ecdsa-sha2-nistp256@openssh\.com) ([A-Za-z0-9+/]{16,8192}={0,2})(?: .*)?")
 
@@ -137,7 +137,7 @@ def order(reader, service):
             found["cloud_init"] = {
                 "hostname": inner.may("hostname", hostname), "ssh_keys": inner.each("ssh_keys", ssh_key),
                 "user_data": inner.may("user_data", _matching(
-                    _FILE, "the name of a file without directory: letters, digits, '.', '_' and '-'"))}
+                    USER_DATA_NAME, "the name of a file without directory: letters, digits, '.', '_' and '-'"))}
             if cloud.get("user") is not None:  # a seed of ours leaves the image's own
                 found["cloud_init"]["user"] = inner.need("user", _matching(_USER, "a user's name in lower case"))
     found["nics"] = _nics(reader, service)
@@ -169,6 +169,8 @@ def _nics(reader, service):
         networks = [ipaddress.ip_network(subnet[-1]) for subnet in subnets]
         nics.append({"mac": mac, "bridge": bridge, "addresses": _with_length(own.get(mac), networks),
                      "gateways": [gateway[-1] for gateway in gateways]})
+        if part.get("vlan") is not None:
+            nics[-1]["vlan"] = inner.need("vlan", _whole(1, 4094))
     if not reader.raw["nics"] or own.keys() - {nic["mac"] for nic in nics} - {None}:
         reader.refuse("nics", "every NIC of the service needs its bridge here")
     return nics

@@ -45,6 +45,7 @@ class Wanted:
     """What a task asked for.
 
     :ivar release_id: a release to bring the node to, or None for the one it has
+    :ivar numbers: of guests that a cluster is to make, by service: those reserved for them in this run
     """
 
     node: str
@@ -58,6 +59,7 @@ class Wanted:
     probes: list = field(default_factory=list)
     controller_addresses: tuple = ()
     user_data_directory: str | None = None
+    numbers: dict = field(default_factory=dict)
 
 
 def read_user_data(directory, name):

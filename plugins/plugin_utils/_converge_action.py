@@ -19,6 +19,13 @@ _ARGUMENTS = {
     "stop_after_failure": {"type": "bool", "default": False},
     "on_failure": {"type": "str", "choices": ["fail", "record"], "default": "fail"},
 }
+NUMBERS = {"numbers": {"type": "dict", "default": {}}}
+"""What the actions take that have to do with guests of a cluster that are about to be made."""
+
+
+def numbers_of(args):
+    """`{service: number}` of an action that takes `NUMBERS`."""
+    return {str(service): int(number) for service, number in (args.get("numbers") or {}).items()}
 
 
 def arguments(**own):

@@ -182,6 +182,14 @@ def nic_parts(kind: str, text: str) -> dict[str, str]:
     return schema.properties(form, text)[0]
 
 
+def bridge_privileges(text: Any) -> list[tuple[str, str]]:
+    """What a NIC's bridge needs; one with a VLAN tag is looked at with its tag."""
+    bridge, tag = (re.search(r"(?:^|,)%s=([^,]+)" % key, str(text)) for key in ("bridge", "tag"))
+    if not bridge:
+        return []
+    return [("/sdn/zones/localnetwork/" + bridge.group(1) + ("/" + tag.group(1) if tag else ""), "SDN.Use")]
+
+
 class Cluster:
     """Everything behind the API.
 
@@ -204,6 +212,7 @@ class Cluster:
         self._pids = itertools.count(0x5000)
         self.ha: dict[str, dict[str, Any]] = {}
         self.pools: dict[str, dict[str, Any]] = {}
+        self.snippets: set[str] = set()  # volumes
         self.storages = {name: Storage(name, 1 << 40) for name in ("local", "local-lvm")}
         self.started: list[tuple[int, dict[str, Any]]] = []  # each start with the firewall that the guest had at that moment
 
@@ -301,9 +310,7 @@ class Cluster:
         for key in keys:
             if re.fullmatch(r"net\d+", key):
                 needed.append((f"/vms/{guest.vmid}", "VM.Config.Network"))
-                bridge = re.search(r"(?:^|,)bridge=([^,]+)", str(parameters.get(key, "")))
-                if bridge:
-                    needed.append((f"/sdn/zones/localnetwork/{bridge.group(1)}", "SDN.Use"))
+                needed += bridge_privileges(parameters.get(key, ""))
             elif re.fullmatch(r"ipconfig\d+", key):
                 needed.append((f"/vms/{guest.vmid}", "VM.Config.Cloudinit|VM.Config.Network"))
             elif key in _PRIVILEGE:
@@ -429,6 +436,9 @@ class Cluster:
     # -- power ----------------------------------------------------------------------------------------------------
 
     def start(self, guest: Guest) -> None:
+        for volume in (schema.cloudinit_files(guest.config.get("cicustom", "")) or {}).values() if guest.config.get("cicustom") else ():
+            if volume not in self.snippets:
+                raise Refused(500, f"can't find file '{volume}'")
         if guest.lock == "suspended":
             for name in ("vmstate", "runningmachine", "lock"):
                 guest.config.pop(name, None)
@@ -598,6 +608,7 @@ class Cluster:
                 nics = [key for key in guest.config if re.fullmatch(r"net\d+", key)]
                 guest.config.setdefault("boot", "order=" + ";".join(disks[:1] + nics[:1]))
             self.add(guest)
+            self._into_pool(parameters.get("pool"), vmid)
             if str(parameters.get("start", "0")) == "1":
                 self.start(guest)
         return self.task(node, "qmcreate" if kind == "qemu" else "vzcreate", str(vmid), user, work)
@@ -613,6 +624,14 @@ class Cluster:
         covered = {key: "firewall=1" in text for key, text in guest.config.items() if re.fullmatch(r"net\d+", key)}
         sets = {name: sorted(e["cidr"] for e in one["entries"]) for name, one in file.ipsets.items()} if on else {}
         return {"on": on, "rules": rules, "nics": covered, "sets": sets, "config": dict(guest.config)}
+
+    def pool_exists(self, name: str | None) -> None:
+        if name is not None and name not in self.pools:
+            raise Refused(403, f"Permission check failed (pool '{name}' does not exist)")
+
+    def _into_pool(self, name: str | None, vmid: int) -> None:
+        if name is not None:
+            self.pools[name]["vms"].add(vmid)
 
     def storage(self, name: str, node: str) -> Storage:
         one = self.storages.get(name)
@@ -632,15 +651,15 @@ class Cluster:
         used = {text.partition(":")[0] for text in self._disks(guest.config).values()}
         if parameters.get("storage"):
             used = {parameters["storage"]}
-        bridges = {nic_parts(guest.kind, text).get("bridge") for key, text in guest.config.items() if re.fullmatch(r"net\d+", key)}
-        return [*((f"/storage/{one}", "Datastore.AllocateSpace") for one in sorted(used)),
-                *((f"/sdn/zones/localnetwork/{one}", "SDN.Use") for one in sorted(bridges - {None}))]
+        bridges = {one for key, text in guest.config.items() if re.fullmatch(r"net\d+", key) for one in bridge_privileges(text)}
+        return [*((f"/storage/{one}", "Datastore.AllocateSpace") for one in sorted(used)), *sorted(bridges)]
 
     def clone(self, guest: Guest, parameters: dict[str, Any], user: str) -> str:
         """As qemu-server and pve-container copy a guest: checks, then a task during which the copy has hardly a configuration."""
         newid, storage = int(parameters["newid"]), parameters.get("storage")
         full = str(parameters.get("full", int(guest.config.get("template") != "1"))) == "1"
         target = parameters.get("target") or guest.node
+        self.pool_exists(parameters.get("pool"))
         if storage:
             self.storage(storage, guest.node)
         self.writable()
@@ -689,6 +708,7 @@ class Cluster:
                 return
             guest.config.pop("lock", None)
             copy.config, copy.node = new, target
+            self._into_pool(parameters.get("pool"), newid)  # last of all
         return self.task(guest.node, "qmclone" if guest.kind == "qemu" else "vzclone", str(guest.vmid), user, work)
 
     def _copied(self, guest: Guest, newid: int, parameters: dict[str, Any]) -> dict[str, str]:

@@ -17,12 +17,13 @@ _SPLIT = re.compile(r"[,; \0]+")
 # Calls this stand-in has although the schema file, a selection, doesn't.
 _ADDED = {
     "POST /nodes/{node}/qemu/{vmid}/clone": {
-        "protected": 1, "proxyto": "node", "additionalProperties": 0, "check": ["perm", "/vms/{vmid}", ["VM.Clone"]],
-        "also": ["perm", "/vms/{newid}", ["VM.Allocate"]],
+        "protected": 1, "proxyto": "node", "additionalProperties": 0,
+        "check": ["and", ["perm", "/vms/{vmid}", ["VM.Clone"]],
+                  ["or", ["perm", "/vms/{newid}", ["VM.Allocate"]], ["perm", "/pool/{pool}", ["VM.Allocate"], "require_param", "pool"]]],
         "parameters": {
             "node": {"type": "string", "format": "pve-node"}, "vmid": {"type": "integer", "format": "pve-vmid"},
             "newid": {"type": "integer", "format": "pve-vmid"}, "name": {"type": "string", "format": "dns-name", "optional": 1},
-            "description": {"type": "string", "optional": 1}, "pool": {"type": "string", "optional": 1},
+            "description": {"type": "string", "optional": 1}, "pool": {"type": "string", "format": "pve-poolid", "optional": 1},
             "target": {"type": "string", "optional": 1}, "full": {"type": "boolean", "optional": 1},
             "storage": {"type": "string", "optional": 1}, "snapname": {"type": "string", "optional": 1},
             "format": {"type": "string", "optional": 1}, "bwlimit": {"type": "integer", "optional": 1}}},
@@ -41,6 +42,11 @@ _ADDED["GET /nodes/{node}/storage/{storage}/status"] = {
     "protected": 1, "proxyto": "node", "additionalProperties": 0,
     "check": ["perm", "/storage/{storage}", ["Datastore.Audit", "Datastore.AllocateSpace"], "any", 1],
     "parameters": {"node": {"type": "string", "format": "pve-node"}, "storage": {"type": "string"}}}
+_ADDED["GET /nodes/{node}/storage/{storage}/content"] = {
+    "protected": 1, "proxyto": "node", "additionalProperties": 0,
+    "check": ["perm", "/storage/{storage}", ["Datastore.Audit", "Datastore.AllocateSpace"], "any", 1],
+    "parameters": {"node": {"type": "string", "format": "pve-node"}, "storage": {"type": "string"},
+                   "content": {"type": "string", "optional": 1}, "vmid": {"type": "integer", "format": "pve-vmid", "optional": 1}}}
 ENDPOINTS: dict[str, dict[str, Any]] = dict(_DATA["endpoints"], **_ADDED)
 _FORMATS = _DATA["formats"]
 
@@ -121,7 +127,28 @@ def _addresses(text: str) -> str | None:
     return "you can't use a range in a list" if ranges and "," in text else None
 
 
+def _ip_config(text: str) -> bool:
+    """`ip=…,gw=…,ip6=…,gw6=…`: a gateway needs an address of its family beside it."""
+    found = dict(part.partition("=")[::2] for part in text.split(","))
+    for suffix, words in (("", {"dhcp"}), ("6", {"dhcp", "auto"})):
+        address, gateway = found.pop("ip" + suffix, None), found.pop("gw" + suffix, None)
+        if address is not None and address not in words and not ("/" in address and is_cidr(address)) or gateway is not None and (
+                address is None or not _is_ip(gateway)):
+            return False
+    return not found
+
+
+def cloudinit_files(text: str) -> dict[str, str] | None:
+    """The volumes of `cicustom`, by what they stand in place of."""
+    found = dict(part.partition("=")[::2] for part in text.split(","))
+    good = set(found) <= {"meta", "network", "user", "vendor"} and all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*:\S+", v) for v in found.values())
+    return found if good else None
+
+
 _CHECKED = {
+    "urlencoded": lambda text: bool(re.fullmatch(r"[-%a-zA-Z0-9_.!~*'()]*", text)),
+    "pve-poolid": lambda text: bool(re.fullmatch(r"[A-Za-z0-9._-]+", text)),
+    "pve-qm-ipconfig": _ip_config, "pve-qm-cicustom": lambda text: cloudinit_files(text) is not None,
     "pve-fw-dport-spec": _ports, "pve-fw-sport-spec": _ports,
     "pve-fw-protocol-spec": lambda text: bool(re.fullmatch(r"[a-z0-9-]+", text.lower())) and text.lower() not in ("bogus",),
     "IPorCIDR": is_cidr, "IPorCIDRorAlias": lambda text: is_cidr(text) or bool(_ALIAS.fullmatch(text)),

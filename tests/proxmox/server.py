@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from . import schema
-from .cluster import Cluster, Guest, Refused
+from .cluster import Cluster, Guest, Refused, bridge_privileges
 
 VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3"}
 EVERYTHING = "*"
@@ -39,12 +39,25 @@ class Token:
     acl: dict[str, set[str]] = field(default_factory=dict)
     alone: dict[str, set[str]] = field(default_factory=dict)
 
+    pools: dict[str, dict[str, Any]] = field(default_factory=dict)
+
     def privileges(self, path: str) -> set[str]:
+        """What is in force at a path; a guest in a pool has what is given on the pool besides."""
+        held = self._given(path)
+        for name, pool in self.pools.items():
+            if path in {f"/vms/{vmid}" for vmid in pool["vms"]}:
+                held = held | self._given(f"/pool/{name}")
+        return held
+
+    def _given(self, path: str) -> set[str]:
+        """Roles on a path stand in place of those on the paths above it."""
+        path = path.rstrip("/") or "/"
         parts = path.rstrip("/").split("/")
         held: set[str] = set()
         for length in range(1, len(parts) + 1):
-            held |= self.acl.get("/".join(parts[:length]) or "/", set())
-        return held | self.alone.get(path.rstrip("/") or "/", set())
+            above = "/".join(parts[:length]) or "/"
+            held = self.acl.get(above, set()) | (self.alone.get(above, set()) if above == path else set()) or held
+        return held
 
     def may(self, path: str, privilege: str) -> bool:
         held = self.privileges(path)
@@ -106,6 +119,7 @@ class Api:
         key, placeholders = found
         endpoint = schema.ENDPOINTS[key]
         token = self.tokens[user]
+        token.pools = self.cluster.pools
         with self._count:
             self.calls[key] += 1
             self.seen.append((time.monotonic(), method, path))
@@ -149,17 +163,31 @@ class Api:
 
     @classmethod
     def _may(cls, endpoint: dict, parameters: dict[str, Any], token: Token) -> None:
-        for check in (endpoint.get("check"), endpoint.get("also")):
-            if check is not None and check[0] == "perm":
-                cls._allowed(check, parameters, token)
+        if endpoint.get("check") is not None:
+            cls._allowed(endpoint["check"], parameters, token)
+
+    @classmethod
+    def _allowed(cls, check: list, parameters: dict[str, Any], token: Token) -> None:
+        if check[0] == "and":
+            for one in check[1:]:
+                cls._allowed(one, parameters, token)
+        elif check[0] == "or":
+            if not any(cls._holds(one, parameters, token) for one in check[1:]):
+                raise Refused(403, "Permission check failed")  # it doesn't say which
+        elif check[0] == "perm" and not cls._holds(check, parameters, token):
+            raise Refused(403, "Permission check failed (%s, %s)" % (
+                cls._path(check, parameters), ("|" if "any" in check[3:] else ", ").join(check[2])))
 
     @staticmethod
-    def _allowed(check: list, parameters: dict[str, Any], token: Token) -> None:
-        path = re.sub(r"\{(\w+)\}", lambda m: str(parameters.get(m.group(1), "")), check[1])
-        any_of = len(check) > 3
-        held = [token.may(path, privilege) for privilege in check[2]]
-        if not (any(held) if any_of else all(held)):
-            raise Refused(403, "Permission check failed (%s, %s)" % (path, ("|" if any_of else ", ").join(check[2])))
+    def _path(check: list, parameters: dict[str, Any]) -> str:
+        return re.sub(r"\{(\w+)\}", lambda m: str(parameters.get(m.group(1), "")), check[1])
+
+    @classmethod
+    def _holds(cls, check: list, parameters: dict[str, Any], token: Token) -> bool:
+        if "require_param" in check[3:] and check[check.index("require_param") + 1] not in parameters:
+            return False
+        held = [token.may(cls._path(check, parameters), privilege) for privilege in check[2]]
+        return any(held) if "any" in check[3:] else all(held)
 
     def _reach(self, node: str) -> None:
         state = self.cluster.nodes.get(node)
@@ -209,7 +237,9 @@ def _version(api, p, user, key):
 @on("GET /access/permissions")
 def _permissions(api, p, user, key):
     token = api.tokens.get(p.get("userid", user), Token("", {"/": {EVERYTHING}}))
-    paths = [p["path"]] if "path" in p else sorted({*token.acl, *token.alone})
+    token.pools = api.cluster.pools
+    members = {f"/vms/{vmid}" for pool in api.cluster.pools.values() for vmid in pool["vms"]}
+    paths = [p["path"]] if "path" in p else sorted({*token.acl, *token.alone, *members})
     out = {}
     for path in paths:
         held = token.privileges(path)
@@ -219,7 +249,8 @@ def _permissions(api, p, user, key):
                                            "VM.Config.Memory", "VM.Config.Cloudinit", "VM.Config.HWType",
                                            "Datastore.AllocateSpace", "Datastore.Audit"}
         if held:
-            out[path] = {privilege: int(privilege not in token.alone.get(path, ())) for privilege in sorted(held)}
+            below = token._given(path) - token.alone.get(path, set())
+            out[path] = {privilege: int(privilege in below or EVERYTHING in below) for privilege in sorted(held)}
     return out
 
 
@@ -304,13 +335,21 @@ def _list(api, p, user, key):
 def _create(api, p, user, key):
     token = api.tokens[user]
     storages = [str(v).partition(":")[0] for k, v in p.items() if re.fullmatch(r"(?:scsi|virtio|sata|ide|mp)\d+|rootfs", k)]
-    needed = [(f"/vms/{p['vmid']}", "VM.Allocate"), *((f"/storage/{one}", "Datastore.AllocateSpace") for one in storages)]
+    pool = p.get("pool")
+    api.cluster.pool_exists(pool)
+    if not token.may(f"/vms/{p['vmid']}", "VM.Allocate") and not (pool and token.may(f"/pool/{pool}", "VM.Allocate")):
+        raise Refused(403, "Permission check failed")
+    asked = api.cluster.needed_privileges(Guest(int(p["vmid"]), key.rpartition("/")[2], p["node"], {}),
+                                          {k: v for k, v in _without_place(p).items() if not k.startswith("net")})
+    for path, privilege in asked:
+        if not (pool and any(token.may(f"/pool/{pool}", one) for one in privilege.split("|"))):
+            _require(token, [(path, privilege)])
+    needed = [(f"/storage/{one}", "Datastore.AllocateSpace") for one in storages]
     if "ostemplate" in p:
         needed += [(f"/storage/{p['ostemplate'].partition(':')[0]}", "Datastore.Audit")]
     for key_, value in p.items():
         if re.fullmatch(r"net\d+", key_):
-            bridge = re.search(r"(?:^|,)bridge=([^,]+)", str(value))
-            needed += [(f"/sdn/zones/localnetwork/{bridge.group(1)}", "SDN.Use")] if bridge else []
+            needed += bridge_privileges(value)
     _require(token, needed)
     return api.cluster.create(key.rpartition("/")[2], p["node"], {k: v for k, v in p.items() if k != "node"}, user)
 
@@ -325,6 +364,14 @@ def _require(token: Token, needed: list[tuple[str, str]]) -> None:
 @on("GET /nodes/{node}/storage/{storage}/status")
 def _storage_status(api, p, user, key):
     return api.cluster.storage(p["storage"], p["node"]).shown()
+
+
+@on("GET /nodes/{node}/storage/{storage}/content")
+def _storage_content(api, p, user, key):
+    api.cluster.storage(p["storage"], p["node"])
+    seen = api.tokens[user].may(f"/storage/{p['storage']}", "Datastore.Allocate")  # or snippets are left out
+    return [{"volid": volume, "content": "snippets", "format": "snippet", "size": 1} for volume in sorted(api.cluster.snippets)
+            if seen and volume.partition(":")[0] == p["storage"] and p.get("content") in (None, "snippets")]
 
 
 @on("DELETE /nodes/{node}/{kind}/{vmid}")
@@ -362,6 +409,13 @@ def _change(api, p, user, key):
     guest = api.guest(key, p)
     token = api.tokens[user]
     _require(token, api.cluster.needed_privileges(guest, _without_place(p)))
+    for volume in (schema.cloudinit_files(str(p["cicustom"])) or {}).values() if "cicustom" in p else ():
+        where, _, name = volume.partition(":")
+        api.cluster.storage(where, guest.node)
+        if not name.startswith("snippets/"):
+            raise Refused(500, f"unable to use volume {volume} - content type needs to be 'snippets'")
+        if not token.may(f"/storage/{where}", "Datastore.Allocate"):
+            raise Refused(500, f"missing privileges to access {volume}")
     registered = set(api.cluster.options.get("registered-tags", ()))
     if registered and ("tags" in p or "tags" in schema.split_list(p.get("delete", "") or "")):
         before = set(schema.split_list(guest.config.get("tags", "")))

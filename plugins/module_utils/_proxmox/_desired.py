@@ -32,9 +32,10 @@ def for_cluster(desired, snapshot, node, now, rules_on=()):
         elif entry["baseline"]:
             guest["vmid"] = entry["baseline"]["fields"]["guest"].get("vmid")
         making = (touched.get(sid) or {}).get("making")
-        if making and guest.get("vmid") is None:
+        numbered = bool(making) and guest.get("vmid") is None  # by us: nobody asked for this number
+        if numbered:
             guest["vmid"] = making["vmid"]
-        entries.append(dict(entry, guest=guest, nics=nics, touched=touched.get(sid) or {}, ending=sorted(
+        entries.append(dict(entry, guest=guest, nics=nics, numbered=numbered, touched=touched.get(sid) or {}, ending=sorted(
             {one["kind"] for one in enforced.get(sid, ()) if one["status"] == "ending"}),
             blocks=blocks_of(enforced.get(sid, ()), now) if desired["present"] else []))
     for sid in sorted(set(touched) - present):
@@ -44,3 +45,13 @@ def for_cluster(desired, snapshot, node, now, rules_on=()):
         entries.append({"id": sid, "guest": guest, "nics": nics, "ending": [], "blocks": [], "smtp": {"mode": "off", "ports": []}, "controls": {},
                         "hold": None, "limits": {}, "baseline": None, "elsewhere": False, "touched": touched[sid]})
     return dict(desired, services=entries, now=now, rules_on=sorted(rules_on), proxmox=dict((node or {}).get("proxmox") or {}))
+
+
+def with_numbers(desired, numbers):
+    """The desired state with numbers for guests that the catalogue has none of: of those made by order, and about to be.
+
+    :param numbers: `{service: number}`
+    """
+    return dict(desired, services=[
+        dict(service, guest=dict(service["guest"], vmid=numbers[service["id"]]))
+        if service["guest"].get("vmid") is None and service["id"] in numbers else service for service in desired["services"]])

@@ -57,6 +57,14 @@ def with_value(text, key, value):
     return ",".join("%s=%s" % pair for pair in pairs)
 
 
+def bridge_path(text):
+    """The path of privileges that using a NIC's bridge is looked at, with its VLAN where it has one; None without a bridge."""
+    values = dict(parts(text))
+    if not values.get("bridge"):
+        return None
+    return "/sdn/zones/localnetwork/" + values["bridge"] + ("/" + values["tag"] if values.get("tag") else "")
+
+
 def same(one, other):
     """Whether two strings mean the same NIC: the server sorts keys as it stores them."""
     return sorted(parts(one)) == sorted(parts(other))

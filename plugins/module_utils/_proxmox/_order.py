@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _nics, _units
@@ -45,12 +45,16 @@ def error(service, exc):
             "retryable": exc.retryable}
 
 
-def taken(order, row):
+def taken(order, row, reserved=False):
     """The error of an order in whose place there is another's guest.
 
     :param order: with `service` and `vmid`, None where it is known by its name
+    :param reserved: whether the number was chosen for it before and nothing was begun: the next run chooses another
     """
     by_number = order["vmid"] is not None
+    if reserved:
+        return refuse(order, "vmid_taken", "its number %s was given to another guest meanwhile (%s, %s)." % (
+            row["vmid"], row["type"], row.get("name")), "Run hosting.aup.provision again: it takes another number.", retryable=True)
     return refuse(
         order, "vmid_taken" if by_number else "name_taken", "%s belongs to another guest (%s %s, %s)." % (
             "its number %s" % row["vmid"] if by_number else "its name", row["type"], row["vmid"], row.get("name")),
@@ -76,6 +80,17 @@ def storages(config):
 def has_cloudinit(config):
     """Whether a virtual machine has a drive for cloud-init's data; without one all settings of it say nothing."""
     return any(_DATA_DISK.fullmatch(key) and _CLOUDINIT.match(str(text)) for key, text in config.items())
+
+
+def cloudinit_files(config):
+    """`{"user" | "vendor" | "network" | "meta": volume}`: files that stand in place of what the server would write."""
+    return dict(part.partition("=")[::2] for part in str(config.get("cicustom") or "").split(",") if part)
+
+
+def snippets(order):
+    """`{"user" | "vendor": volume}` that an order and its image name."""
+    named = {"user": order.get("snippet"), "vendor": (order["image"] or {}).get("vendor_data")}
+    return {what: volume for what, volume in named.items() if volume}
 
 
 def disk_of(kind, config):
@@ -109,6 +124,14 @@ def check_template(order, config, spoof_sets):
                  "Delete the set of the template.")
     elif kind == "qemu" and not has_cloudinit(config):
         wrong = "it has no cloud-init drive, and a copy would not learn its addresses", "Add one: qm set … --ide2 STORAGE:cloudinit."
+    elif kind == "lxc" and snippets(order):
+        wrong = "it is a container's, and these read no cloud-init data here", "Order it without user data and vendor data."
+    elif "network" in cloudinit_files(config):
+        wrong = ("it has network data of its own (cicustom), and a copy would not learn its addresses",
+                 "Take network= out of the template's cicustom.")
+    elif "user" in cloudinit_files(config) and (order["ssh_keys"] or order["user"]):
+        wrong = ("it has user data of its own (cicustom), and keys and user of the order would be left out",
+                 "Put them into that file and order without them, or take user= out of the template's cicustom.")
     elif kind == "lxc" and (order["ssh_keys"] or order["user"]):
         wrong = ("a copy of a container takes no SSH keys and no user",
                  "Order it without them, or from an `ostemplate`, which takes keys.")
@@ -153,6 +176,8 @@ def _ip_parts(nic):
 def _nic_text(order, number, nic, present):
     """A NIC as ordered, all that the order says nothing of carried through."""
     parts = [("bridge", nic["bridge"]), ("firewall", "1"), ("link_down", None)]
+    if nic.get("vlan") is not None:
+        parts += [("tag", str(nic["vlan"])), ("trunks", None)]
     if order["rate_bps"]:
         parts.append(("rate", _units.rate_text(order["rate_bps"], len(order["nics"]))))
     if order["kind"] == "lxc":
@@ -188,7 +213,11 @@ def wanted(order, config):
         found["smbios1"] = ",".join(["uuid=" + order["guest"]["uuid"], *smbios])
         found["ciuser"] = order["user"] or config.get("ciuser")
         # Keys of the template would be somebody else's way in.
+        # The server takes and keeps them quoted once more than the body of a request is: blanks as %20, never as +.
         found["sshkeys"] = quote("\n".join(order["ssh_keys"]), safe="") or None
+        if snippets(order):
+            files = dict(cloudinit_files(config), **snippets(order))
+            found["cicustom"] = ",".join("%s=%s" % item for item in sorted(files.items()))
     if order["resolvers"]:
         found["nameserver"] = " ".join(order["resolvers"])
     for number, nic in enumerate(order["nics"]):
@@ -209,7 +238,11 @@ def _same(key, now, then):
         return now == then
     if _nics.NIC.fullmatch(key):
         return sorted(text.lower() for text in now.split(",")) == sorted(text.lower() for text in then.split(","))
-    if key in ("smbios1", "sshkeys") or key.startswith("ipconfig"):
+    if key == "sshkeys":
+        return unquote(now).strip() == unquote(then)
+    if key == "cicustom":
+        return sorted(now.split(",")) == sorted(then.split(","))
+    if key == "smbios1" or key.startswith("ipconfig"):
         return sorted(now.lower().split(",")) == sorted(then.lower().split(","))
     return now.strip() == then.strip()
 
@@ -289,7 +322,7 @@ def start_step(order):
     return _step(order, "begin", "start", {"power": "stopped", "onboot": "0"}, {"power": "running", "onboot": "1"})
 
 
-def rights(order, template, node_bridges=()):
+def rights(order, template):
     """`{(path, privilege)}` that an order needs beyond those of its rules.
 
     :param template: the template's settings; empty for an archive
@@ -303,17 +336,25 @@ def rights(order, template, node_bridges=()):
         found.add((path, "VM.Config.HWType"))
     image = order["image"]
     used = {order["storage"]["storage"]}
-    bridges = {nic["bridge"] for nic in order["nics"]} | set(node_bridges)
+    bridges = {_nics.bridge_path("bridge=%s%s" % (nic["bridge"], ",tag=%s" % nic["vlan"] if nic.get("vlan") else "")) for nic in order["nics"]}
     if image["template"] is not None:
         found.add(("/vms/%s" % image["template"], "VM.Clone"))
         found.add(("/vms/%s" % image["template"], "VM.Audit"))
         if image["linked"]:
             used |= storages(template)
-        bridges |= {_nics.value_of(text, "bridge") for key, text in template.items() if _nics.NIC.fullmatch(key)} - {None}
+        bridges |= {_nics.bridge_path(text) for key, text in template.items() if _nics.NIC.fullmatch(key)} - {None}
     found |= {("/storage/" + storage, "Datastore.AllocateSpace") for storage in used}
     if image["ostemplate"]:
         found.add(("/storage/" + image["ostemplate"].partition(":")[0], "Datastore.Audit"))
-    return found | {("/sdn/zones/localnetwork/" + bridge, "SDN.Use") for bridge in bridges}
+    for volume in dict(cloudinit_files(template), **snippets(order)).values() if snippets(order) else ():
+        # Written whole, all of it is looked at. The server lets nobody refer to a snippet without the right to remove it (pve-storage, `check_volume_access`).
+        found |= {("/storage/" + volume.partition(":")[0], privilege) for privilege in ("Datastore.Allocate", "Datastore.Audit")}
+    return found | {(bridge, "SDN.Use") for bridge in bridges}
+
+
+def pooled(order):
+    """`{path of the guest: path of its pool}`, empty without a pool; see `_rights.missing`."""
+    return {"/vms/%s" % order["vmid"]: "/pool/" + order["resource_pool"]} if order.get("resource_pool") else {}
 
 
 def unpack_parameters(order):
@@ -323,4 +364,4 @@ def unpack_parameters(order):
     keys = "\n".join(order["ssh_keys"])
     return dict(values, vmid=order["vmid"], ostemplate=order["image"]["ostemplate"], unprivileged=1, onboot=0,
                 rootfs="%s:%s" % (order["storage"]["storage"], _units.plain_size(size)), description=mark(order),
-                **({"ssh-public-keys": keys} if keys else {}))
+                **({"ssh-public-keys": keys} if keys else {}), **({"pool": order["resource_pool"]} if order.get("resource_pool") else {}))

@@ -32,21 +32,26 @@ def needed(steps, guests):
             nic = guests[step["vmid"]]["nics"].get(field.partition(".")[0])
             if nic is not None:
                 found.add((path, "VM.Config.Network"))
-                bridge = _nics.value_of(nic["text"], "bridge")
-                if bridge:
-                    found.add(("/sdn/zones/localnetwork/" + bridge, "SDN.Use"))
+                if _nics.bridge_path(nic["text"]):
+                    found.add((_nics.bridge_path(nic["text"]), "SDN.Use"))
             else:
                 found.add((path, "VM.Config.Options" if field in _OPTIONS else "VM.Config.CPU"))
     return found
 
 
-def missing(wanted, held):
+def missing(wanted, held, pooled=None):
     """Those of `wanted` that the token doesn't have, in order.
+
+    What is given on a pool is in force on its guests, beside what is given on them. A guest that is being copied is in no
+    pool before its copy is complete (qemu-server 9.2, `clone_vm`), so that seeing it has to come from elsewhere.
 
     :param held: of `GET /access/permissions`: `{path: {privilege: 1, or 0 if it doesn't reach further down}}`, each path
         with all that is in force there
+    :param pooled: `{path of a guest: path of the pool that it will be in}`
     """
-    return sorted((path, privilege) for path, privilege in wanted if not _may(held, path, privilege))
+    pooled = pooled or {}
+    return sorted((path, privilege) for path, privilege in wanted if not _may(held, path, privilege) and not (
+        path in pooled and privilege != "VM.Audit" and _may(held, pooled[path], privilege)))
 
 
 def _may(held, path, privilege):

@@ -43,7 +43,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     lift,
     open_enforcement,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import bear, creations, record_creations
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import bear, creations, numbers_made, record_creations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import head, verify
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._evidence import (
     add_evidence,
@@ -231,6 +231,7 @@ __all__ = [
     "notice_unaddressed",
     "notice_unknown",
     "notices",
+    "numbers_made",
     "open_case",
     "open_case_of",
     "open_enforcement",

@@ -34,7 +34,7 @@ def bear(tx, node, services):
 def record_creations(tx, run_id, node, created):
     """Note guests that a node says were made there; each is noted once, by the run that heard of it first.
 
-    :param created: `{service: {"guest_uuid", "image", "disk", "at"}}`
+    :param created: `{service: {"guest_uuid", "image", "disk", "at"}}`, of a cluster with the guest's number as `vmid`
     :returns: the services noted now
     """
     seen = tx.execute(sa.select(t.event.c.refs).where(t.event.c.kind == KIND)).scalars()
@@ -47,6 +47,7 @@ def record_creations(tx, run_id, node, created):
         tx.append(KIND, {
             "service": values.identifier(service, "service"), "node": node, "run": run_id,
             "guest_uuid": made["guest_uuid"], "image": made["image"], "disk": made["disk"], "created_at": made["at"],
+            **({"vmid": made["vmid"]} if "vmid" in made else {}),
         })
         noted.append(service)
     return noted
@@ -57,3 +58,10 @@ def creations(tx, node):
     """`{service: UUID}` of the guests that were made on a node by order, whatever became of them."""
     seen = tx.execute(sa.select(t.event.c.refs).where(t.event.c.kind == KIND).order_by(t.event.c.number)).scalars()
     return {refs["service"]: refs["guest_uuid"] for refs in map(values.from_text, seen) if refs["node"] == node}
+
+
+@reader
+def numbers_made(tx, node):
+    """`{service: number}` of the guests that were made by order in a cluster, the last one of each service."""
+    seen = tx.execute(sa.select(t.event.c.refs).where(t.event.c.kind == KIND).order_by(t.event.c.number)).scalars()
+    return {refs["service"]: refs["vmid"] for refs in map(values.from_text, seen) if refs["node"] == node and "vmid" in refs}

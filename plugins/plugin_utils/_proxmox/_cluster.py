@@ -15,7 +15,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
-from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _cluster, _firewall, _guest, _nics, _rights
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _cluster, _firewall, _guest, _nics, _order, _rights
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._apply import Apply, spread
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import READS, ApiError
@@ -180,9 +180,17 @@ class ProxmoxCluster:
     def _looked(self, desired, rows, firewall_on, orders):
         """What is to be made; see `Making.look`."""
         services = {service["id"]: service for service in desired["services"]}
-        making = Making(self.client, orders, self.made, {sid for sid, service in services.items() if service["hold"]}, self._guest, self._held)
+        making = self._making(services, orders)
         facts = {"firewall_on": firewall_on, "settings": desired["proxmox"], "desired": desired}
         return making.look(services, rows, facts), making.unmade(services)
+
+    def _making(self, services, orders):
+        return Making(self.client, orders, self.made, {sid for sid, service in services.items() if service["hold"]}, self._guest, self._held)
+
+    def numbers(self, desired, orders):
+        """Numbers for ordered guests that have none, before anything is made; see `Making.numbers`."""
+        services = {service["id"]: service for service in desired["services"]}
+        return self._making(services, orders).numbers(services, self._rows())
 
     def _followed(self, row, service):
         """A guest; one that has moved since the nodes were asked is looked for once more."""
@@ -234,7 +242,10 @@ class ProxmoxCluster:
         """
         if not plan.steps:
             return
-        lacking = _rights.missing(_rights.needed(plan.steps, seen["guests"]), self._held())
+        pooled = {}
+        for guest in seen["guests"].values():
+            pooled.update(_order.pooled(guest["order"]) if "order" in guest else {})
+        lacking = _rights.missing(_rights.needed(plan.steps, seen["guests"]), self._held(), pooled)
         if lacking:
             raise NodeError(
                 "the token lacks %s; nothing was changed." % ", ".join("%s on %s" % (privilege, path) for path, privilege in lacking),

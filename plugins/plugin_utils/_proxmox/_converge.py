@@ -45,12 +45,49 @@ class ClusterConverge(Converge):
         snapshot, desired, ordered = super()._resolve(wanted, born)
         node = None if wanted.absent else described_cluster(wanted.node, snapshot["catalogue"])
         if ordered:
-            services = snapshot["catalogue"]["services"]
-            ordered = {sid: dict(order, vmid=services[sid]["guest"].get("vmid"), user=services[sid]["order"]["cloud_init"].get("user"))
+            ordered = {sid: _in_cluster(order, snapshot["catalogue"]["services"][sid], node, wanted.numbers.get(sid))
                        for sid, order in ordered.items()}
             with self.ledger.read(now=self.clock()) as tx:
                 self.cluster.made = tx.creations(wanted.node)
         return snapshot, for_cluster(desired, snapshot, node, self.clock(), self.rules_on), ordered
+
+    def number(self, wanted):
+        """Reserve numbers for ordered guests that have none, so that rules on the nodes can be there before them.
+
+        Nothing is written to the cluster. In check mode nothing is kept either, and what is returned is to be handed to the
+        runs that follow.
+
+        :returns: dict with `outcome`, `changed`, `numbers` by service, and `errors`
+        """
+        try:
+            with one_writer(self.locks, wanted.node):
+                _snapshot, desired, ordered = self._resolve(wanted)
+                found = self.cluster.numbers(desired, ordered) if ordered else {}
+                changed = self._reserve(wanted, desired, found, ordered)
+        except AupError as exc:
+            return {"outcome": "failed", "changed": False, "numbers": {}, "retryable": exc.retryable, "errors": [
+                {"service": None, "code": exc.code, "message": exc.message, "remedy": exc.remedy}]}
+        return {"outcome": "changed" if changed else "unchanged", "changed": changed, "errors": [],
+                "numbers": {sid: record["vmid"] for sid, record in found.items()}}
+
+    def _reserve(self, wanted, desired, found, ordered):
+        """Keep the numbers that are new, and forget those of services that order nothing any more."""
+        kept = {}
+        for service in desired["services"]:
+            sid, touched = service["id"], service["touched"]
+            record = touched.get("making") or {}
+            if sid in found and record != found[sid]:
+                empty = {"guest": dict(service["guest"]), "fields": {}, "sets": [], "rules": False}
+                kept[sid] = dict(touched or empty, making=found[sid])
+            elif record.get("reserved") and sid not in found and sid not in ordered:
+                kept[sid] = {key: value for key, value in touched.items() if key != "making"}
+        if kept:
+            with self._transaction(rolled_back=self.check) as tx:
+                overtaken = tx.keep_touched(wanted.node, kept, {service["id"]: service["touched"] for service in desired["services"]})
+            if overtaken:
+                raise NodeError("another run has numbered guests meanwhile.", code="plan_changed", target=wanted.node, retryable=True,
+                                remedy="Run hosting.aup.provision again.")
+        return bool(kept)
 
     def run(self, wanted):
         """Converge, alone on this controller; see `Converge.run`."""
@@ -113,7 +150,21 @@ class ClusterConverge(Converge):
         return overtaken
 
 
+def _in_cluster(order, service, node, number):
+    """An order with what only a cluster has of it.
+
+    :param number: reserved for it in this run, or None
+    """
+    means = node.get("creation") or {}
+    place = [nic["mac"] for nic in service["nics"]].index
+    return dict(order, vmid=service["guest"].get("vmid"), number=number, user=service["order"]["cloud_init"].get("user"),
+                # The first NIC of a service is net0 of its guest: so rules on nodes know it before it is there.
+                nics=sorted(order["nics"], key=lambda nic: place(nic["mac"])),
+                resource_pool=means.get("resource_pool"), snippet=(means.get("user_data") or {}).get(order["user_data"]))
+
+
 def _wants(desired):
     """The part of a desired state that the cluster shows."""
-    return ([{key: entry[key] for key in ("id", "guest", "nics", "smtp", "controls", "hold", "limits")}
+    return ([dict({key: entry[key] for key in ("id", "nics", "smtp", "controls", "hold", "limits")},
+                  guest=dict(entry["guest"], vmid=None) if entry.get("numbered") else entry["guest"])
              for entry in desired["services"]], desired["smtp"], desired["controls"], desired["rescue"], desired["proxmox"])

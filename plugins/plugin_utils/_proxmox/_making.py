@@ -63,6 +63,30 @@ class Making:
 
     # -- one order ------------------------------------------------------------------------------------------------
 
+    def numbers(self, services, rows):
+        """Numbers for orders that have none: those reserved before, and the lowest that are free.
+
+        :returns: `{service: {"vmid", "kind", "uuid", "image", "reserved"}}`
+        """
+        found, open_ = {}, []
+        for sid in sorted(set(services) & set(self.orders)):
+            order, record = dict(self.orders[sid], kind="qemu"), services[sid]["touched"].get("making")
+            if order["vmid"] is not None or sid in self.held or (record and not record.get("reserved")):
+                continue
+            if record and int(record["vmid"]) not in rows:
+                self._given.add(int(record["vmid"]))
+                found[sid] = dict(record)
+            elif record or (sid not in self.made and self._row(order, None, rows) is None):
+                open_.append(order)
+        for order in open_:
+            try:
+                self._declared(order, rows)
+            except AupError:
+                continue  # said when it would be made
+            found[order["service"]] = {"vmid": self._free(rows), "kind": order["kind"], "uuid": order["guest"]["uuid"],
+                                       "image": order["disk"]["image"], "reserved": True}
+        return found
+
     def _judge(self, one, order, service, record, rows, facts):
         """Fill `one`; False where the guest is there and none of this concerns it."""
         sid = order["service"]
@@ -78,7 +102,7 @@ class Making:
             one["notes"].append("its guest is not made while it is held")
             return True
         self._declared(order, rows)
-        order["vmid"] = int(record["vmid"]) if record else self._number(order, rows)
+        order["vmid"] = int(record["vmid"]) if record else self._number(order, rows, facts["settings"])
         if record and record["image"] != order["disk"]["image"] and row is not None:
             raise _order.refuse(order, "order_changed", "guest %s was begun from image %s, and %s is ordered now." % (
                 record["vmid"], record["image"], order["disk"]["image"]), "Order it as it was begun, or remove what was begun.")
@@ -101,7 +125,7 @@ class Making:
         if not self._marked(order, guest):
             raise _order.taken(dict(order, vmid=guest["vmid"]), row)
         disk = _order.disk_of(guest["kind"], guest["config"])
-        one["done"] = {"guest_uuid": order["guest"]["uuid"], "image": order["disk"]["image"], "at": int(time.time()),
+        one["done"] = {"vmid": guest["vmid"], "guest_uuid": order["guest"]["uuid"], "image": order["disk"]["image"], "at": int(time.time()),
                        "disk": (guest["config"].get(disk) or "").partition(",")[0]}
         return True
 
@@ -114,6 +138,10 @@ class Making:
             if order[key] is None:
                 raise _order.refuse(order, key + "_unknown", "this cluster has no %s %s." % (key, name),
                                     "Declare it under `creation: {%s: …}` of the node, or order another one." % where)
+        if order["user_data"] and not order.get("snippet"):
+            raise _order.refuse(order, "user_data_unknown", "this cluster has no user data %s." % order["user_data"],
+                                "Put the file into `snippets` of a storage of the cluster, as the API takes none, and declare it under "
+                                "`creation: {user_data: {%s: STORAGE:snippets/FILE}}` of the node." % order["user_data"])
         for nic in order["nics"]:
             if nic["bridge"] not in order["bridges"]:
                 raise _order.refuse(order, "bridge_unknown", "%s is no tenant bridge of this cluster." % nic["bridge"],
@@ -127,10 +155,20 @@ class Making:
                                 % (order["disk"]["image"], order["image"]["template"]), "Correct `images`, or give the token VM.Audit on it.")
         order["kind"] = row["type"]
 
-    def _number(self, order, rows):
-        """The new guest's number: the catalogue's, or the lowest that is free and not given to another order of this run."""
-        if order["vmid"] is not None:
-            return order["vmid"]
+    def _number(self, order, rows, settings):
+        """The new guest's number: the catalogue's, one that was reserved for it, or the lowest that is free.
+
+        :param settings: of the cluster; where its nodes have rules of ours, these have to know the number first
+        """
+        if order["vmid"] is not None or order.get("number") is not None:
+            return order["vmid"] if order["vmid"] is not None else order["number"]
+        if settings.get("hosts"):
+            raise _order.refuse(order, "not_numbered", "it has no number yet, by which the rules on the nodes would know it.",
+                                "Run hosting.aup.provision, which reserves one and tells the nodes first, or give it a `vmid`.",
+                                retryable=True)
+        return self._free(rows)
+
+    def _free(self, rows):
         known = {one["vmid"] for one in self.orders.values() if one["vmid"] is not None} | set(rows) | self._given
         number = int(self.client.get("cluster", "nextid"))
         while number in known:
@@ -154,19 +192,22 @@ class Making:
         there = self._guest_of(row, service) if row is not None else None
         if there is not None and there["lock"] not in _order.COPYING:
             if not self._marked(order, there) or there["kind"] != order["kind"]:
-                raise _order.taken(order, row)
+                raise _order.taken(order, row, reserved=bool(one["record"] and one["record"].get("reserved")))
             if there["lock"]:
                 raise _order.refuse(order, "guest_locked", "guest %s is locked (%s) by another task." % (order["vmid"], there["lock"]),
                                     "Wait until it has ended, then run hosting.aup.provision.", retryable=True)
         source, config, firewall = self._source(order, rows)
-        lacking = _rights.missing(_order.rights(order, config), self._held_rights())
+        pooled = _order.pooled(order) if row is None or row.get("lock") or row.get("pool") == order.get("resource_pool") else {}
+        lacking = _rights.missing(_order.rights(order, config), self._held_rights(), pooled)
         if lacking:
             raise _order.refuse(order, "missing_privilege", "the token lacks %s." % ", ".join(
-                "%s on %s" % (privilege, path) for path, privilege in lacking), "Give its role these privileges there (docs/proxmox.md).")
+                "%s on %s%s" % (privilege, path, " or %s" % pooled[path] if path in pooled and privilege != "VM.Audit" else "")
+                for path, privilege in lacking), "Give its role these privileges there (docs/proxmox.md).")
         node = there["node"] if there is not None else order["storage"]["node"] or (source or {}).get("node")
         if node is None:
             raise _order.refuse(order, "storage_unknown", "storage %s doesn't say on which node of the cluster." % order["disk"]["storage"],
                                 "Give it `node`: an archive is unpacked there.")
+        self._snippets(order, node)
         if there is not None and not there["lock"]:
             before, first = there, []
             guest = _order.as_ordered(order, there)
@@ -183,6 +224,8 @@ class Making:
         one["first"] = first + _order.finishing_steps(order, before)
         one["last"] = [_order.start_step(order)]
         one["guest"] = dict(guest, order=order)
+        if order.get("snippet"):
+            one["notes"].append("its user data, %s, stands in place of what the server would write: host name, user and keys" % order["snippet"])
         for text in _order.unset_addresses(order):
             one["notes"].append("%s is not given to cloud-init: the server takes one address of a family and NIC" % text)
 
@@ -211,6 +254,23 @@ class Making:
         """The firewall that a guest of this number has, or would have."""
         sets = {one["name"]: {"entries": [], "ours": False} for one in self.client.get(*place, "firewall", "ipset")}
         return {"options": self.client.get(*place, "firewall", "options"), "rules": self.client.get(*place, "firewall", "rules"), "sets": sets}
+
+    def _snippets(self, order, node):
+        """Refuse files of cloud-init that the node doesn't have: the start would fail."""
+        for volume in _order.snippets(order).values():
+            storage = volume.partition(":")[0]
+            if (node, storage, "snippets") not in self._room:
+                try:
+                    found = self.client.get("nodes", node, "storage", storage, "content", content="snippets")
+                except ApiError as exc:
+                    if exc.code == "missing_privilege" or exc.status not in (400, 500):
+                        raise
+                    found = []
+                self._room[(node, storage, "snippets")] = {entry["volid"] for entry in found}
+            if volume not in self._room[(node, storage, "snippets")]:
+                raise _order.refuse(order, "snippet_missing", "node %s has no %s." % (node, volume),
+                                    "Put the file into `snippets` of that storage, on each node where such guests are made; "
+                                    "nobody can over the API.")
 
     def _storage(self, order, node, source, config, begun):
         """Refuse what has no room, before anything is begun."""
@@ -297,6 +357,9 @@ class Maker:
                 upid = self._begin_copy(step, guest, order, template)
                 self.client.wait(step["source"] or step["node"], upid, COPY_PATIENCE)
             except ApiError as exc:
+                if order.get("resource_pool") and "pool '%s' does not exist" % order["resource_pool"] in exc.message:
+                    raise _order.refuse(order, "resource_pool_missing", "the cluster has no pool %s." % order["resource_pool"],
+                                        "Make it, or correct `resource_pool` of the node.") from exc
                 if exc.code == "exists":
                     raise _order.refuse(order, "vmid_taken", "its number %s is taken by a guest that this token can't see, or was taken "
                                         "just now." % guest["vmid"], "Give it another number in the catalogue.") from exc
@@ -312,7 +375,7 @@ class Maker:
         named = {"name" if order["kind"] == "qemu" else "hostname": order["guest"]["name"]}
         return self.client.write(
             step["source"], "POST", "nodes", step["source"], order["kind"], template, "clone", newid=guest["vmid"], full=not linked,
-            description=_order.mark(order), storage=None if linked else order["storage"]["storage"],
+            description=_order.mark(order), pool=order.get("resource_pool"), storage=None if linked else order["storage"]["storage"],
             target=step["node"] if step["node"] != step["source"] else None, **named)
 
     def _there(self, guest):

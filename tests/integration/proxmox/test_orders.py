@@ -10,10 +10,16 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _order
+from ansible_collections.hosting.aup.plugins.plugin_utils._converge import Wanted
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import release_files
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
 from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule
 
@@ -134,7 +140,8 @@ def test_the_documented_roles_are_what_is_tested_with():
     text = (Path(__file__).parents[3] / "docs" / "proxmox.md").read_text()
     roles = {name: set(said.split()) for name, said in re.findall(r'pveum role add (\w+) --privs "([^"]+)"', text)}
     assert roles == {"AupGuests": ROLE, "AupBridges": {"SDN.Use"}, "AupFirewall": {"Sys.Modify"}, "AupMaking": MAKING,
-                     "AupStorage": {"Datastore.AllocateSpace", "Datastore.Audit"}}
+                     "AupStorage": {"Datastore.AllocateSpace", "Datastore.Audit"}, "AupTemplates": {"VM.Audit", "VM.Clone"},
+                     "AupSnippets": {"Datastore.Allocate", "Datastore.Audit"}}
 
 
 def test_retire_leaves_the_guests_to_the_customer_and_the_cluster_as_found(house):
@@ -418,3 +425,228 @@ def test_what_the_token_lacks_is_named_with_its_path(house):
         assert words in error["message"], error["message"]
     assert 300 not in house.cluster.guests
     assert _order.PART == error["part"]
+
+
+# -- pools, user data, VLANs, numbers ----------------------------------------------------------------------------------
+
+
+def narrowed(house: Provider) -> Any:
+    """The token with the right to make, and so to delete, in one pool alone, as docs/proxmox.md has it."""
+    grant = house.api.tokens["svc@pve!aup"]
+    grant.acl.update(token().acl)
+    grant.acl["/pool/customers"] = set(MAKING)
+    for number in (9000, 9001):
+        grant.acl[f"/vms/{number}"] = {"VM.Audit", "VM.Clone"}
+    return grant
+
+
+def test_a_pool_keeps_the_right_to_delete_to_its_guests(house):
+    grant = narrowed(house)
+    order(house, ordered(300), ordered(303, "container"), ordered(304, "archive"))
+    done = house.provision()
+    assert {error["code"] for error in done["errors"]} == {"missing_privilege"} and 300 not in house.cluster.guests
+    assert "VM.Allocate on /vms/300," in done["errors"][0]["message"]
+    house.node["creation"]["resource_pool"] = "customers"
+    done = house.provision()
+    assert {error["code"] for error in done["errors"]} == {"resource_pool_missing"} and 300 not in house.cluster.guests
+    house.cluster.pools["customers"] = {"poolid": "customers", "vms": set()}
+    done = house.provision()
+    assert not done["errors"], done["errors"]
+    for vmid in (300, 303, 304):
+        refuses_port_25(house, vmid)
+    assert house.cluster.pools["customers"]["vms"] == {300, 303, 304} and house.provision()["outcome"] == "unchanged"
+    assert grant.may("/vms/300", "VM.Allocate") and not grant.may("/vms/100", "VM.Allocate") and not grant.may("/vms/9000", "VM.Allocate")
+    with pytest.raises(ApiError, match=r"403 .*\(/vms/100, VM.Allocate\)"):
+        house.client().write("pve1", "DELETE", "nodes", "pve1", "qemu", 100)
+    # Only on the pool, seeing a guest that is being copied isn't had: it is in no pool yet.
+    grant.acl["/"] -= {"VM.Audit"}
+    grant.acl["/pool/customers"] |= {"VM.Audit"}
+    order(house, ordered(301))
+    (error,) = [error for error in house.provision()["errors"] if error["service"] == "vps-301"]
+    assert error["code"] == "missing_privilege" and "VM.Audit on /vms/301" in error["message"]
+
+
+def test_a_copy_that_never_came_into_its_pool_is_said(house):
+    """Its node went down between copy and pool: what is given on the pool isn't in force on it."""
+    narrowed(house)
+    house.cluster.pools["customers"] = {"poolid": "customers", "vms": set()}
+    house.node["creation"]["resource_pool"] = "customers"
+    order(house, ordered(300))
+    house.api.rules.append(Rule("PUT", "/nodes/pve1/qemu/300/config", before=lambda: house.cluster.pools["customers"]["vms"].clear()))
+    assert {error["code"] for error in house.provision()["errors"]} == {"missing_privilege"}
+    (error,) = house.provision()["errors"]
+    assert error["code"] == "missing_privilege" and "VM.Config.HWType on /vms/300" in error["message"]
+    assert not house.cluster.guests[300].running
+    house.cluster.pools["customers"]["vms"].add(300)
+    assert not house.provision()["errors"]
+    refuses_port_25(house, 300)
+
+
+def with_snippets(house: Provider) -> None:
+    """A storage for cloud-init's files, and what the catalogue says of it."""
+    house.cluster.storages["files"] = type(house.cluster.storages["local"])("files", 1 << 30, content="snippets")
+    house.cluster.snippets |= {"files:snippets/web.yml", "files:snippets/house.yml"}
+    house.api.tokens["svc@pve!aup"].acl["/storage/files"] = {"Datastore.Allocate", "Datastore.Audit"}
+    house.node["creation"]["user_data"] = {"web": "files:snippets/web.yml", "gone": "files:snippets/gone.yml", "off": "gone:snippets/x.yml"}
+    house.node["creation"]["images"] = {**IMAGES, "house": {**IMAGES["debian-12"], "vendor_data": "files:snippets/house.yml"},
+                                        "house-ct": {**IMAGES["container"], "vendor_data": "files:snippets/house.yml"}}
+
+
+def with_data(vmid: int, name: str | None, image: str = "debian-12", keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    return ordered(vmid, image, cloud_init={"hostname": None, "ssh_keys": list(keys), "user_data": name})
+
+
+def test_user_data_and_vendor_data_are_files_that_lie_there(house):
+    with_snippets(house)
+    house.cluster.guests[9000].config["cicustom"] = "meta=files:snippets/meta.yml"
+    house.cluster.snippets.add("files:snippets/meta.yml")
+    order(house, with_data(300, "web"), with_data(301, "web", "house"), with_data(302, None, "house", (KEY,)))
+    checked = house.provision(check=True)
+    done = house.provision()
+    assert not done["errors"] and done["plan_hash"] == checked["plan_hash"], done["errors"]
+    configs = {vmid: house.cluster.guests[vmid].config for vmid in (300, 301, 302)}
+    assert configs[300]["cicustom"] == "meta=files:snippets/meta.yml,user=files:snippets/web.yml"
+    assert configs[301]["cicustom"] == "meta=files:snippets/meta.yml,user=files:snippets/web.yml,vendor=files:snippets/house.yml"
+    assert configs[302]["cicustom"] == "meta=files:snippets/meta.yml,vendor=files:snippets/house.yml"
+    assert "sshkeys" not in configs[300] and unquote(configs[302]["sshkeys"]) == KEY and "+" not in configs[302]["sshkeys"]
+    assert all(configs[vmid]["ipconfig0"] for vmid in configs)  # addresses are network data, which stays the server's
+    assert len([note for note in done["notes"] if "stands in place of" in note]) == 2
+    for vmid in configs:
+        refuses_port_25(house, vmid)
+    assert house.provision()["outcome"] == "unchanged"
+
+
+def test_user_data_that_can_not_be_had_is_refused_before_anything_is_made(house):
+    with_snippets(house)
+    cluster = house.cluster
+    cluster.add(template(9100, cicustom="user=local:snippets/theirs.yml"))
+    cluster.add(template(9101, cicustom="network=local:snippets/theirs.yml"))
+    for number in (9100, 9101):
+        house.node["creation"]["images"][f"t{number}"] = {"template": number, "linked": False, "ostemplate": None}
+    cluster.snippets.add("local:snippets/theirs.yml")
+    codes = refused(house, with_data(300, "nothing"), with_data(301, "gone"), with_data(302, "off"), with_data(303, "web", "container"),
+                    with_data(304, None, "house-ct"), with_data(305, None, "t9100", (KEY,)), with_data(306, None, "t9101"),
+                    with_data(307, None, "t9100"))
+    assert codes == {"vps-300": "user_data_unknown", "vps-301": "snippet_missing", "vps-302": "missing_privilege", "vps-303": "image_kind",
+                     "vps-304": "image_kind", "vps-305": "image_kind", "vps-306": "image_kind"}
+    # A template's own user data needs no privilege at all: its copies have it.
+    assert cluster.guests[307].config["cicustom"] == "user=local:snippets/theirs.yml"
+    refuses_port_25(house, 307)
+    house.api.tokens["svc@pve!aup"].acl["/storage/files"] = {"Datastore.Audit", "Datastore.AllocateSpace"}
+    order(house, with_data(308, "web"))
+    (error,) = [error for error in house.provision()["errors"] if error["service"] == "vps-308"]
+    assert error["code"] == "missing_privilege" and error["message"].endswith("the token lacks Datastore.Allocate on /storage/files.")
+
+
+def test_a_file_that_is_gone_at_the_start_leaves_the_guest_off(house):
+    """The start is answered 200, and its task fails."""
+    with_snippets(house)
+    order(house, with_data(300, "web"))
+    house.api.rules.append(Rule("POST", "/nodes/pve1/qemu/300/status/start", before=house.cluster.snippets.clear))
+    done = house.provision()
+    assert [error["code"] for error in done["errors"]] == ["api_error"] and "can't find file" in done["errors"][0]["message"]
+    assert not house.cluster.guests[300].running
+    assert {error["code"] for error in house.provision()["errors"]} == {"snippet_missing"}
+    with_snippets(house)
+    assert not house.provision()["errors"]
+    refuses_port_25(house, 300)
+
+
+def test_a_vlan_and_what_it_needs(house):
+    narrow = house.api.tokens["svc@pve!aup"].acl
+    del narrow["/sdn/zones/localnetwork"]
+    narrow.update({"/sdn/zones/localnetwork/vmbr0": {"SDN.Use"}, "/sdn/zones/localnetwork/vmbr1/12": {"SDN.Use"}})
+    tagged, other, plain = ordered(300), ordered(303, "container"), ordered(301)
+    tagged["order"]["nics"][0]["vlan"], other["order"]["nics"][0]["vlan"] = 12, 13
+    order(house, tagged, other, plain)
+    messages = {error["service"]: error["message"] for error in house.provision()["errors"]}
+    assert set(messages) == {"vps-303", "vps-301"}
+    assert messages["vps-303"].endswith("lacks SDN.Use on /sdn/zones/localnetwork/vmbr1/13.")
+    assert messages["vps-301"].endswith("lacks SDN.Use on /sdn/zones/localnetwork/vmbr1.")
+    net0 = house.cluster.guests[300].config["net0"]
+    assert "bridge=vmbr1" in net0 and "tag=12" in net0
+    refuses_port_25(house, 300)
+    narrow["/sdn/zones/localnetwork/vmbr1"] = {"SDN.Use"}
+    assert not house.provision()["errors"]
+    assert "tag=13" in house.cluster.guests[303].config["net0"] and "tag=" not in house.cluster.guests[301].config["net0"]
+
+
+def numbering(house: Provider, check: bool = False) -> dict[str, Any]:
+    """What the play before the nodes' does."""
+    done = house.write(release_files, house.policy, {house.policy.key: house.policy}, house.document())
+    return ClusterConverge(house.ledger, ProxmoxCluster(house.client()), "tester", house.clock.__next__, check, str(house.place / "locks")).number(
+        Wanted(node="pve", run_id=done["run_id"], release_id=done["release_id"]))
+
+
+def test_with_rules_on_the_nodes_a_number_is_reserved_first(house):
+    house.node["proxmox"] = {"replug": False, "hosts": {"pve1": "192.0.2.1"}}
+    order(house, ordered(None, number=300), ordered(303))
+    before = house.state()
+    codes = {error["service"]: error["code"] for error in house.provision(check=True)["errors"]}
+    assert codes == {"vps-300": "not_numbered"}
+    assert numbering(house, check=True)["numbers"] == numbering(house)["numbers"] == {"vps-300": 101} and house.state() == before
+    assert not numbering(house)["changed"]
+    # Whoever looks in between says so, and makes nothing.
+    assert any("its guest 101 is being made" in note for note in house.again()["notes"]) and house.state() == before
+    # Another takes the number: nothing of ours was begun under it, so the next run takes another.
+    house.cluster.add(guest(101, running=False))
+    codes = {error["service"]: error["code"] for error in house.provision()["errors"]}
+    assert codes == {"vps-300": "vmid_taken"} and house.cluster.guests[101].name == "guest101"
+    assert numbering(house)["numbers"] == {"vps-300": 102}
+    assert not house.provision()["errors"]
+    refuses_port_25(house, 102)
+    assert house.cluster.guests[102].name == "web-300" and numbering(house)["numbers"] == {}
+    assert house.read("numbers_made", "pve") == {"vps-300": 102, "vps-303": 303}
+    # An order that is taken back gives its number back.
+    order(house, ordered(None, number=301))
+    assert numbering(house)["numbers"] == {"vps-301": 103}
+    house.services["vps-301"]["order"]["create"] = False
+    assert numbering(house)["changed"] and not numbering(house)["changed"]
+    assert not any("being made" in note for note in house.provision()["notes"])
+
+
+def test_the_first_nic_of_a_service_is_net0(house):
+    turned = ordered(300, nics=2)
+    turned["order"]["nics"].reverse()
+    order(house, turned)
+    assert not house.provision()["errors"]
+    config = house.cluster.guests[300].config
+    assert mac(300, 0).upper() in config["net0"] and mac(300, 1).upper() in config["net1"]
+
+
+def test_a_template_that_is_gone_meanwhile_and_tasks_that_only_warn(house):
+    order(house, ordered(300), ordered(303, "container"))
+    house.cluster.warn_next.update({"vzclone": "WARNINGS: 1", "vzstart": "WARNINGS: 2", "resize": "WARNINGS: 1"})
+    kept = house.cluster.guests[9000]
+    house.api.rules.append(Rule("POST", "/nodes/pve1/qemu/9000/clone", before=lambda: house.cluster.guests.pop(9000)))
+    done = house.provision()
+    assert {error["service"] for error in done["errors"]} == {"vps-300"} and 300 not in house.cluster.guests, done["errors"]
+    refuses_port_25(house, 303)
+    assert [error["code"] for error in house.provision()["errors"]] == ["image_missing"]
+    house.cluster.guests[9000] = kept
+    assert not house.provision()["errors"]
+    refuses_port_25(house, 300)
+
+
+@pytest.mark.parametrize("step, path", [
+    ("qmclone", "/nodes/pve1/qemu/9000/clone"), ("resize", "/nodes/pve1/qemu/300/resize"), ("qmstart", "/nodes/pve1/qemu/300/status/start")])
+def test_a_task_that_fails_after_a_200_is_said_and_gone_on_with(house, step, path):
+    order(house, ordered(300))
+    begun = house.cluster.task
+
+    def fails(node, kind, target, user, work, seconds=None):
+        def interrupted(task):
+            raise Refused(500, "interrupted by signal")
+        if kind == step and kind == "qmclone":  # the server takes away what it began
+            def interrupted(task):  # noqa: F811
+                house.cluster.guests.pop(300)
+                house.cluster.firewall.guests.pop(300, None)
+                raise Refused(500, "clone failed: interrupted by signal")
+        return begun(node, kind, target, user, interrupted if kind == step else work, seconds)
+    house.cluster.task = fails
+    done = house.provision()
+    assert [error["service"] for error in done["errors"]] == ["vps-300"] and "interrupted by signal" in done["errors"][0]["message"]
+    assert not any(one.running for vmid, one in house.cluster.guests.items() if vmid == 300)
+    house.cluster.task = begun
+    assert not house.provision()["errors"]
+    refuses_port_25(house, 300)

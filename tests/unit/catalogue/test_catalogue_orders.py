@@ -168,8 +168,25 @@ def test_an_order_in_a_cluster(tmp_path):
     assert set(found["nodes"]["pve"]["creation"]["images"]) == {"debian-12", "ct"}
 
 
+def test_user_data_a_pool_and_a_vlan_in_a_cluster(tmp_path):
+    means = {**CLUSTER["creation"], "resource_pool": "customers", "user_data": {"9.txt": "snippets:snippets/9.yml"},
+             "images": {"debian-12": {"template": 9000, "vendor_data": "snippets:snippets/house.yml"}}}
+    one = ordered(cloud_init={"user_data": "9.txt"}, nics=[{**ORDER["nics"][0], "vlan": 4094}]) | {"node": "pve"}
+    document = load(tmp_path, catalogue(one, nodes={**nodes(), "pve": {**CLUSTER, "creation": means}}))
+    found = document["nodes"]["pve"]["creation"]
+    assert (found["resource_pool"], found["user_data"]) == ("customers", {"9.txt": "snippets:snippets/9.yml"})
+    assert found["images"]["debian-12"]["vendor_data"] == "snippets:snippets/house.yml"
+    made = document["services"]["vps-9"]["order"]
+    assert made["nics"][0]["vlan"] == 4094 and made["cloud_init"]["user_data"] == "9.txt"
+
+
 @pytest.mark.parametrize("service, place", [
-    (ordered() | {"node": "pve"}, r"order\.cloud_init\.user_data: a cluster takes none"),
+    (ordered() | {"node": "pve"}, r"order\.cloud_init\.user_data: in a cluster it stands in place of"),
+    (in_cluster() | ordered(cloud_init={"user_data": "#cloud-config\nruncmd: [x]"}) | {"node": "pve"},
+     r"order\.cloud_init\.user_data: .* is not the name of a file"),
+    (in_cluster(nics=[{**ORDER["nics"][0], "vlan": 4095}]), r"order\.nics\[0\]\.vlan: a whole number from 1 to 4094"),
+    (in_cluster(nics=[{**ORDER["nics"][0], "vlan": "7"}]), r"order\.nics\[0\]\.vlan: a whole number"),
+    (ordered(nics=[{**ORDER["nics"][0], "vlan": 7}]), r"order\.nics\[0\]\.vlan: is for Proxmox VE clusters"),
     (ordered() | {"node": "pve"}, r"order\.cloud_init\.hostname: in a cluster it is the guest's name"),
     (in_cluster() | {"guest": {"name": "Web 9"}}, r"order\.create: in a cluster a guest's name is its host name"),
     (in_cluster(disk={"size_bytes": (1 << 30) + 512, "image": "debian-12", "storage": "fast"}), r"order\.disk\.size_bytes: .*whole MiB"),
@@ -187,6 +204,13 @@ def test_what_an_order_can_not_have(tmp_path, service, place):
     ({"images": {"a": {"template": 9000, "ostemplate": "local:vztmpl/a.tar"}}}, r"creation\.images\.a: an image is either"),
     ({"images": {"a": {"ostemplate": "local:vztmpl/../../etc/shadow"}}}, r"creation\.images\.a\.ostemplate"),
     ({"images": {"a": {"ostemplate": "local:vztmpl/a.tar", "linked": False}}}, r"creation\.images\.a\.linked"),
+    ({"images": {"a": {"template": 9000, "vendor_data": "/etc/shadow"}}}, r"creation\.images\.a\.vendor_data"),
+    ({"images": {"a": {"template": 9000, "vendor_data": "local:snippets/../x"}}}, r"creation\.images\.a\.vendor_data"),
+    ({"images": {"a": {"ostemplate": "local:vztmpl/a.tar", "vendor_data": "local:snippets/x"}}}, r"creation\.images\.a\.vendor_data: is read"),
+    ({"user_data": {"a": "local:snippets/x,network=local:snippets/y"}}, r"creation\.user_data\.a"),
+    ({"user_data": {"../a": "local:snippets/x"}}, r"creation\.user_data: .*is no name"),
+    ({"user_data": ["a"]}, r"creation\.user_data: a mapping of volumes"),
+    ({"resource_pool": "a/b"}, r"creation\.resource_pool"),
     ({"storage": {"fast": {"storage": "local lvm"}}}, r"creation\.storage\.fast\.storage"),
     ({"storage": {"fast": {"storage": "local-lvm", "node": "../pve"}}}, r"creation\.storage\.fast\.node"),
 ])
