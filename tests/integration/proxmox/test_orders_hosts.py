@@ -23,8 +23,8 @@ NUMBERED, FREE = 305, 301  # an order with a number in the catalogue, and one wi
 class Made:
     """Ports of the stand-in's guests on the node, as its scripts make them when a guest starts; and what its first packets met."""
 
-    def __init__(self, site, cluster):
-        self.site, self.cluster, self.start, self.stop = site, cluster, cluster.start, cluster.stop
+    def __init__(self, place, cluster):
+        self.site, self.cluster, self.start, self.stop = place, cluster, cluster.start, cluster.stop
         self.met: dict[int, dict[str, str]] = {}
         cluster.start, cluster.stop = self.started, self.stopped
 
