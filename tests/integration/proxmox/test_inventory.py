@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
-from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._discover import client_of
 
 from tests.proxmox.cluster import Cluster
 from tests.proxmox.server import serve
@@ -88,12 +86,3 @@ def test_a_cluster_that_is_not_read_is_a_warning(house):
     done = house.inventory({"AUP_PROXMOX_TOKEN_SECRET": "wrong"})
     assert done.returncode == 0 and "the guests of cluster pve were not read" in done.stderr and "refused the token" in done.stderr
     assert "aup_guests" not in json.loads(done.stdout)["_meta"]["hostvars"]["pve"]
-
-
-@pytest.mark.parametrize("settings, text", [
-    ({"token_secret": "x"}, "unknown settings: token_secret"), ({"user": ""}, "has no user"), ({"port": "x"}, "numbers"),
-    ({"secret_file": "none"}, "can't be read"), ({}, "there is no secret")])
-def test_settings_that_are_refused(tmp_path, settings, text):
-    with pytest.raises(InputError, match=text):
-        client_of("pve", None, {"user": "svc@pve", "token_id": "aup", **settings}, str(tmp_path), {"X": "1"} if settings == {} else {
-            "AUP_PROXMOX_TOKEN_SECRET": "s"})
