@@ -55,7 +55,8 @@ options:
       - The policy of this provider, as C(aup_policy). The name of a shipped policy or the path of a file,
         relative to the directory of this configuration file; what ends in C(.yml) or C(.yaml) or has a C(/)
         in it is a path.
-    type: str
+      - A list names several, such as the version in force and the one to come; the first is the default policy.
+    type: raw
   ledger_url:
     description:
       - Where the ledger is, as C(aup_ledger_url). Better without a password, see docs/security.md.
@@ -173,8 +174,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self._set("all", "aup_mapping", mapping)
         policy = self.get_option("policy")
         if policy is not None:
-            is_path = "/" in policy or policy.endswith((".yml", ".yaml"))
-            self._set("all", "aup_policy", _beside(folder, policy) if is_path else policy)
+            self._set("all", "aup_policy", _policies(folder, policy))
         if ledger_url is not None:
             self.inventory.set_variable("all", "aup_ledger_url", ledger_url)
         for group in (*BACKEND_GROUPS.values(), CLUSTER_HOSTS, *sorted(names)):
@@ -252,6 +252,15 @@ def released_catalogue(ledger_url):
 def _beside(folder, path):
     """A path of the configuration file, absolute."""
     return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+
+def _policies(folder, given):
+    """The policy or policies of the configuration file: names as they are, paths absolute."""
+    named = given if isinstance(given, list) else [given]
+    if not named or not all(isinstance(one, str) and one for one in named):
+        raise AnsibleParserError(f"policy {given!r} is neither a policy's name or file nor a list of them.")
+    found = [_beside(folder, one) if "/" in one or one.endswith((".yml", ".yaml")) else one for one in named]
+    return found if isinstance(given, list) else found[0]
 
 
 def _ledger_url(folder, url):

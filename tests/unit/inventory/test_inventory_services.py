@@ -105,6 +105,13 @@ def test_a_shipped_policy_and_a_server_ledger_stay_as_they_are(tmp_path):
     assert variables["aup_ledger_url"] == "postgresql+psycopg://aup@db.example.com/aup"
 
 
+def test_policies_may_be_versions(tmp_path):
+    """One in force and one to come; a name stays a name, and what looks like a template stays text."""
+    path = provider(tmp_path, policy=["policies/one.yml", "default", "{{ 7 * 7 }}.yml"])
+    assert listed(path, tmp_path)["_meta"]["hostvars"]["pve"]["aup_policy"] == [
+        "%s/policies/one.yml" % tmp_path, "default", "%s/{{ 7 * 7 }}.yml" % tmp_path]
+
+
 def test_groups_exist_without_members(tmp_path):
     only = {**CATALOGUE, "nodes": {"pve": CATALOGUE["nodes"]["pve"]}, "services": []}
     found = run("ansible", "aup_kvm_nodes:aup_routers", "-i", str(provider(tmp_path, only)), "--list-hosts", cwd=tmp_path)
