@@ -109,7 +109,7 @@ def test_policies_may_be_versions(tmp_path):
     """One in force and one to come; a name stays a name, and what looks like a template stays text."""
     path = provider(tmp_path, policy=["policies/one.yml", "default", "{{ 7 * 7 }}.yml"])
     assert listed(path, tmp_path)["_meta"]["hostvars"]["pve"]["aup_policy"] == [
-        "%s/policies/one.yml" % tmp_path, "default", "%s/{{ 7 * 7 }}.yml" % tmp_path]
+        "%s/policies/one.yml" % path.parent, "default", "%s/{{ 7 * 7 }}.yml" % path.parent]
 
 
 def test_groups_exist_without_members(tmp_path):
