@@ -24,7 +24,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if _HERE in item.path.parents and "site" not in getattr(item, "fixturenames", ()):
+        if _HERE in item.path.parents and "_made" not in getattr(item, "fixturenames", ()):
             item.add_marker("standin")
             if environment():
                 item.add_marker(pytest.mark.skip(reason="needs faults that only the stand-in makes"))

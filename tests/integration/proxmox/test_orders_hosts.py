@@ -15,7 +15,7 @@ from tests.proxmox.server import serve
 from .provider import firewalled, guest, mac, maker_token
 from .test_hosts import _WITHIN, PLAIN, WALLED, WIRE, site  # noqa: F401
 from .test_orders import ordered, template
-from .test_playbooks import House
+from .controller import House
 
 NUMBERED, FREE = 305, 301  # an order with a number in the catalogue, and one without
 
