@@ -66,21 +66,26 @@ def _refuses(enforcement):
 
 
 def blocks_of(enforcements, now):
-    """The blocks in force on a service: `[{"id", "choice", "routers", "refuses"}]`.
+    """The blocks in force on a service: `[{"id", "choice", "routers", "until", "refuses"}]`; `until` the end of a null route.
 
     :param enforcements: of one service
     :param now: seconds since the epoch
     """
-    return [{"id": one["id"], "choice": choice(one), "routers": null_routers(one), "refuses": _refuses(one)}
+    return [{"id": one["id"], "choice": choice(one), "routers": null_routers(one), "until": one["starts_at"] + NULL_ROUTE_SECONDS, "refuses": _refuses(one)}
             for one in sorted(enforcements, key=lambda e: e["id"]) if one["kind"] in KINDS and in_force(one, now)]
 
 
 def refused(blocks):
-    """All that is refused by blocks that don't leave open connections alone."""
-    return {thing for block in blocks for thing in block["refuses"] if block["choice"] != "leave"}
+    """All that is refused by blocks that don't leave open connections alone, and what stands for their null routes."""
+    return {thing for block in blocks if block["choice"] != "leave" for thing in [*block["refuses"], *_by_routers(block)]}
 
 
-def endings(blocks, done, node, hosts, reached, stopped):
+def _by_routers(block):
+    """What stands for the null route of a block: it ends less than a restart, which another block may ask for."""
+    return ["null route for %s" % block["id"]] if block["routers"] else []
+
+
+def endings(blocks, done, node, hosts, reached, stopped, placed, now):
     """What is still to be done about connections that are open on a guest.
 
     :param blocks: of `blocks_of`
@@ -89,6 +94,8 @@ def endings(blocks, done, node, hosts, reached, stopped):
     :param hosts: whether the catalogue names the cluster's nodes, which then have rules of their own
     :param reached: whether that node was seen to have them in this run
     :param stopped: the guest is off
+    :param placed: the rules that refuse it are seen in place
+    :param now: seconds since the epoch
     """
     restart, ended, notes, gaps = set(), set(), [], []
     for block in blocks:
@@ -112,6 +119,13 @@ def endings(blocks, done, node, hosts, reached, stopped):
         elif not block["routers"]:
             gaps.append("%s: no router could null-route the service for %s, so what was open when it began goes on: restart the guest "
                         "by hand, or let the policy say restart" % (OPTION, block["id"]))
+        elif set(_by_routers(block)) <= set(done):
+            continue
+        elif now >= block["until"]:
+            gaps.append("%s: the rules of %s came when its null route was over, so what was open when it began goes on: restart the "
+                        "guest by hand" % (OPTION, block["id"]))
+        elif placed:
+            ended.update(_by_routers(block))
     if restart:  # ends all there is, whatever was to end it
         return Endings(refused(blocks) - set(done), set(), notes, [])
     return Endings(set(), ended, notes, gaps)

@@ -321,7 +321,8 @@ def plan(service, guest, facts, shared):
     _waits(service, guest, wanted, back, notes, errors)
     if guest["firewall_read"]:
         resumed = any(step["verb"] == "power" and step["how"] == "resume" for step in steps)
-        steps += _end_open(service, guest, facts, touched, in_the_way, resumed, notes, gaps)
+        placed = not any(step["verb"] == "rules" for step in steps)
+        steps += _end_open(service, guest, facts, touched, in_the_way, resumed, placed, notes, gaps)
     steps = _possible(service, guest, steps, errors)
     if any(step["verb"] in ("set", "power") for step in steps):
         # Until all of them are answered: a run may be killed over them.
@@ -353,13 +354,14 @@ def _by_its_node(guest, facts):
     return guest["node"] in {name.partition(".")[0] for name in facts.get("rules_on", ())} | set(facts.get("rules_on", ()))
 
 
-def _end_open(service, guest, facts, touched, in_the_way, resumed, notes, gaps):
+def _end_open(service, guest, facts, touched, in_the_way, resumed, placed, notes, gaps):
     """Steps that end open connections by a restart, where blocks in force that are new here ask for that.
 
     `touched["restart"]` says for what connections were ended, by a restart or otherwise, and whether a restart that was
     begun is done: one that a killed run left half done is finished, also when nothing is blocked any more.
 
     :param resumed: the guest is paused, and another step of this plan resumes it
+    :param placed: its rules are in place
     """
     record, power, blocks = touched.get("restart"), guest["power"], service.get("blocks") or ()
     if service["hold"] and service["hold"]["kind"] in ("suspend", "terminate"):
@@ -367,7 +369,8 @@ def _end_open(service, guest, facts, touched, in_the_way, resumed, notes, gaps):
     if record and not record["done"] and power == "running" and guest.get("uptime") is not None:
         record = dict(record, done=guest["uptime"] < record["uptime"] or facts["now"] - guest["uptime"] > record["at"])
     asked, done, reached = _open_connections.refused(blocks), set(record["for"] if record else ()), _by_its_node(guest, facts)
-    found = _open_connections.endings(blocks, done, guest["node"], bool(facts["settings"].get("hosts")), reached, power == "stopped")
+    found = _open_connections.endings(blocks, done, guest["node"], bool(facts["settings"].get("hosts")), reached,
+                                     power == "stopped", placed, facts["now"])
     if in_the_way and not reached:
         found = _open_connections.Endings(set(), set(), [], [])  # nothing is refused yet, and that is said
     notes += found.notes

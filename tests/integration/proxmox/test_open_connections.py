@@ -330,3 +330,6 @@ def test_one_runbook_acts_on_router_and_cluster(lab, tmp_path):
         assert rc == 0 and "open connections: null_route" in out, out
         rc, out = house.play("lift", service="vps-100", note="over")
         assert rc == 0 and out.count("vps-100: given back, verified") == 2 and lab.routes() == found, out
+        # A router that can't be reached fails the run, and holds nothing up.
+        rc, out = house.play("quarantine", aup_known_hosts="/nonexistent/known_hosts", **dict(wanted, case="T-2"))
+        assert rc != 0 and "edge: UNREACHABLE" in out and "vps-100: quarantine in force, verified" in out, out

@@ -45,8 +45,8 @@ def test_null_routed_only_while_the_block_is_in_force_and_new(choice, kind, afte
 BLOCKS = st.lists(st.tuples(st.sampled_from(on.KINDS), st.sampled_from([None, *on.CHOICES])), min_size=1, max_size=4)
 
 
-@given(BLOCKS, st.booleans(), st.booleans(), st.booleans(), st.booleans())
-def test_each_by_its_own_terms(chosen, hosts, reached, stopped, routers):
+@given(BLOCKS, st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans())
+def test_each_by_its_own_terms(chosen, hosts, reached, stopped, routers, placed, late):
     """Restarted only for a block that says so, and where its node does not end it; what nobody ends is said."""
     reached = reached and hosts
     enforcements = [enforcement(number, kind, choice) for number, (kind, choice) in enumerate(chosen)]
@@ -54,15 +54,16 @@ def test_each_by_its_own_terms(chosen, hosts, reached, stopped, routers):
         one["snapshot"]["routers"] = ["edge"] if routers else []
     blocks = on.blocks_of(enforcements, NOW)
     choices = {choice or "leave" for _kind, choice in chosen}
-    found = on.endings(blocks, (), "pve1", hosts, reached, stopped)
+    now = NOW + on.NULL_ROUTE_SECONDS * late
+    found = on.endings(blocks, (), "pve1", hosts, reached, stopped, placed, now)
     assert bool(found.restart) == ("restart" in choices and not reached and not stopped)
     assert found.restart <= on.refused(blocks) and found.ended <= on.refused(blocks)
     assert not (choices == {"leave"} and (found.restart or found.ended or found.notes or found.gaps))
-    unmet = "node_filter" in choices or "null_route" in choices and (hosts or not routers)
+    unmet = "node_filter" in choices or "null_route" in choices and (hosts or not routers or late)
     assert bool(found.gaps) == (unmet and not reached and not stopped and not found.restart)
     # Once is enough.
     done = found.restart | found.ended
-    again = on.endings(blocks, done, "pve1", hosts, reached, stopped)
+    again = on.endings(blocks, done, "pve1", hosts, reached, stopped, placed, now)
     assert not again.restart and not again.ended and not again.notes
 
 
@@ -73,7 +74,7 @@ def test_each_by_its_own_terms(chosen, hosts, reached, stopped, routers):
 def test_a_gap_names_its_remedy(choice, hosts, routers, words):
     one = enforcement(1, choice=choice)
     one["snapshot"]["routers"] = routers
-    found = on.endings(on.blocks_of([one], NOW), (), "pve1", hosts, False, False)
+    found = on.endings(on.blocks_of([one], NOW), (), "pve1", hosts, False, False, True, NOW)
     assert len(found.gaps) == 1 and words in found.gaps[0] and ": " in found.gaps[0].partition(words)[2]
 
 
@@ -84,7 +85,7 @@ class House:
         self.guest, self.service = guest_of(), service_of()
         self.guest.update(uptime=5000, node="pve1")
         self.now, self.starts, self.notes, self.gaps, self.hosts = NOW, 0, [], [], {}
-        self.blocks, self.firewall_on = [], True
+        self.blocks, self.firewall_on, self.lost = [], True, False
 
     def run(self, rules_on=(), broken=False):
         """:returns: whether anything was to be done"""
@@ -97,6 +98,8 @@ class House:
         self.service["touched"] = todo.touched or {}
         self.notes, self.gaps = todo.notes, todo.gaps
         for step in todo.steps:
+            if step["verb"] == "rules" and not self.lost:
+                self.guest["rules"] = [dict(rule) for rule in step["after"]["rules"]]
             if step["verb"] == "power" and step["how"] in ("restart", "start"):
                 self.guest["power"] = "stopped"
                 if not broken:
@@ -146,6 +149,21 @@ def test_one_that_failed_half_way_is_finished_and_a_paused_one_waits():
     assert not house.run() and not house.run()
     house.guest["power"] = "running"
     assert house.run() and not house.run() and house.starts == 2
+
+
+def test_rules_that_come_after_the_null_route_are_too_late_and_those_before_are_not():
+    for late, lost in ((False, False), (True, False), (False, True)):
+        house = House()
+        house.now += on.NULL_ROUTE_SECONDS * late
+        house.block((1, "null_route"))
+        house.lost = lost  # none of them is written
+        house.run()
+        house.run()
+        assert bool(house.gaps) == late
+        late = late or lost
+        house.now += on.NULL_ROUTE_SECONDS
+        house.run()
+        assert bool(house.gaps) == late and all("came when its null route was over" in gap for gap in house.gaps)
 
 
 def test_no_restart_before_anything_is_refused():
