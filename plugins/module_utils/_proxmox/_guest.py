@@ -369,8 +369,8 @@ def _end_open(service, guest, facts, touched, in_the_way, resumed, placed, notes
     if record and not record["done"] and power == "running" and guest.get("uptime") is not None:
         record = dict(record, done=guest["uptime"] < record["uptime"] or facts["now"] - guest["uptime"] > record["at"])
     asked, done, reached = _open_connections.refused(blocks), set(record["for"] if record else ()), _by_its_node(guest, facts)
-    found = _open_connections.endings(blocks, done, guest["node"], bool(facts["settings"].get("hosts")), reached,
-                                     power == "stopped", placed, facts["now"])
+    found = _open_connections.endings(
+        blocks, done, guest["node"], bool(facts["settings"].get("hosts")), reached, power == "stopped", placed, facts["now"])
     if in_the_way and not reached:
         found = _open_connections.Endings(set(), set(), [], [])  # nothing is refused yet, and that is said
     notes += found.notes

@@ -81,7 +81,8 @@ class ProxmoxCluster:
                 if "value" in item:
                     live[key] = item["value"]
         config = {key: None if value is None else str(value) for key, value in config.items()}
-        power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or not (service["touched"].get("restart") or {"done": True})["done"]
+        begun = service["touched"].get("restart") or {"done": True}
+        power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or not begun["done"]
                          or any(block["choice"] == "restart" for block in service.get("blocks") or ()))
         status = self.client.get(*place, "status", "current") if power_matters else None
         nics = _nics_of(kind, config)
