@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
         wanted = wanted_of(
             args.get("cluster", node), args, adopt_from_other_ledger=args["adopt_from_other_ledger"],
             confirm_seconds=args["confirm_seconds"], probes=args.get("probes", ()),
-            user_data_directory=args.get("user_data_directory"), numbers=numbers_of(args),
+            user_data_directory=args.get("user_data_directory"), numbers=numbers_of(args), host=node if "cluster" in args else None,
             controller_addresses=() if self._connection.transport == "local"
             else own_addresses(self._play_context.remote_addr or node),
         )

@@ -11,7 +11,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.plugin_utils._zipapp import build, version_of
 
-ARGUMENTS = {"dest": {"type": "str", "default": "/usr/lib/hosting_aup/aup-node"}}
+ARGUMENTS = {"dest": {"type": "str", "default": "/usr/lib/hosting_aup/aup-node"},
+             "host": {"type": "str", "choices": ["kvm", "proxmox"], "default": "kvm"}}
 _COLLECTION = Path(__file__).resolve().parents[2]
 
 
@@ -26,7 +27,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         _validated, args = self.validate_argument_spec(ARGUMENTS)
         try:
-            version, packed = version_of(_COLLECTION), build(_COLLECTION)
+            version, packed = version_of(_COLLECTION), build(_COLLECTION, host=args["host"])
         except AupError as exc:
             return dict(result, failed=True, msg=str(exc), error=exc.to_result())
         with tempfile.NamedTemporaryFile(prefix="aup-node-") as local:

@@ -33,4 +33,17 @@ options:
       - With V(0) no confirmation is needed.
     type: int
     default: 30
+  taken:
+    description:
+      - Up to where the ledger has taken in this node's journal. What it has taken in is dropped here.
+    type: dict
+    suboptions:
+      journal:
+        description: The journal's name.
+        type: str
+        required: true
+      number:
+        description: The number of the last entry that was taken in.
+        type: int
+        required: true
 """

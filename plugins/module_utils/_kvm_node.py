@@ -32,6 +32,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._ports import (
 from ansible_collections.hosting.aup.plugins.module_utils._standing import (
     check_format,
     check_hold_by_hand,
+    check_host,
     generation,
     is_gone,
     reach,
@@ -200,6 +201,9 @@ class KvmNode:
     :param root: prefix of our own files (tests)
     """
 
+    HOST = None
+    """What a desired state made for this kind of host says of itself under `host`."""
+
     def __init__(self, run, nft="/usr/sbin/nft", uri="qemu:///system", root="", boot_id=None):
         self._run = run
         self._nft = nft
@@ -274,8 +278,8 @@ class KvmNode:
     def _owners(self, desired):
         return Owners(desired["services"])
 
-    def _model(self, desired, guests, links, disarmed, adopted, owners=None):
-        return filter_model(desired, guests, links, disarmed, adopted, owners)
+    def _model(self, desired, guests, links, disarmed, state, owners=None):
+        return filter_model(desired, guests, links, disarmed, state["adopted"], owners)
 
     def _plan_filter(self, model, rules, state):
         """The packet filter's change, and the service of each port and MAC it judges. Notes the reference in `state`."""
@@ -366,7 +370,7 @@ class KvmNode:
         else:
             own = rules in (None, _KEEP)
             coming, links = _create.with_pending(observation.guests, observation.links, creation.pending)
-            model, gaps = self._model(desired if own else rules, coming, links, disarmed, state["adopted"], owners if own else None)
+            model, gaps = self._model(desired if own else rules, coming, links, disarmed, state, owners if own else None)
         change, judged = self._plan_filter(model, observation.rules, state)
         if rules is _KEEP:
             change = _UNCHANGED
@@ -771,6 +775,7 @@ class KvmNode:
         if self._unpacked[0] != packed:
             given = unpack(packed)
             check_format(given)
+            check_host(given, self.HOST)
             self._unpacked = packed, given
         return self._unpacked[1]
 
@@ -944,8 +949,7 @@ class KvmNode:
                 return result
             _given, desired, rules = found
             observation = self.observe()
-            model, _gaps = self._model(desired if rules in (None, _KEEP) else rules, observation.guests, observation.links, wanted,
-                                       state["adopted"])
+            model, _gaps = self._model(desired if rules in (None, _KEEP) else rules, observation.guests, observation.links, wanted, state)
             change, judged = self._plan_filter(model, observation.rules, state)
             result["steps"] = [{"engine": "nftables", "verb": change.kind, "why": change.summary,
                                 "before": change.before, "after": change.after}] if change.kind != "none" else []

@@ -14,18 +14,20 @@ PLAN_ARGUMENTS = {
     "plan_hash": {"type": "str"},
     "adopt": {"type": "bool", "default": False},
     "confirm_seconds": {"type": "int", "default": 30},
+    "taken": {"type": "dict", "options": {
+        "journal": {"type": "str", "required": True}, "number": {"type": "int", "required": True}}},
 }
 PLAN_REQUIRES = [("mode", "apply", ("plan_hash",))]
 
 
 def plan_or_apply(module):
-    """What `on_node` is to do for a module with `PLAN_ARGUMENTS`; those for orders and the journal only some have."""
+    """What `on_node` is to do for a module with `PLAN_ARGUMENTS`; those for orders only some have."""
     params = module.params
 
     def work(node):
         if params["mode"] == "plan":
             return node.plan(params["desired"], advance=not module.check_mode, adopt=params["adopt"],
-                             orders=params.get("orders"), taken=params.get("taken"))
+                             orders=params.get("orders"), taken=params["taken"])
         if module.check_mode:
             return {"changed": True}
         return node.apply(params["desired"], params["plan_hash"], params["confirm_seconds"], params["adopt"],

@@ -18,7 +18,20 @@ def check_format(desired):
     if desired["format"] > FORMAT:
         raise NodeError(
             "the desired state on this node has format %r; this program reads up to %d." % (desired["format"], FORMAT),
-            code="desired_newer", remedy="Install the keeper of the newer collection: run the role kvm_host.")
+            code="desired_newer", remedy="Install the keeper of the newer collection: run the role kvm_host, or proxmox_host.")
+
+
+def check_host(desired, host):
+    """Refuse a desired state that was made for another kind of host: a KVM host asks libvirt for what a Proxmox VE node knows by names.
+
+    :param host: what those for this kind say of themselves
+    :raises NodeError: code `desired_other`
+    """
+    if desired.get("host") != host:
+        raise NodeError(
+            "the desired state on this node is for %s, this program for %s."
+            % tuple({None: "a KVM host", "proxmox": "a Proxmox VE node"}.get(one, one) for one in (desired.get("host"), host)),
+            code="desired_other", remedy="Install the keeper of the node's kind: run the role proxmox_host, or kvm_host.")
 
 
 def check_hold_by_hand(service, power, desired):

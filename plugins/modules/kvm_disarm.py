@@ -6,17 +6,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kvm_disarm
-short_description: Switch controls off on a KVM host, at once and without the ledger, or on again
+short_description: Switch controls off on a host, at once and without the ledger, or on again
 version_added: 1.0.0
 description:
   - The way out when a control harms customers. It needs neither ledger nor controller files, only the node.
   - What is disarmed stays so over reboots and M(hosting.aup.kvm_converge) until it is rearmed.
   - V(all) removes our packet filter from the node as a whole. Suspended guests stay paused or off with their
     links down, since libvirt holds these; end a suspension with the playbook C(hosting.aup.lift).
+  - On a Proxmox VE node that carries rules of ours it does the same. What the cluster's API has set stays in force beside them.
 author:
   - hosting.aup contributors (@hosting-aup)
 requirements:
-  - libvirt bindings for Python (the distribution's C(python3-libvirt))
+  - on a KVM host libvirt bindings for Python (the distribution's C(python3-libvirt))
   - nftables 1.0.2 or later
 extends_documentation_fragment:
   - hosting.aup._attributes
@@ -72,6 +73,7 @@ steps:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
+from ansible_collections.hosting.aup.plugins.module_utils._this_host import this_host
 
 CONTROLS = ["smtp_outbound", "anti_spoofing", "mining", "tor_exit", "irc_server", "bittorrent", "reflection", "new_connections", "all"]
 
@@ -88,7 +90,7 @@ def main():
 
     params = module.params
     result = on_node(module, lambda node: node.set_disarmed(
-        params["controls"], params["state"] == "armed", params["reason"], module.check_mode))
+        params["controls"], params["state"] == "armed", params["reason"], module.check_mode), make=this_host)
     before, after = result.pop("before"), result.pop("after")
     module.exit_json(
         disarmed=after, diff={"before": {"disarmed": before}, "after": {"disarmed": after, "steps": result["steps"]}}, **result)

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kvm_info
-short_description: What a KVM host holds and has counted
+short_description: What a KVM host, or a node of a Proxmox VE cluster, holds and has counted
 version_added: 1.0.0
 description:
   - Reads, on the node and without the ledger, which release it has, which services it holds, which
     controls are disarmed, and how many packets each control refused or would have refused per service.
+  - Of a Proxmox VE node that is what its packet filter holds; the rest is the cluster's.
   - Counters live as long as the service is on this host. They go on over rule updates and restarts of a guest.
 author:
   - hosting.aup contributors (@hosting-aup)
@@ -85,6 +86,7 @@ rules_present:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.hosting.aup.plugins.module_utils._node_module import on_node
+from ansible_collections.hosting.aup.plugins.module_utils._this_host import this_host
 
 
 def main():
@@ -93,7 +95,7 @@ def main():
         supports_check_mode=True,
     )
 
-    info = on_node(module, lambda node: node.info())
+    info = on_node(module, lambda node: node.info(), make=this_host)
     wanted = set(module.params["services"])
     if wanted:
         info["counters"] = {sid: seen for sid, seen in info["counters"].items() if sid in wanted}

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kvm_keeper
-short_description: Put the keeper's program on a KVM host
+short_description: Put the keeper's program on a host
 version_added: 1.0.0
 description:
   - Packs the node's half of this collection into one file that the host's own Python runs, and copies it there.
-  - The role P(hosting.aup.kvm_host#role) uses it, and installs hook and units beside it.
+  - The roles P(hosting.aup.kvm_host#role) and P(hosting.aup.proxmox_host#role) use it, and install the units beside it.
   - Equal releases of the collection make equal files, so a second run changes nothing.
 author:
   - hosting.aup contributors (@hosting-aup)
@@ -28,6 +28,11 @@ options:
     description: Where the program lies on the host. Its directory has to exist.
     type: str
     default: /usr/lib/hosting_aup/aup-node
+  host:
+    description: What the program is to serve, a KVM host with libvirt or a node of a Proxmox VE cluster.
+    type: str
+    choices: [kvm, proxmox]
+    default: kvm
 """
 
 EXAMPLES = r"""

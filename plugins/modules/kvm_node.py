@@ -32,19 +32,6 @@ options:
   user_data:
     description: The customers' own cloud-init data for new guests, packed likewise.
     type: str
-  taken:
-    description:
-      - Up to where the ledger has taken in this node's journal. What it has taken in is dropped here.
-    type: dict
-    suboptions:
-      journal:
-        description: The journal's name.
-        type: str
-        required: true
-      number:
-        description: The number of the last entry that was taken in.
-        type: int
-        required: true
   libvirt_uri:
     description: Where libvirt is reached.
     type: str
@@ -94,8 +81,6 @@ def main():
             **PLAN_ARGUMENTS,
             "orders": {"type": "str"},
             "user_data": {"type": "str", "no_log": True},
-            "taken": {"type": "dict", "options": {
-                "journal": {"type": "str", "required": True}, "number": {"type": "int", "required": True}}},
             "libvirt_uri": {"type": "str", "default": "qemu:///system"},
         },
         required_if=PLAN_REQUIRES,

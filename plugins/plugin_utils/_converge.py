@@ -46,6 +46,7 @@ class Wanted:
 
     :ivar release_id: a release to bring the node to, or None for the one it has
     :ivar numbers: of guests that a cluster is to make, by service: those reserved for them in this run
+    :ivar host: the node of a cluster that is acted on, where `node` is the cluster
     """
 
     node: str
@@ -60,6 +61,7 @@ class Wanted:
     controller_addresses: tuple = ()
     user_data_directory: str | None = None
     numbers: dict = field(default_factory=dict)
+    host: str | None = None
 
 
 def read_user_data(directory, name):
@@ -179,6 +181,7 @@ class Converge:
 
     UNREACHED = frozenset(("unreachable",))
     """Codes of errors that say that the node was not reached."""
+    ENDED = "ended by the node itself: %s"
 
     def __init__(self, ledger, call, confirm, actor, clock, check):
         self.ledger, self.call, self.confirm = ledger, call, confirm
@@ -357,10 +360,15 @@ class Converge:
             self.journals.append(journal)
             return {"taken": {"journal": journal["journal"], "number": 0}}
         with self._transaction(rolled_back=False) as tx:
-            done = tx.take_journal(wanted.node, journal["journal"], journal["entries"])
-        notes += ["ended by the node itself: %s" % ", ".join(done["ended"])] if done["ended"] else []
+            done = self._take_in(tx, wanted, journal)
+        notes += [self.ENDED % ", ".join(done["ended"])] if done["ended"] else []
         notes += done["refused"]
         return {"taken": {"journal": journal["journal"], "number": done["number"]}}
+
+    @staticmethod
+    def _take_in(tx, wanted, journal):
+        """The node's journal into the ledger; what `take_journal` returned."""
+        return tx.take_journal(wanted.node, journal["journal"], journal["entries"])
 
     def _before_apply(self, wanted, plan, born):
         """What must be on record before the node is touched."""

@@ -61,6 +61,9 @@ def explain_service(service_id, views, enforcements, exemptions, events, seen):
         lines += ["  " + _restriction(name, reason, view["summaries"]) for name, reason in sorted(view["reasons"].items())]
         if view["node"] in seen:
             lines += ["  " + line for line in _evidence(service_id, seen[view["node"]])]
+    for name in sorted(seen.keys() - {view["node"] for view in views}):  # nodes of a cluster
+        lines.append("seen on %s:" % name)
+        lines += ["  " + line for line in _evidence(service_id, seen[name])]
     if enforcements:
         lines.append("enforcements:")
         lines += ["  " + _enforcement(document) for document in enforcements]

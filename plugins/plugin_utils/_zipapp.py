@@ -21,7 +21,7 @@ PACKAGE = "ansible_collections.hosting.aup"
 ENTRY = f"{PACKAGE}.plugins.module_utils._keeper._main"
 # Those that are imported only where they are needed.
 _LATER = tuple(f"{PACKAGE}.plugins.module_utils.{name}" for name in (
-    "_kvm_node", "_keeper._clock", "_keeper._loop", "_keeper._events", "_keeper._hook"))
+    "_kvm_node", "_pve_host", "_keeper._clock", "_keeper._loop", "_keeper._events", "_keeper._hook"))
 _MAIN = """\
 # Copyright (c) 2026 hosting.aup contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -29,7 +29,7 @@ import sys
 
 from {entry} import main
 
-sys.exit(main(sys.argv[1:], {version!r}))
+sys.exit(main(sys.argv[1:], {version!r}, {host!r}))
 """
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can name
 
@@ -87,15 +87,16 @@ def version_of(root: Path) -> str:
     raise InputError("the collection's version can't be told.", target=str(root), remedy="Install the collection anew.")
 
 
-def build(root: Path, version: str | None = None) -> bytes:
+def build(root: Path, version: str | None = None, host: str = "kvm") -> bytes:
     """The program.
 
     :param root: of the collection
     :param version: the collection's, if not to be looked up
+    :param host: what it is to serve: `kvm` or `proxmox`, as `_main.main` has it
     """
     files = sources(root)
     digest = hashlib.sha256("\0".join(f"{place}\0{text}" for place, text in sorted(files.items())).encode()).hexdigest()
-    files["__main__.py"] = _MAIN.format(entry=ENTRY, version=f"{version or version_of(root)} ({digest[:12]})")
+    files["__main__.py"] = _MAIN.format(entry=ENTRY, version=f"{version or version_of(root)} ({digest[:12]})", host=host)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for place in sorted(files):

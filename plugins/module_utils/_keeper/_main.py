@@ -26,6 +26,9 @@ NFT_PLACES = "/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_SECONDS = 120
 HOOK_SECONDS = 5
 FAILED = 1
+PROXMOX = "proxmox"
+_NAMES = {"kvm": "KVM host", PROXMOX: "Proxmox VE node"}
+_CLUSTERS = "On this node it is the packet filter alone: power, rates and processors of guests are the cluster's (qm, pct, its API)."
 
 
 def run(argv, stdin=None):
@@ -55,9 +58,14 @@ def _actor():
 
 
 def _node(args):
+    nft = shutil.which("nft", path=NFT_PLACES) or "/usr/sbin/nft"
+    if args.host == PROXMOX:
+        from ansible_collections.hosting.aup.plugins.module_utils._pve_host import PveHost
+
+        return PveHost(run, nft=nft, root=args.root)
     from ansible_collections.hosting.aup.plugins.module_utils._kvm_node import KvmNode  # the hook does without it
 
-    return KvmNode(run, nft=shutil.which("nft", path=NFT_PLACES) or "/usr/sbin/nft", uri=args.uri, root=args.root)
+    return KvmNode(run, nft=nft, uri=args.uri, root=args.root)
 
 
 def _clock(args):
@@ -80,7 +88,6 @@ def _pass(args, libvirt=True):
 
 
 def _run(args):
-    from ansible_collections.hosting.aup.plugins.module_utils._keeper._events import Events
     from ansible_collections.hosting.aup.plugins.module_utils._keeper._loop import Keeper
 
     woken, stopped = threading.Event(), []
@@ -98,15 +105,26 @@ def _run(args):
         keeper.nudge()
         woken.set()
 
-    events = Events(args.uri, nudge, clock.elapsed)
+    events = _events(args, nudge, clock)
     while not stopped:
-        events.watch()
+        if events:
+            events.watch()
         patience = keeper.step()
         gc.collect(0)
         woken.wait(patience)
         woken.clear()
-    events.close()
+    if events:
+        events.close()
     return 0
+
+
+def _events(args, nudge, clock):
+    """Who says that a guest came; nobody on a Proxmox VE node, where ports are known by their names beforehand."""
+    if args.host == PROXMOX:
+        return None
+    from ansible_collections.hosting.aup.plugins.module_utils._keeper._events import Events
+
+    return Events(args.uri, nudge, clock.elapsed)
 
 
 def _check_limits(args):
@@ -141,6 +159,8 @@ def _hold(args):
     node.hold_by_hand(args.service, args.power, args.reason, until_at, _actor())
     sys.stdout.write("%s is held on this node%s; `aup-node release %s` ends it, nothing else does\n" % (
         args.service, " until %s" % iso(until_at) if until_at else "", args.service))
+    if args.host == PROXMOX:
+        sys.stdout.write("its network is cut here, and only here: the guest runs on (`qm`, `pct`), and on another node it is not held\n")
     return _pass(args)
 
 
@@ -176,6 +196,7 @@ def _status(args):
              "clock: %s" % clock.state, "next change: %s" % (iso(document["next"]) or "none")]
     lines += ["%s: %s until %s (%s)" % (h["service"], h["kind"], iso(h["until_at"]) or "it is lifted", ", ".join(h["enforcement_ids"]))
               for h in found["held"]]
+    lines += [_CLUSTERS] if args.host == PROXMOX and found["held"] else []
     lines += ["%s: held by hand since %s by %s: %s" % (sid, iso(h["at"]), h["actor"], h["reason"] or "no reason given")
               for sid, h in sorted(found["by_hand"].items())]
     lines += ["%s is switched off here since %s: %s" % (name, iso(one["at"]), one["reason"] or "no reason given")
@@ -185,11 +206,13 @@ def _status(args):
     return 0
 
 
-def _parser(version):
-    parser = argparse.ArgumentParser(prog="aup-node", description="hosting.aup on this KVM host, without controller and ledger.")
+def _parser(version, host):
+    parser = argparse.ArgumentParser(prog="aup-node", epilog=_CLUSTERS if host == PROXMOX else None,
+                                     description="hosting.aup on this %s, without controller and ledger." % _NAMES[host])
     parser.add_argument("--version", action="version", version=version)
     parser.add_argument("--root", default="", help="prefix of hosting.aup's own files")
-    parser.add_argument("--uri", default="qemu:///system", help="libvirt's")
+    if host != PROXMOX:
+        parser.add_argument("--uri", default="qemu:///system", help="libvirt's")
     parser.add_argument("--clock", choices=("synchronised", "trusted"), default="synchronised",
                         help="trusted: end things also while no NTP disciplines the clock")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -198,15 +221,16 @@ def _parser(version):
     one.add_argument("--interval", type=int, default=60, help="seconds between passes that nothing calls for")
     one.set_defaults(do=_run)
     commands.add_parser("pass", help="look once, and mend and end what is due").set_defaults(do=_pass)
-    commands.add_parser("boot", help="load the rules before libvirt starts guests").set_defaults(do=lambda args: _pass(args, False))
-    one = commands.add_parser("hook", help="for /etc/libvirt/hooks/qemu.d")
-    for name in ("guest", "operation", "suboperation", "extra"):
-        one.add_argument(name)
-    one.set_defaults(do=_hook)
+    commands.add_parser("boot", help="load the rules before guests start").set_defaults(do=lambda args: _pass(args, False))
+    if host != PROXMOX:
+        _add_libvirts(commands)
     one = commands.add_parser("hold", help="hold a service here, now")
     one.add_argument("service")
     one.add_argument("--for", dest="duration", help="30m, 48h, 7d; until released without it")
-    one.add_argument("--power", choices=("pause", "shutdown", "destroy"), default="pause")
+    if host == PROXMOX:
+        one.set_defaults(power="pause")  # as it is written down; nothing of a guest is set here
+    else:
+        one.add_argument("--power", choices=("pause", "shutdown", "destroy"), default="pause")
     one.add_argument("--reason", required=True)
     one.set_defaults(do=_hold)
     one = commands.add_parser("release", help="end a hold by hand")
@@ -218,26 +242,35 @@ def _parser(version):
         one.add_argument("controls", nargs="*", metavar="CONTROL", help="all without it")
         one.add_argument("--reason", default="")
         one.set_defaults(do=_switch)
-    one = commands.add_parser("check-limits", help="look whether the kernel and qemu have the limits that libvirt says guests have")
-    one.add_argument("--measure", action="store_true", help="make a guest of one busy processor, limit and time it; it is gone again afterwards")
-    one.add_argument("--seconds", type=int, default=30, help="how long to time it")
-    one.add_argument("--json", action="store_true")
-    one.set_defaults(do=_check_limits)
     one = commands.add_parser("status", help="what is in force here")
     one.add_argument("--json", action="store_true")
     one.set_defaults(do=_status)
     return parser
 
 
-def main(argv, version):
+def _add_libvirts(commands):
+    """The commands that need libvirt."""
+    one = commands.add_parser("hook", help="for /etc/libvirt/hooks/qemu.d")
+    for name in ("guest", "operation", "suboperation", "extra"):
+        one.add_argument(name)
+    one.set_defaults(do=_hook)
+    one = commands.add_parser("check-limits", help="look whether the kernel and qemu have the limits that libvirt says guests have")
+    one.add_argument("--measure", action="store_true", help="make a guest of one busy processor, limit and time it; it is gone again afterwards")
+    one.add_argument("--seconds", type=int, default=30, help="how long to time it")
+    one.add_argument("--json", action="store_true")
+    one.set_defaults(do=_check_limits)
+
+
+def main(argv, version, host="kvm"):
     """Run a command.
 
     :param argv: without the program's name
     :param version: of the collection this was packed from
+    :param host: `kvm`, or `proxmox` for a node of a Proxmox VE cluster
     :returns: exit status
     """
-    args = _parser(version).parse_args(argv)
-    args.version = version
+    args = _parser(version, host).parse_args(argv)
+    args.version, args.host = version, host
     try:
         if os.geteuid() != 0:
             raise InputError("this has to run as root.", target="user", remedy="Use sudo.")

@@ -14,12 +14,17 @@ import re
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._ports import Owners
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _nics
+from ansible_collections.hosting.aup.plugins.module_utils._timeline import THEN
+
+HOST = "proxmox"  # what a desired state made for such a node says of itself
 
 _PORT = re.compile(r"(?:tap|veth)([1-9][0-9]{2,8})i([0-9]|[12][0-9]|3[01])")
 _PLUG = re.compile(r"fwpr[1-9][0-9]{2,8}p(?:[0-9]|[12][0-9]|3[01])")
+_OWN = re.compile(r"fw(?:br|ln|pr)[1-9][0-9]{2,8}[ip](?:[0-9]|[12][0-9]|3[01])")
 _UUID = re.compile(r"uuid=([0-9a-fA-F-]{36})")
 # Of a service's limits, those that are rules; all others are set over the API.
 _RULES = frozenset(("port_block", "drop"))
+_KEPT = ("id", "guest", "nics", "smtp", "controls", "hold", THEN)
 
 
 def numbers(links):
@@ -76,6 +81,16 @@ def guests_of(links, configs):
     return [found[vmid] for vmid in sorted(found)]
 
 
+def configs_of(guests):
+    """What `guests_of` made of the guests' configurations, for when those can't be read: `{number: as read_config gives it}`."""
+    configs = {}
+    for guest in guests:
+        macs = {"net" + _PORT.fullmatch(nic["device"]).group(2): nic["mac"] for nic in guest["nics"] if _PORT.fullmatch(nic["device"] or "")}
+        known = configs.setdefault(guest["vmid"], {"name": guest["name"], "uuid": guest["known_uuid"], "macs": {}})
+        known["macs"].update(macs)
+    return configs
+
+
 class ByNumber(Owners):
     """The service of a guest, by its number: whatever its tenant calls it, and whatever MACs he gives it."""
 
@@ -119,29 +134,45 @@ def elsewhere(services, guests):
     return coming
 
 
-def located(desired, links, coming=()):
+def located(desired, links, coming=(), before=None, booting=False):
     """The desired state with the bridges of this node and what leads out of them: all but guests' ports.
 
-    A bridge is one of tenants' if a guest's port or its plug is in it.
+    A bridge is one of tenants' if a guest's port or its plug is in it, or was at the pass before: who starts there next is bound
+    as well, also as the first.
 
     :param coming: of `elsewhere`
+    :param before: what the pass before found, as the second of what is returned; None before the first
+    :param booting: the node's bridges may not be there yet: those of the pass before count all the same
+    :returns: `(desired state, {"bridges", "uplinks"} to be remembered)`
     """
+    before = before or {"bridges": [], "uplinks": []}
     bridges = {link["master"] for name, link in links.items()
                if link["master"] and (_PORT.fullmatch(name) or _PLUG.fullmatch(name))}
+    bridges.update(name for name in before["bridges"] if booting or name in links)
     uplinks = {name for name, link in links.items() if link["master"] in bridges and not _PORT.fullmatch(name)}
+    if booting:
+        uplinks.update(name for name in before["uplinks"] if not (links.get(name) or {"master": None})["master"])
+    # Of guests' own bridges nothing is remembered: what passes an unknown guest's plug is judged, until its port is known.
+    kept = {"bridges": sorted(name for name in bridges if not _OWN.fullmatch(name)),
+            "uplinks": sorted(name for name in uplinks if not _OWN.fullmatch(name))}
     for guest in coming:
         for number in range(len(guest["nics"]) // 2):
             uplinks.update(("fwln%di%d" % (guest["vmid"], number), "fwpr%dp%d" % (guest["vmid"], number)))
-    return dict(desired, bridges=sorted(bridges), uplinks=sorted(uplinks), routed_interfaces=[])
+    return dict(desired, bridges=sorted(bridges), uplinks=sorted(uplinks), routed_interfaces=[]), kept
 
 
 def for_hosts(desired):
     """The desired state of a cluster, of `_desired.for_cluster`, as its nodes' packet filters are given it.
 
-    Power, rates and what is to be given back are the API's.
+    Power, rates and what is to be given back are the API's, also of what is to come.
     """
-    kept = ("id", "guest", "nics", "smtp", "controls", "hold", "then")
-    services = [dict({key: service[key] for key in kept if key in service}, baseline=None, elsewhere=True,
-                     limits={kind: terms for kind, terms in (service.get("limits") or {}).items() if kind in _RULES})
-                for service in desired["services"]]
-    return dict({key: value for key, value in desired.items() if key not in ("proxmox", "now")}, services=services)
+    services = [dict({key: service[key] for key in _KEPT if key in service}, baseline=None, elsewhere=True,
+                     limits=_rules(service.get("limits"))) for service in desired["services"]]
+    for service in services:
+        if THEN in service:
+            service[THEN] = [dict(later, limits=_rules(later["limits"])) if "limits" in later else later for later in service[THEN]]
+    return dict({key: value for key, value in desired.items() if key not in ("proxmox", "now")}, services=services, host=HOST)
+
+
+def _rules(limits):
+    return {kind: terms for kind, terms in (limits or {}).items() if kind in _RULES}

@@ -44,6 +44,27 @@ def take_journal(tx, node, journal, entries):
     :raises InputError: it has no usable name
     """
     meet(tx, node)
+    return _take_in(tx, node, journal, entries, _take)
+
+
+@verb
+def take_host_journal(tx, host, journal, entries):
+    """Take in the journal of one node of a cluster.
+
+    What is over in its packet filter is on record then, and no more: of a cluster's services the ledger keeps what its API was
+    seen to have done, and that ends them.
+
+    :param host: the node's name; it is none of the ledger's nodes
+    :returns: as `take_journal`; `ended` and `began` are what the packet filter of this node did
+    """
+    return _take_in(tx, values.identifier(host, "host"), journal, entries, _take_of_host)
+
+
+def _take_in(tx, node, journal, entries, take):
+    """Each entry that is new, once.
+
+    :param take: `take(tx, node, entry, done)`
+    """
     journal = values.identifier(journal, "journal")
     row = _row(tx, node)
     taken = row.number if row and row.journal == journal else 0
@@ -52,7 +73,7 @@ def take_journal(tx, node, journal, entries):
         if entry["number"] <= taken:
             continue
         try:
-            _take(tx, node, entry, done)
+            take(tx, node, entry, done)
         except (InputError, KeyError, TypeError) as exc:
             done["refused"].append("entry %d is not one of a journal: %s" % (entry["number"], exc))
         done["number"] = entry["number"]
@@ -61,6 +82,18 @@ def take_journal(tx, node, journal, entries):
                                     "refused": len(done["refused"])})
         _write(tx, node, journal=journal, number=done["number"])
     return done
+
+
+def _take_of_host(tx, host, entry, done):
+    what = entry["what"]
+    if what not in ("ended", "began"):
+        _take(tx, host, entry, done)
+        return
+    number = values.identifier(entry["enforcement_id"], "enforcement")
+    tx.append("packet_filter_" + what, {
+        "node": host, "enforcement": number, "service": values.identifier(entry["service"], "service"),
+        "at": values.moment(entry["at"], "at"), "at_node": values.moment(entry["seen_at"], "seen_at")})
+    done[what].append(number)
 
 
 def _take(tx, node, entry, done):

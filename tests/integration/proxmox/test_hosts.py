@@ -42,7 +42,7 @@ host = PveHost(run, root=asked["root"], boot_id="boot", configuration=asked["pve
 args = asked["args"]
 try:
     if asked["mode"] == "plan":
-        done = host.plan(args["desired"], advance=True, adopt=args["adopt"])
+        done = host.plan(args["desired"], advance=True, adopt=args["adopt"], taken=args.get("taken"))
     elif asked["mode"] == "apply":
         done = host.apply(args["desired"], args["plan_hash"], args["confirm_seconds"], args["adopt"])
     else:
