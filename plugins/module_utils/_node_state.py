@@ -27,7 +27,7 @@ def empty_state():
     """The state of a node that was never converged."""
     return {"format": FORMAT, "fence": None, "baselines": {}, "counters": {}, "times": {}, "samples": {}, "reference": None, "adopted": None,
             "tc": {"used": False, "found": []}, "routes": {"used": False},
-            "creating": {}, "created": {}, "images": {}, "reached": None, "given_back": {}, "armed": None, "located": None}
+            "creating": {}, "created": {}, "images": {}, "located": None, "reached": None, "given_back": {}, "armed": None}
 
 
 def check_fence(known, offered):

@@ -58,8 +58,12 @@ class Controller:
                  "ANSIBLE_LOCALHOST_WARNING": "false", "SUDO_USER": "alice", **environ})
 
     def play(self, name: str, *flags: str, **extra: Any) -> tuple[int, str]:
-        """(return code, output) of one playbook."""
-        done = self._run("ansible-playbook", "hosting.aup." + name, *flags, "-e", json.dumps(extra))
+        """(return code, output) of one of the collection's playbooks."""
+        return self.book("hosting.aup." + name, *flags, **extra)
+
+    def book(self, name: str, *flags: str, **extra: Any) -> tuple[int, str]:
+        """(return code, output) of a playbook."""
+        done = self._run("ansible-playbook", name, *flags, "-e", json.dumps(extra))
         return done.returncode, done.stdout + done.stderr
 
     def inventory(self, environ: dict[str, str], **settings: Any) -> subprocess.CompletedProcess:

@@ -6,14 +6,21 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.hosting.aup.plugins.plugin_utils._zipapp import build
 
-from .test_hosts import HELD, PLAIN, STRANGER, WALLED, WIRE, Site, address, site  # noqa: F401
+from tests.proxmox.cluster import Cluster
+from tests.proxmox.server import serve
+
+from .controller import House
+from .provider import firewalled, guest, token
+from .test_hosts import _WITHIN, HELD, PLAIN, STRANGER, WALLED, WIRE, Site, address, site  # noqa: F401
 
 ROOT = Path(__file__).parents[3]
 FILES = "var/lib/hosting_aup"
@@ -22,7 +29,7 @@ FILES = "var/lib/hosting_aup"
 def line_of(unit: str, program: Path) -> list[str]:
     """The words that systemd would run of the role's unit."""
     text = (ROOT / f"roles/proxmox_host/templates/hosting-aup-{unit}.service.j2").read_text()
-    line = re.search(r"^ExecStart=(.+)$", text, re.M)[1]
+    line = re.search(r"^ExecStart=(.+)$", text, re.MULTILINE)[1]
     for variable, value in (("proxmox_host_keeper_directory", str(program.parent)), ("proxmox_host_keeper_clock", "trusted"),
                             ("proxmox_host_keeper_interval", "60")):
         line = line.replace("{{ %s }}" % variable, value)
@@ -33,13 +40,13 @@ def line_of(unit: str, program: Path) -> list[str]:
 class Kept:
     """A node with the program on it."""
 
-    def __init__(self, site: Site, folder: Path):
-        self.site, self.node, self.place = site, site.node, site.place
+    def __init__(self, world: Site, folder: Path):
+        self.site, self.node, self.place = world, world.node, world.place
         self.program = folder / "aup-node"
         self.program.write_bytes(build(ROOT, host="proxmox"))
         (self.place / "etc").mkdir(exist_ok=True)
         (self.place / "etc/pve").symlink_to(self.place / "pve")
-        site.house.clock = itertools.count(int(time.time()) - 7200)
+        world.house.clock = itertools.count(int(time.time()) - 7200)
 
     def words(self, unit: str) -> list[str]:
         """With our own files elsewhere, and nothing but Python's own library, as such a node has it."""
@@ -253,3 +260,64 @@ def test_remotes_dropped_and_quarantine(kept):
         assert wire.try_tcp(address(vmid), 80) == "silent" and inside.try_tcp(WIRE, 80) == "silent"
         site.lift(sid)
         assert site.opens(vmid, 80) and site.opens(vmid, 80, inward=True)
+
+
+_ROLE = """
+- hosts: aup_proxmox_hosts
+  become: true
+  gather_facts: false
+  roles:
+    - hosting.aup.proxmox_host
+"""
+
+
+def test_the_role_and_the_runbooks(kept, tmp_path):
+    """A real ansible-playbook; the node's own files in place of this machine's, as in `test_hosts`."""
+    site, place, node = kept.site, tmp_path / "play", kept.place / "files"  # noqa: F811
+    (place / "tls").mkdir(parents=True)
+    (node / "var/lib").mkdir(parents=True)
+    (node / "run").mkdir()
+    shutil.copytree("/etc", node / "etc", symlinks=True, ignore_dangling_symlinks=True)
+    (node / "etc/pve").symlink_to(kept.place / "pve")
+    cluster = firewalled(Cluster(("pve1",), pace=0.01, lock_timeout=0.3))
+    cluster.add(guest(WALLED))
+    cluster.add(guest(PLAIN, "lxc"))
+    running = serve(cluster, place / "tls", {"svc@pve!aup": token()})
+    server = site.node.call(running.__enter__)
+    try:
+        house = House(server, place, {"pve1": "127.0.0.1"}, ("ip", "netns", "exec", site.node.name, "sh", "-c", _WITHIN, str(node)))
+        (place / "host_vars").mkdir()
+        (place / "host_vars/pve1.json").write_text(json.dumps({
+            "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "proxmox_host_packages": [],
+            "proxmox_host_keeper_directory": "/etc/hosting_aup", "proxmox_host_keeper_link": False}))
+        (place / "prepare.yml").write_text(_ROLE)
+        found, files = kept.node.check("nft list ruleset"), tree(node)
+        assert [changes(house, "--check"), changes(house), changes(house)] == [True, True, False]
+        program = node / "etc/hosting_aup/aup-node"
+        assert program.read_bytes() == kept.program.read_bytes() and (node / "etc/systemd/system/hosting-aup-boot.service").is_file()
+        rc, out = house.play("provision", aup_nodes="pve")
+        assert rc == 0 and "pve1: changed, verified" in out, out
+        assert site.tcp(WALLED, 25) == site.tcp(PLAIN, 25) == "silent"
+        rc, out = house.play("explain", service=f"vps-{WALLED}")
+        assert rc == 0 and "seen on pve1:" in out and "packets to closed mail ports refused" in out and "seen on pve:" not in out, out
+        # By the cluster's name and by its own; the cluster itself is not asked to be a host.
+        rc, out = house.play("disarm", control="smtp_outbound", aup_nodes="pve")
+        assert rc == 0 and "pve1: smtp_outbound switched off" in out and site.opens(PLAIN, 25), out
+        rc, out = house.play("rearm", aup_nodes="pve1")
+        assert rc == 0 and "pve1: nothing switched off" in out and site.tcp(PLAIN, 25) == "silent", out
+        rc, out = house.play("retire", node="pve")
+        assert rc == 0 and kept.node.check("nft list ruleset") == found and tree(node) == files, out
+    finally:
+        running.__exit__(None, None, None)
+
+
+def changes(house: House, *flags: str) -> bool:
+    """Whether the play with the role, by its path, says that it changes something."""
+    rc, out = house.book(str(house.place / "prepare.yml"), *flags)
+    assert rc == 0, out
+    return "changed=0" not in out
+
+
+def tree(node: Path) -> set[str]:
+    """The files of a node where ours may lie."""
+    return {str(path.relative_to(node)) for folder in ("etc", "var/lib") for path in (node / folder).rglob("*")}
