@@ -12,6 +12,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import InputEr
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import _values as values
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements import (
     ended_by_node,
+    find_enforcements,
     verified_in_force_by_id,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._nodes import close_baselines, meet, open_baselines
@@ -48,16 +49,20 @@ def take_journal(tx, node, journal, entries):
 
 
 @verb
-def take_host_journal(tx, host, journal, entries):
+def take_host_journal(tx, cluster, host, journal, entries):
     """Take in the journal of one node of a cluster.
 
     What is over in its packet filter is on record then, and no more: of a cluster's services the ledger keeps what its API was
     seen to have done, and that ends them.
 
+    :param cluster: the ledger's node
     :param host: the node's name; it is none of the ledger's nodes
     :returns: as `take_journal`; `ended` and `began` are what the packet filter of this node did
     """
-    return _take_in(tx, values.identifier(host, "host"), journal, entries, _take_of_host)
+    def take(tx, host, entry, done):
+        _take_of_host(tx, cluster, host, entry, done)
+
+    return _take_in(tx, values.identifier(host, "host"), journal, entries, take)
 
 
 def _take_in(tx, node, journal, entries, take):
@@ -84,14 +89,18 @@ def _take_in(tx, node, journal, entries, take):
     return done
 
 
-def _take_of_host(tx, host, entry, done):
+def _take_of_host(tx, cluster, host, entry, done):
     what = entry["what"]
     if what not in ("ended", "began"):
         _take(tx, host, entry, done)
         return
     number = values.identifier(entry["enforcement_id"], "enforcement")
+    document = next(iter(find_enforcements(tx, t.enforcement.c.id == number)), None)
+    if document is None or cluster not in document["snapshot"]["nodes"]:
+        done["refused"].append("enforcement %s, of which %s speaks, is not one of %s" % (number, host, cluster))
+        return
     tx.append("packet_filter_" + what, {
-        "node": host, "enforcement": number, "service": values.identifier(entry["service"], "service"),
+        "node": host, "enforcement": number, "service": document["service"],
         "at": values.moment(entry["at"], "at"), "at_node": values.moment(entry["seen_at"], "seen_at")})
     done[what].append(number)
 

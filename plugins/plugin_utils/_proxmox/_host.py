@@ -38,7 +38,7 @@ class HostConverge(Converge):
 
     @staticmethod
     def _take_in(tx, wanted, journal):
-        return tx.take_host_journal(wanted.host or wanted.node, journal["journal"], journal["entries"])
+        return tx.take_host_journal(wanted.node, wanted.host or wanted.node, journal["journal"], journal["entries"])
 
     def _record(self, wanted, basis, result):
         """What is held on the node by hand, and nothing else; see the module."""

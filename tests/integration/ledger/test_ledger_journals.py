@@ -127,3 +127,26 @@ def test_held_by_hand_is_on_record_and_in_the_status(provisioned):
         event = next(e for e in tx.history("vps-1") if e["kind"] == "node_by_hand")
         assert event["refs"]["what"] == "held" and event["detail"]["reason"] == hostile and event["detail"]["by"] == "anna"
         assert tx.note_by_hand("kvm1", {}) and tx.status()["by_hand"] == []
+
+
+def test_a_node_of_a_cluster_tells_and_ends_nothing(provisioned, held):
+    """The enforcement's node is what the ledger knows it by; a node within it only says what its packet filter did."""
+    entries = [ended(1, held), entry(2, "mended", steps=["rules were flushed"]), ended(3, "E-99"), ended(4, "x" * 200),
+               entry(5, "disarmed", controls=["smtp_outbound"], reason="T-991")]
+
+    def tell(cluster, journal):
+        with provisioned.transaction(now=END + 60) as tx:
+            return tx.take_host_journal(cluster, "pve1", journal, entries)
+
+    done = tell("kvm1", "j1")
+    assert done["ended"] == [held] and done["number"] == 5 and len(done["refused"]) == 2
+    with provisioned.read(now=END + 60) as tx:
+        events = tx.history("vps-1")
+        assert [event["kind"] for event in events].count("packet_filter_ended") == 1 and found(provisioned, held) is None
+        assert [one["id"] for one in tx.active("vps-1")] == [held] and len(tx.snapshot("kvm1")["baselines"]) == 1
+        assert "pve1" not in [node["name"] for node in tx.status()["nodes"]] and tx.verify()["ok"]
+        head = tx.head_number
+    assert tell("kvm1", "j1")["ended"] == []
+    with provisioned.read() as tx:
+        assert tx.head_number == head
+    assert tell("another", "j2")["ended"] == []
