@@ -15,11 +15,15 @@ from pathlib import Path
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import end_what_is_due
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._usage import read_usage
+from ansible_collections.hosting.aup.plugins.plugin_utils._usage_requests import list_usage, meter
 from tests.integration.netns import leave_on_signals
-from tests.integration.proxmox.provider import Provider, firewalled, guest, provider, service
+from tests.integration.proxmox.provider import Provider, firewalled, guest, maker_token, provider, service
+from tests.integration.proxmox.test_orders import IMAGES, ordered, refuses_port_25, template
 from tests.proxmox.cluster import Cluster
 from tests.proxmox.packets import Packet, verdict
 
+NEW_VM, NEW_CT = 300, 303  # made by order
 VM, CT, OWN = 100, 203, 101  # a virtual machine, a container, and one whose tenant has rules of his own
 TENANT_RULE = {"type": "in", "action": "DROP", "proto": "tcp", "dport": "3306", "enable": 1, "comment": "no database from outside"}
 
@@ -111,6 +115,57 @@ def given_back(house: Provider, before: dict) -> None:
     say("    power, NICs, rates, tags, rules: to the letter as before")
 
 
+def ordered_guests(house: Provider) -> None:
+    """Two services ordered: made, and what was in force when they were started."""
+    house.node.update(bridges=["vmbr1"], creation={"images": IMAGES, "resolvers": ["192.0.2.53"], "storage": {
+        "fast": {"storage": "local-lvm", "node": "pve1", "overcommit": False}}})
+    house.services.update({f"vps-{vmid}": ordered(vmid, image) for vmid, image in ((NEW_VM, "debian-12"), (NEW_CT, "container"))})
+    found, since = house.state(), len(house.api.seen)
+    checked = house.provision(check=True)
+    assert checked["creating"] == [f"vps-{NEW_VM}", f"vps-{NEW_CT}"] and house.state() == found
+    say(f"vps-{NEW_VM} and vps-{NEW_CT} are ordered; provision --check: {len(checked['steps'])} steps, nothing was written (their 15 s before the start are left out)")
+    real = done(house.provision())
+    assert real["plan_hash"] == checked["plan_hash"] and [step["why"] for step in real["steps"]] == [step["why"] for step in checked["steps"]]
+    calls = [(method, path) for _at, method, path in house.api.seen[since:]]
+    for vmid in (NEW_VM, NEW_CT):
+        made = house.cluster.guests[vmid]
+        refuses_port_25(house, vmid)  # as its firewall was when it was started
+        source = f"/{made.kind}/{9000 if made.kind == 'qemu' else 9001}/clone"
+        mine = [(method, path) for method, path in calls if f"/{vmid}/" in path or path.endswith(source)]
+        writes = [number for number, (method, _path) in enumerate(mine) if method != "GET"]
+        walls = [number for number in writes if "/firewall/" in mine[number][1]]
+        start = next(number for number in writes if mine[number][1].endswith("/status/start"))
+        read_back = [number for number in range(walls[-1], start) if mine[number] == ("GET", mine[start][1].replace("status/start", "firewall/rules"))]
+        assert start == writes[-1] and read_back and made.running and made.starts == 1 and mine[writes[0]][1].endswith(source)
+        words = [mine[number][1].rpartition(f"/{vmid}/")[2] if f"/{vmid}/" in mine[number][1] else "clone" for number in writes]
+        say("    %s %d: %s" % (made.label, vmid, ", ".join(dict.fromkeys(words))))
+        say("        its rules were there and read back before the start: port 25 refused, bound to its MAC and addresses")
+    done(house.provision(), "unchanged")
+
+
+def usage(house: Provider) -> None:
+    """What the guests have received and sent."""
+    carried = {VM: (3 * 10**9, 10**9), NEW_VM: (2 * 10**9, 5 * 10**8)}
+    for age in (600, 900):
+        since, now = len(house.api.seen), next(house.clock)
+        for vmid in carried:
+            house.cluster.guests[vmid].started = time.time() - age
+        seen = read_usage(house.client(), now)
+        assert [path for _at, _method, path in house.api.seen[since:]] == ["/cluster/resources"]
+        with house.ledger.transaction(actor="timer", now=now) as tx:
+            meter(tx, {"pve": seen}, ["pve"])
+        house.clock = itertools.count(now + 300)
+        for vmid, (received, sent) in carried.items():
+            house.cluster.guests[vmid].netin, house.cluster.guests[vmid].netout = received, sent
+    told = []
+    for vmid in (VM, NEW_VM):
+        with house.ledger.read() as tx:
+            (window,) = list_usage(tx, f"vps-{vmid}")["windows"]
+        told.append("vps-%d %.1f GB in, %.1f GB out" % (vmid, window["received"] / 10**9, window["sent"] / 10**9))
+    assert told == [f"vps-{VM} 3.0 GB in, 1.0 GB out", f"vps-{NEW_VM} 2.0 GB in, 0.5 GB out"], told
+    say("meter reads all guests with one call; five minutes later: %s" % "; ".join(told))
+
+
 def main() -> int:
     """Start the stand-in, tell the story, end it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -118,18 +173,25 @@ def main() -> int:
         cluster.add(guest(VM))
         cluster.add(guest(OWN, node="pve2", net0="virtio=BC:24:11:00:00:65,bridge=vmbr0,firewall=1,queues=4,rate=12.5"))
         cluster.add(guest(CT, "lxc", node="pve2"))
+        cluster.add(template())
+        cluster.add(template(9001, "lxc"))
         own = cluster.firewall.of_guest(OWN, "qemu")
         own.options.update(enable=1, policy_in="DROP")
         own.rules.append(dict(TENANT_RULE))
-        with provider(Path(folder), cluster) as house:
+        with provider(Path(folder), cluster, grant=maker_token()) as house:
             house.services = {one["id"]: one for one in (service(VM), service(OWN), service(CT, "lxc"))}
             found = house.state()
             first_release(house)
             given_back(house, held(house))
+            ordered_guests(house)
+            usage(house)
             run = house.write(lambda tx: tx.start_run("retire"))
             done(house.converge(run, absent=True))
+            for vmid in (NEW_VM, NEW_CT):
+                made = house.cluster.guests.pop(vmid)
+                assert made.running and house.cluster.firewall.guests.pop(vmid).render() == ""
             assert house.state() == found
-            say("retire: the cluster is to the letter as it was found")
+            say(f"retire: guests {NEW_VM} and {NEW_CT} go on as their customers'; all else is to the letter as it was found")
     return 0
 
 
