@@ -234,12 +234,15 @@ def _version(api, p, user, key):
     return VERSION
 
 
+_ALWAYS = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms")  # paths that are told of besides those of roles
+
+
 @on("GET /access/permissions")
 def _permissions(api, p, user, key):
     token = api.tokens.get(p.get("userid", user), Token("", {"/": {EVERYTHING}}))
     token.pools = api.cluster.pools
     members = {f"/vms/{vmid}" for pool in api.cluster.pools.values() for vmid in pool["vms"]}
-    paths = [p["path"]] if "path" in p else sorted({*token.acl, *token.alone, *members})
+    paths = [p["path"]] if "path" in p else sorted({*_ALWAYS, *token.acl, *token.alone, *members})
     out = {}
     for path in paths:
         held = token.privileges(path)

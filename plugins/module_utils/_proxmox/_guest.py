@@ -351,7 +351,12 @@ def plan(service, guest, facts, shared):
 
 def _by_its_node(guest, facts):
     """Whether the node that a guest is on was seen with its own rules in this run: they end what is open."""
-    return guest["node"] in {name.partition(".")[0] for name in facts.get("rules_on", ())} | set(facts.get("rules_on", ()))
+    return among(guest["node"], facts.get("rules_on", ()))
+
+
+def among(node, names):
+    """Whether a node of a cluster is one of these in the inventory, where it may have its domain besides."""
+    return node in {name.partition(".")[0] for name in names} | set(names)
 
 
 def _end_open(service, guest, facts, touched, in_the_way, resumed, placed, notes, gaps):

@@ -336,7 +336,7 @@ def rights(order, template):
         found.add((path, "VM.Config.HWType"))
     image = order["image"]
     used = {order["storage"]["storage"]}
-    bridges = {_nics.bridge_path("bridge=%s%s" % (nic["bridge"], ",tag=%s" % nic["vlan"] if nic.get("vlan") else "")) for nic in order["nics"]}
+    bridges = {_nics.bridge_path(text) for key, text in wanted(order, template).items() if text and _nics.NIC.fullmatch(key)}
     if image["template"] is not None:
         found.add(("/vms/%s" % image["template"], "VM.Clone"))
         found.add(("/vms/%s" % image["template"], "VM.Audit"))

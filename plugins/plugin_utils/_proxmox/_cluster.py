@@ -182,7 +182,7 @@ class ProxmoxCluster:
         """What is to be made; see `Making.look`."""
         services = {service["id"]: service for service in desired["services"]}
         making = self._making(services, orders)
-        facts = {"firewall_on": firewall_on, "settings": desired["proxmox"], "desired": desired}
+        facts = {"firewall_on": firewall_on, "settings": desired["proxmox"], "desired": desired, "rules_on": desired.get("rules_on") or ()}
         return making.look(services, rows, facts), making.unmade(services)
 
     def _making(self, services, orders):

@@ -207,6 +207,9 @@ class Making:
         if node is None:
             raise _order.refuse(order, "storage_unknown", "storage %s doesn't say on which node of the cluster." % order["disk"]["storage"],
                                 "Give it `node`: an archive is unpacked there.")
+        if _guest.among(node, facts["settings"].get("hosts") or ()) and not _guest.among(node, facts["rules_on"]):
+            raise _order.refuse(order, "not_filtered", "node %s was not seen with its rules in this run." % node,
+                                "Mend what is said of that node, then run hosting.aup.provision.", retryable=True)
         self._snippets(order, node)
         if there is not None and not there["lock"]:
             before, first = there, []

@@ -571,30 +571,44 @@ def test_a_vlan_and_what_it_needs(house):
     assert "tag=13" in house.cluster.guests[303].config["net0"] and "tag=" not in house.cluster.guests[301].config["net0"]
 
 
-def numbering(house: Provider, check: bool = False) -> dict[str, Any]:
-    """What the play before the nodes' does."""
+def stage(house: Provider, check: bool = False, rules_on: tuple[str, ...] = (), numbers: dict[str, int] | None = None, only_numbers: bool = False):
+    """One of the plays on the cluster: that before its nodes', which only reserves numbers, or that after it."""
     done = house.write(release_files, house.policy, {house.policy.key: house.policy}, house.document())
-    return ClusterConverge(house.ledger, ProxmoxCluster(house.client()), "tester", house.clock.__next__, check, str(house.place / "locks")).number(
-        Wanted(node="pve", run_id=done["run_id"], release_id=done["release_id"]))
+    converge = ClusterConverge(house.ledger, ProxmoxCluster(house.client(), settle=0), "tester", house.clock.__next__, check,
+                               str(house.place / "locks"), rules_on)
+    wanted = Wanted(node="pve", run_id=done["run_id"], release_id=done["release_id"], numbers=numbers or {})
+    return converge.number(wanted) if only_numbers else converge.run(wanted)
+
+
+def numbering(house: Provider, check: bool = False) -> dict[str, Any]:
+    return stage(house, check, only_numbers=True)
+
+
+def coded(done: dict[str, Any]) -> dict[str, str]:
+    return {error["service"]: error["code"] for error in done["errors"]}
 
 
 def test_with_rules_on_the_nodes_a_number_is_reserved_first(house):
-    house.node["proxmox"] = {"replug": False, "hosts": {"pve1": "192.0.2.1"}}
+    house.node["proxmox"] = {"replug": False, "hosts": {"pve1.example": "192.0.2.1"}}
     order(house, ordered(None, number=300), ordered(303))
     before = house.state()
-    codes = {error["service"]: error["code"] for error in house.provision(check=True)["errors"]}
-    assert codes == {"vps-300": "not_numbered"}
-    assert numbering(house, check=True)["numbers"] == numbering(house)["numbers"] == {"vps-300": 101} and house.state() == before
-    assert not numbering(house)["changed"]
+    assert coded(stage(house, check=True, rules_on=("pve1.example",))) == {"vps-300": "not_numbered"}
+    reserved = numbering(house, check=True)["numbers"]
+    checked = stage(house, check=True, rules_on=("pve1.example",), numbers=reserved)
+    assert reserved == numbering(house)["numbers"] == {"vps-300": 101} and house.state() == before
+    assert not numbering(house)["changed"] and not checked["errors"]
+    # Its node wasn't reached: nothing is made there.
+    assert coded(stage(house)) == {"vps-300": "not_filtered", "vps-303": "not_filtered"} and house.state()["guests"] == before["guests"]
     # Whoever looks in between says so, and makes nothing.
-    assert any("its guest 101 is being made" in note for note in house.again()["notes"]) and house.state() == before
+    assert any("its guest 101 is being made" in note for note in house.again()["notes"]) and house.state()["guests"] == before["guests"]
     # Another takes the number: nothing of ours was begun under it, so the next run takes another.
     house.cluster.add(guest(101, running=False))
-    codes = {error["service"]: error["code"] for error in house.provision()["errors"]}
-    assert codes == {"vps-300": "vmid_taken"} and house.cluster.guests[101].name == "guest101"
+    assert coded(stage(house, rules_on=("pve1",))) == {"vps-300": "vmid_taken"} and house.cluster.guests[101].name == "guest101"
     assert numbering(house)["numbers"] == {"vps-300": 102}
-    assert not house.provision()["errors"]
-    refuses_port_25(house, 102)
+    checked, done = stage(house, check=True, rules_on=("pve1",)), stage(house, rules_on=("pve1",))
+    assert not done["errors"] and done["plan_hash"] == checked["plan_hash"]
+    for vmid in (102, 303):
+        refuses_port_25(house, vmid)
     assert house.cluster.guests[102].name == "web-300" and numbering(house)["numbers"] == {}
     assert house.read("numbers_made", "pve") == {"vps-300": 102, "vps-303": 303}
     # An order that is taken back gives its number back.

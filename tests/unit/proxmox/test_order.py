@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
-from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _nics, _order
+from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _nics, _order, _rights
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +87,42 @@ def test_templates_that_are_refused(changes, sets, kind, code):
     with pytest.raises(NodeError) as caught:
         _order.check_template(order_of(kind), template(**changes), sets)
     assert caught.value.code == code and caught.value.remedy
+
+
+def test_what_a_pool_gives_and_what_it_does_not():
+    wanted = {("/vms/109", "VM.Allocate"), ("/vms/109", "VM.Audit"), ("/vms/9000", "VM.Clone"), ("/storage/a", "Datastore.AllocateSpace")}
+    held = {"/": {"Sys.Audit": 1}, "/pool": {"VM.Allocate": 1, "VM.Audit": 1, "VM.Clone": 1}, "/pool/other": {"VM.PowerMgmt": 1}}
+    pooled = _order.pooled(order_of(resource_pool="customers"))
+    assert pooled == {"/vms/109": "/pool/customers"} and _order.pooled(order_of()) == {}
+    assert _rights.missing(wanted, held, pooled) == sorted(wanted - {("/vms/109", "VM.Allocate")})
+    # A role on the pool itself stands in place of those above it.
+    assert ("/vms/109", "VM.Allocate") in _rights.missing(wanted, held, {"/vms/109": "/pool/other"})
+    assert _rights.missing(wanted, held) == sorted(wanted)
+
+
+def test_keys_as_the_server_keeps_them_and_files_beside_those_of_the_template():
+    order = order_of(ssh_keys=["ssh-ed25519 AAAA+/b=", "ssh-rsa BBBB"], image={"template": 9000, "linked": False, "ostemplate": None, "vendor_data": "f:snippets/v"})
+    then = _order.wanted(order, template(cicustom="meta=a:snippets/m,vendor=a:snippets/w"))
+    assert then["sshkeys"] == "ssh-ed25519%20AAAA%2B%2Fb%3D%0Assh-rsa%20BBBB"
+    assert then["cicustom"] == "meta=a:snippets/m,vendor=f:snippets/v"
+    there = template(**{key: value for key, value in then.items() if value is not None})
+    assert _order.changes(order, dict(there, sshkeys=then["sshkeys"].replace("%2B", "%2b") + "%0A", cicustom="vendor=f:snippets/v,meta=a:snippets/m")) == ({}, {})
+    assert set(_order.changes(order, dict(there, sshkeys=then["sshkeys"].replace("AAAA", "AAaA")))[1]) == {"sshkeys"}
+    needed = _order.rights(order, template(cicustom="meta=a:snippets/m"))
+    assert {path for path, privilege in needed if privilege == "Datastore.Allocate"} == {"/storage/a", "/storage/f"}
+    assert not [one for one in _order.rights(order_of(), template(cicustom="meta=a:snippets/m")) if one[1] == "Datastore.Allocate"]
+
+
+@given(st.one_of(st.none(), st.integers(1, 4094)), NICS.filter(bool))
+def test_a_vlan_stands_in_place_of_the_templates(vlan, nic):
+    order = order_of()
+    order["nics"][0]["vlan"] = vlan
+    then = dict(_nics.parts(_order.wanted(order, template(net0=nic))["net0"]))
+    before = dict(_nics.parts(nic))
+    assert then.get("tag") == (str(vlan) if vlan else before.get("tag")) and then.get("trunks") == (None if vlan else before.get("trunks"))
+    paths = {path for path, privilege in _order.rights(order, template(net0=nic)) if privilege == "SDN.Use"}
+    assert paths == {"/sdn/zones/localnetwork/vmbr1" + ("/" + then["tag"] if "tag" in then else ""),
+                     "/sdn/zones/localnetwork/vmbr0" + ("/" + before["tag"] if "tag" in before else "")}
 
 
 def test_the_rights_of_a_copy_name_its_bridges_and_storages():
