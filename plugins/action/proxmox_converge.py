@@ -16,8 +16,10 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client impor
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._cluster import ProxmoxCluster
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._converge import ClusterConverge
 
-ARGUMENTS = arguments(services={"type": "list", "elements": "str"}, rules_on={"type": "list", "elements": "str", "default": []},
-                      only_numbers={"type": "bool", "default": False}, **NUMBERS, **API_ARGUMENTS)
+ARGUMENTS = arguments(
+    services={"type": "list", "elements": "str"}, rules_on={"type": "list", "elements": "str", "default": []},
+    only_numbers={"type": "bool", "default": False}, adopt_from_other_ledger={"type": "bool", "default": False},
+    **NUMBERS, **API_ARGUMENTS)
 
 
 def _diff(steps):
@@ -43,7 +45,7 @@ class ActionModule(ActionBase):
         _validated, args = self.validate_argument_spec(ARGUMENTS)
         node = task_vars["inventory_hostname"]
         check = bool(self._task.check_mode)
-        wanted = wanted_of(node, args, numbers=numbers_of(args))
+        wanted = wanted_of(node, args, numbers=numbers_of(args), adopt_from_other_ledger=args["adopt_from_other_ledger"])
         try:
             client = Client(target_of(args, task_vars))
             with open_ledger(args["ledger_url"], create=check, check=check) as ledger:

@@ -26,6 +26,8 @@ description:
     unpacked from an archive. They are started once their rules have been read back; one order's error leaves the others alone.
   - Connections that are open already outlive new rules on this backend. C(open_connections) of the policy's enforcements says
     what becomes of them.
+  - Several ledgers may have guests on one cluster. Each knows its groups and sets by the beginning of its id in their comment, and
+    leaves the others'.
 author:
   - hosting.aup contributors (@hosting-aup)
 requirements:
@@ -69,6 +71,14 @@ options:
       - Only reserve numbers for guests that are to be made and have none in the catalogue, and return them. Nothing is written
         to the cluster.
       - Where the cluster's nodes have rules of ours, these are to know a guest before it is made.
+    type: bool
+    default: false
+  adopt_from_other_ledger:
+    description:
+      - Take over guests that have rules of another ledger, one that is lost. Without it they are refused (C(other_ledger)).
+      - The groups and sets of other ledgers go where no guest of the whole cluster refers to them any more, for which the rules of all
+        guests are read; else a note says why one stays.
+      - What the lost ledger had set on guests besides (power, NICs, limits) isn't known here, and stays.
     type: bool
     default: false
 seealso:

@@ -43,11 +43,12 @@ def plan(desired, cluster):
     """What a cluster needs.
 
     :param desired: of `_desired.for_cluster`
-    :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` of ours by name, `firewall_on`, and in
-        `orders` what `_making` says of services whose guest is to be made
+    :param cluster: observed: `rows` and `guests` by number, `groups` and `sets` by name that are this ledger's or may be taken
+        away, `others`: `{group: ledger}` of those that aren't, `spared`: `{name: why}` of what must stay although nothing of
+        this ledger refers to it, `firewall_on`, and in `orders` what `_making` says of services whose guest is to be made
     """
     facts = {"firewall_on": cluster["firewall_on"], "settings": desired["proxmox"], "now": desired["now"], "present": desired["present"],
-             "rules_on": desired.get("rules_on") or ()}
+             "rules_on": desired.get("rules_on") or (), "others": cluster["others"]}
     shared = _firewall.Shared(desired)
     steps, priors, touched, closed, services, errors, notes, gaps = [], [], {}, [], [], [], [], []
     creating, created = [], {}
@@ -61,7 +62,8 @@ def plan(desired, cluster):
             notes += ["%s: %s" % (sid, note) for note in order["notes"]]
             errors += order["errors"]
             if order["guest"] is not None:
-                todo = _guest.plan(dict(service, guest=dict(service["guest"], uuid=None)), order["guest"], facts, shared)
+                # Rules of another ledger's came with the template; the guest is nobody's but ours.
+                todo = _guest.plan(dict(service, guest=dict(service["guest"], uuid=None)), order["guest"], dict(facts, others={}), shared)
                 errors += [dict(error, part="create") for error in todo.errors]
                 if not todo.errors:
                     creating.append(sid)
@@ -118,6 +120,7 @@ def plan(desired, cluster):
         notes += idle
         gaps += [{"guest": None, "service": None, "mac": None, "gap": gap} for gap in [*partly, *shared.gaps]]
     shared_steps, leftover = _shared_steps(shared, cluster, steps)
+    notes += ["group %s stays: %s" % item for item in sorted(cluster["spared"].items())]
     left = {}
     for one in [*shared_steps, *steps, *errors]:
         left.setdefault(one["service"], set()).add(one.get("part", "hold"))
@@ -177,9 +180,11 @@ def _shared_steps(shared, cluster, guest_steps):
         for name in sorted(wanted):
             if there.get(name) != wanted[name]:
                 first.append({"engine": "proxmox", "verb": verb, "service": None, "part": "shared", "name": name,
+                              "comment": _firewall.mark_of(shared.ledger),
                               "before": {name: there.get(name)}, "after": {name: wanted[name]}, "why": "%s %s" % (verb, name)})
     used = {rule["action"] for guest in cluster["guests"].values() for rule in guest["rules"] if rule["type"] == "group"}
     used -= {rule["action"] for step in guest_steps if step["verb"] == "rules" for rule in step["before"]["rules"]}
+    used |= set(cluster["spared"])
     gone = [name for name in sorted(cluster["groups"]) if name not in shared.groups and name not in used]
     for name in gone:
         last.append({"engine": "proxmox", "verb": "group", "service": None, "part": "leftover", "name": name,

@@ -9,6 +9,7 @@ takes one range in a rule and no "not". Where they are many, it is one rule with
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -18,6 +19,7 @@ SWITCHED = MARK + " firewall switched on; it was off"
 _EVERYTHING = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")  # the server takes no /0
 _KEYS = ("type", "action", "macro", "proto", "source", "dest", "sport", "dport", "iface", "log", "icmp-type", "enable", "comment")
 _PREFIX = "aup-"
+_MARKED = re.compile(re.escape(MARK) + r"(?: (\S{1,8}))?")
 MOST_IN_LIST = 15  # numbers in one list of ports, a range counts as two (PVE::Firewall)
 # All sets of a cluster are one file, of which each change writes the whole, and it may have 1 MiB at most.
 MOST_POOLS = 8192
@@ -43,14 +45,29 @@ def bare(rule):
     return found
 
 
-def name_of(label, content):
-    """The name of a group or set: ours, what it is for, and a hash over what decides its content; at most 18 characters."""
-    return "%s%s-%s" % (_PREFIX, label[:5], digest(content)[:6])
+def name_of(label, content, ledger):
+    """The name of a group or set: ours, what it is for, and a hash over whose it is and what decides its content.
+
+    At most 18 characters, as many as a group's name may have. No two ledgers have one in common: each takes away what its own
+    guests don't refer to.
+    """
+    return "%s%s-%s" % (_PREFIX, label[:5], digest([ledger, content])[:8])
 
 
 def is_ours(name):
-    """Whether a group or set has a name of ours."""
+    """Whether a group or set has a name of ours, of whichever ledger."""
     return name.startswith(_PREFIX)
+
+
+def mark_of(ledger):
+    """The comment of a ledger's groups and sets."""
+    return "%s %s" % (MARK, ledger[:8])
+
+
+def owner_of(name, comment):
+    """Whose a group or set is: the beginning of a ledger's id, "" where an earlier version made it, None if nobody's of us."""
+    found = _MARKED.fullmatch((comment or "").strip()) if is_ours(name) else None
+    return found and (found.group(1) or "")
 
 
 def everything_but(networks):
@@ -170,21 +187,23 @@ class Shared:
     changes, as pools do every few hours, is changed in their place, and no guest's rules with it.
 
     :ivar gaps: sentences on what of the data isn't carried
+    :ivar ledger: the id of the ledger whose they are
     """
 
     def __init__(self, desired):
+        self.ledger = desired["fence"]["ledger"]
         self._smarthosts = desired["smtp"]["smarthosts"]
         self._rescue = desired["rescue"]
         self._parameters = desired.get("controls") or {}
         self.groups, self.sets, self.gaps = {}, {}, []
 
     def _set(self, label, entries, key=None):
-        name = name_of(label, entries if key is None else key)
+        name = name_of(label, entries if key is None else key, self.ledger)
         self.sets[name] = entries
         return name
 
     def _group(self, label, rules, key=None):
-        name = name_of(label, rules if key is None else key)
+        name = name_of(label, rules if key is None else key, self.ledger)
         self.groups[name] = rules
         return name
 
@@ -203,7 +222,7 @@ class Shared:
             if terms and terms["mode"] == "enforce":
                 decided[name] = read(name, terms)
         rules_of = {"smtp_outbound": self._smtp, "mining": self._mining, "reflection": self._reflection, "irc_server": self._irc_server}
-        group = name_of("ctrl", decided)
+        group = name_of("ctrl", decided, self.ledger)
         if group in self.groups:
             rules = self.groups[group]
         else:

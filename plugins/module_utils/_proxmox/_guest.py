@@ -282,8 +282,8 @@ def plan(service, guest, facts, shared):
 
     :param service: entry of `_desired.for_cluster`
     :param guest: observed, or None
-    :param facts: of the cluster: `firewall_on`, `settings`, `now`, whether it is to stay `present`, and `rules_on`, its nodes
-        that were seen with rules of their own in this run
+    :param facts: of the cluster: `firewall_on`, `settings`, `now`, whether it is to stay `present`, `rules_on`, its nodes that
+        were seen with rules of their own in this run, and `others`, `{group: ledger}` of groups that aren't this ledger's
     :param shared: `_firewall.Shared`, which notes the groups and sets this guest refers to
     """
     touched = {"guest": dict(service["guest"]), "fields": dict(service["touched"].get("fields") or {}),
@@ -300,6 +300,18 @@ def plan(service, guest, facts, shared):
     touched["guest"].update(vmid=guest["vmid"], uuid=guest["uuid"], name=guest["name"], macs=sorted(
         {nic["mac"] for nic in guest["nics"].values() if nic["mac"]}))
     gaps, notes, in_the_way = [], [], []
+    claimed = _claimed(guest, facts.get("others") or {})
+    if claimed and service["touched"].get("rules"):
+        notes.append("guest %s also had %s, which is taken away: this ledger has the guest. Another has it in its catalogue as well, "
+                     "or its tenant wrote that" % (guest["vmid"], claimed))
+    elif claimed:
+        errors += [] if not facts["present"] else [_error(
+            service, "other_ledger", "guest %s has %s." % (guest["vmid"], claimed),
+            "Take the guest out of one of the two catalogues, and run there. If that ledger is lost, take its guests over: "
+            "hosting.aup.provision -e aup_adopt_from_other_ledger=true.", part="filter" if known else "guest")]
+        if not known:
+            return GuestPlan(True, [], None, None, [], errors, [])
+        guest = dict(guest, firewall_read=False)  # the rest of what is ours there goes on, and is given back
     if guest["firewall_read"]:
         rules = _firewall.guest_rules(service, shared)
         sets = _firewall.spoof_sets(service, guest)
@@ -308,11 +320,12 @@ def plan(service, guest, facts, shared):
         kept = _sticky(service, switch, bool(rules or sets))
         steps = _set_steps(service, guest, sets, gaps)
         touched["sets"] = sorted(
-            {name for name in touched["sets"] if name in guest["sets"]} | {step["name"] for step in steps})
+            {name for name, one in guest["sets"].items() if one["ours"]} | {step["name"] for step in steps})
         steps += _rule_steps(service, guest, rules)
         touched["rules"] = bool(rules) or any(_firewall.ours(rule) for rule in guest["rules"])
     else:
-        notes.append("not verified: the firewall of guest %s was not read in this run" % guest["vmid"])
+        if not claimed:
+            notes.append("not verified: the firewall of guest %s was not read in this run" % guest["vmid"])
         rules, switch, steps = [], {}, []
         kept = _sticky(service, switch, True)
     wanted = _wanted(service, guest, switch, late)
@@ -347,6 +360,16 @@ def plan(service, guest, facts, shared):
         if kind in (service.get("limits") or {}):
             gaps.append("%s: %s" % (kind, why))
     return GuestPlan(True, _ordered(steps), prior, touched, notes, errors, gaps)
+
+
+def _claimed(guest, others):
+    """What of another ledger's a guest's rules refer to, in words; None if nothing.
+
+    Only groups tell, as a tenant can't make them.
+    """
+    found = sorted({rule["action"] for rule in guest["rules"]
+                    if rule["type"] == "group" and _firewall.ours(rule) and rule["action"] in others})
+    return found and "rules of ledger %s (group %s)" % (others[found[0]], ", ".join(found)) or None
 
 
 def _by_its_node(guest, facts):

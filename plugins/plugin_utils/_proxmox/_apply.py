@@ -99,7 +99,7 @@ class Apply:
                 write(None, "DELETE", *place, name, force=1)
                 return
             if before is None:
-                write(None, "POST", *place, name=name, comment=_firewall.MARK)
+                write(None, "POST", *place, name=name, comment=step["comment"])
             # What stays open is let out of the set before all the rest is in it.
             for entry in [e for e in reversed(after) if e not in (before or [])]:
                 write(None, "POST", *place, name, cidr=entry["cidr"], nomatch=entry["nomatch"] or None)
@@ -108,7 +108,7 @@ class Apply:
             return
         place = ("cluster", "firewall", "groups")
         if before is None and after is not None:
-            write(None, "POST", *place, group=name, comment=_firewall.MARK)
+            write(None, "POST", *place, group=name, comment=step["comment"])
         # A new rule goes to the top; the former ones are taken from the end, below the new.
         for rule in reversed(after or []):
             write(None, "POST", *place, name, **_sent(rule))

@@ -54,6 +54,7 @@ class ProxmoxCluster:
         self.made = {}  # guests made here before: `{service: UUID}`
         self.client, self.only = client, None if only is None else frozenset(only)
         self.thorough = False  # whether to look for what isn't wanted any more although nothing is to be changed
+        self._adopt = False  # whether another ledger's guests are taken over
         self._planned = self._rights = None
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -111,6 +112,11 @@ class ProxmoxCluster:
             entries = self._if_there(*place, "firewall", "ipset", name)
             if entries is not None:
                 found[name] = {"entries": [entry["cidr"] for entry in entries if not entry.get("nomatch")], "ours": name in made}
+        if self._adopt and any(not one["ours"] for one in found.values()):
+            # This ledger made none of them; the comment tells the other's from a tenant's.
+            for row in self.client.get(*place, "firewall", "ipset"):
+                if row["name"] in found and row.get("comment", "").strip() == _firewall.MARK:
+                    found[row["name"]]["ours"] = True
         return found
 
     def _if_there(self, *path):
@@ -121,22 +127,67 @@ class ProxmoxCluster:
                 raise
             return None
 
-    def _shared(self, desired, tidy):
-        """Groups and sets of ours, by name, as they are: those that are wanted, and all of them if `tidy`."""
+    def _shared(self, desired, tidy, rows, guests, known=None):
+        """What all guests share, as the planner knows it: groups and sets as they are, and what is whose.
+
+        By name those that are wanted; if `tidy`, all that are this ledger's and, once nothing refers to them, of an earlier
+        version's, which didn't say whose they are, and those of other ledgers whose guests are taken over.
+        """
         wanted = _firewall.Shared(desired)
         for service in desired["services"]:
             if not self._quick(service):
                 _firewall.guest_rules(service, wanted)
-        groups, sets = set(wanted.groups), set(wanted.sets)
+        referred = {rule["action"] for guest in guests.values() for rule in guest["rules"] if rule["type"] == "group" and _firewall.ours(rule)}
+        groups, sets, others, spared = set(wanted.groups), set(wanted.sets), {}, {}
+        if tidy or referred - groups:
+            own = _firewall.mark_of(wanted.ledger).rpartition(" ")[2]
+            owners = self._owners("groups", "group")
+            strange = {name: owner for name, owner in owners.items() if owner != own}
+            others = {name: owner for name, owner in strange.items() if owner and not self._adopt}
         if tidy:
-            groups = {one["group"] for one in self.client.get("cluster", "firewall", "groups") if _firewall.is_ours(one["group"])}
-            sets = {one["name"] for one in self.client.get("cluster", "firewall", "ipset") if _firewall.is_ours(one["name"])}
+            sets_of = self._owners("ipset", "name")
+            groups |= {name for name in owners if name not in others}
+            sets |= {name for name, owner in sets_of.items() if owner in (own, "") or self._adopt}
+            strange = set(strange) - set(others)
+            if strange:
+                spared = known["spared"] if known else self._referred(strange, [row for vmid, row in rows.items() if vmid not in guests])
         groups = {name: self._if_there("cluster", "firewall", "groups", name) for name in sorted(groups)}
         sets = {name: self._if_there("cluster", "firewall", "ipset", name) for name in sorted(sets)}
-        return (
-            {name: [_firewall.bare(rule) for rule in rules] for name, rules in groups.items() if rules is not None},
-            {name: sorted(({"cidr": entry["cidr"], "nomatch": int(entry.get("nomatch", 0))} for entry in entries), key=_firewall.by_cidr)
-             for name, entries in sets.items() if entries is not None})
+        return {
+            "groups": {name: [_firewall.bare(rule) for rule in rules] for name, rules in groups.items() if rules is not None},
+            "sets": {name: sorted(({"cidr": entry["cidr"], "nomatch": int(entry.get("nomatch", 0))} for entry in entries), key=_firewall.by_cidr)
+                     for name, entries in sets.items() if entries is not None},
+            "others": others, "spared": spared, "tidy": tidy}
+
+    def _owners(self, kind, key):
+        """`{name: whose}` of groups or sets of ours, of whichever ledger; see `_firewall.owner_of`."""
+        found = {row[key]: _firewall.owner_of(row[key], row.get("comment")) for row in self.client.get("cluster", "firewall", kind)}
+        return {name: owner for name, owner in found.items() if owner is not None}
+
+    def _referred(self, names, rows):
+        """`{group: why it must stay}` of those that guests refer to which this ledger doesn't have.
+
+        A rule whose group is gone is left out silently, so all have to be asked, or none of the groups goes.
+        """
+        held = self._held()
+        found, unread = {}, []
+        if _rights.missing({("/vms", "VM.Audit")}, held) or any(
+                path.startswith("/vms/") and "VM.Audit" not in held[path] for path in held):
+            return dict.fromkeys(names, "the token doesn't see all guests, and others may refer to it")
+
+        def read(row):
+            try:
+                rules = self.client.get("nodes", row["node"], row["type"], row["vmid"], "firewall", "rules")
+            except ApiError:
+                unread.append(row["vmid"])
+                return
+            found.update({rule["action"]: "guest %s refers to it" % row["vmid"] for rule in rules if rule["type"] == "group"})
+
+        with ThreadPoolExecutor(READS) as pool:
+            list(pool.map(read, rows))
+        if unread:
+            return dict.fromkeys(names, "guest %s could not be read, and may refer to it" % min(unread))
+        return {name: why for name, why in found.items() if name in names}
 
     def observe(self, desired, tidy, known=None, afresh=(), orders=None):
         """What the planner needs of the cluster now.
@@ -173,9 +224,11 @@ class ProxmoxCluster:
         to_read = spread(set(wanted) - set(guests) - set(unread), lambda vmid: wanted[vmid][0]["node"])
         with ThreadPoolExecutor(READS) as pool:
             list(pool.map(read, to_read))
-        groups, sets = self._shared(desired, tidy) if walls else ({}, {})
+        shared = {"groups": {}, "sets": {}, "others": {}, "spared": {}, "tidy": False}
+        if walls:
+            shared = self._shared(desired, tidy, rows, guests, known)
         guests.update({one["guest"]["vmid"]: one["guest"] for one in looked.values() if one["guest"]})
-        return {"rows": rows, "guests": guests, "unread": unread, "groups": groups, "sets": sets, "tidy": tidy,
+        return {"rows": rows, "guests": guests, "unread": unread, **shared,
                 "firewall_on": firewall_on, "certain": self._certain(desired, rows), "orders": looked, "unmade": unmade}
 
     def _looked(self, desired, rows, firewall_on, orders):
@@ -229,8 +282,7 @@ class ProxmoxCluster:
         seen = self.observe(wanted, tidy, known, afresh, orders)
         plan = _cluster.plan(wanted, seen)
         if plan.steps and self.only is None and not tidy:
-            seen["groups"], seen["sets"] = self._shared(wanted, True)
-            seen["tidy"] = True
+            seen.update(self._shared(wanted, True, seen["rows"], seen["guests"]))
             plan = _cluster.plan(wanted, seen)
         if not seen["tidy"]:
             plan = plan._replace(steps=[step for step in plan.steps if step["part"] != "leftover"])
@@ -275,7 +327,7 @@ class ProxmoxCluster:
             "created": plan.created,
         }
 
-    def call(self, mode, desired, plan_hash=None, orders=None, **_others):
+    def call(self, mode, desired, plan_hash=None, orders=None, adopt=False, **_others):
         """What the node module does on a host.
 
         What was planned is applied as it was seen: each write carries the digest of what it changes, where there is one,
@@ -284,6 +336,7 @@ class ProxmoxCluster:
         :raises NodeError: code `plan_changed`, when the cluster is no longer what was planned for; `missing_privilege`
         """
         document, ordered = unpack(desired), unpack(orders) if orders else None
+        self._adopt = adopt
         if mode == "plan":
             seen, plan = self._plan(document, orders=ordered)
             self._preflight(plan, seen)

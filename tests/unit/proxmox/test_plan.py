@@ -61,7 +61,8 @@ def service_of(hold=None, limits=None, touched=None, controls=None, smtp="off", 
 
 
 def desired_of(service):
-    return {"services": [service], "smtp": {"smarthosts": ["192.0.2.200"]}, "rescue": ["203.0.113.0/24"], "proxmox": {}}
+    return {"services": [service], "smtp": {"smarthosts": ["192.0.2.200"]}, "rescue": ["203.0.113.0/24"], "proxmox": {},
+            "fence": {"ledger": "11111111-2222"}}
 
 
 def value(seen, field):
@@ -244,6 +245,44 @@ def test_a_firewall_is_left_unread_only_where_nothing_stands_on_it(kinds, ending
         assert any("not verified" in note for note in planned.notes)
     else:
         assert bound or not kinds
+
+
+def test_a_guest_with_another_ledgers_rules_keeps_them_and_what_is_ours_there_goes_on():
+    """Nothing is done to a guest that this ledger has nothing on. Where it has, all but the firewall goes on and is given back."""
+    group = {"type": "group", "action": "aup-ctrl-12345678", "enable": 1, "comment": "hosting.aup smtp_outbound"}
+    facts = dict(FACTS, others={"aup-ctrl-12345678": "deadbeef"})
+    held = {"kind": "suspend", "power": "pause", "enforcement_ids": ["E"]}
+
+    def planned(service, facts, **more):
+        seen = dict(guest_of(), rules=[dict(group)], **more)
+        return _guest.plan(service, seen, facts, _firewall.Shared(desired_of(service)))
+
+    fresh = planned(service_of(held, smtp="enforce", controls=CONTROLS), facts)
+    assert [error["code"] for error in fresh.errors] == ["other_ledger"] and not fresh.steps and fresh.touched is None
+    assert "deadbeef" in fresh.errors[0]["message"] and "aup-ctrl-12345678" in fresh.errors[0]["message"]
+    fields = {"onboot": {"set": ["0"], "back": "1", "part": "hold"}}
+    known = planned(service_of(held, touched={"fields": fields}, smtp="enforce", controls=CONTROLS), facts)
+    assert [(error["code"], error["part"]) for error in known.errors] == [("other_ledger", "filter")]
+    assert {step["verb"] for step in known.steps} == {"set", "power"}
+    gone = planned(service_of(touched={"fields": fields}), dict(facts, present=False), config={"onboot": "0", "cores": "2"})
+    assert not gone.errors and [step["after"] for step in gone.steps] == [{"onboot": "1"}]
+    mine = planned(service_of(touched={"rules": True}, smtp="enforce"), facts)
+    assert not mine.errors and len(mine.notes) == 2 and "deadbeef" in mine.notes[0]
+    (step,) = (step for step in mine.steps if step["verb"] == "rules")
+    assert step["before"]["rules"] == [group] and group not in step["after"]["rules"]
+    # A rule that the tenant didn't mark is his own, and where that ledger's guests are taken over none is another's.
+    own = _guest.plan(service_of(smtp="enforce"), dict(guest_of(), rules=[dict(group, comment="mine")]), facts,
+                      _firewall.Shared(desired_of(service_of())))
+    assert not own.errors and not planned(service_of(smtp="enforce"), FACTS).errors
+
+
+def test_names_tell_ledgers_apart_and_fit():
+    names = {_firewall.name_of(label, content, ledger) for label in ("ctrl", "quarantine") for content in ({}, {"a": 1})
+             for ledger in ("11111111-2222", "11111111-3333")}
+    assert len(names) == 8 and max(map(len, names)) <= 18 and all(map(_firewall.is_ours, names))
+    owner = _firewall.owner_of
+    assert owner("aup-ctrl-1", _firewall.mark_of("11111111-2222-3333")) == "11111111" and owner("aup-ctrl-1", "hosting.aup ") == ""
+    assert owner("aup-ctrl-1", "hosting.aup mine or not") is owner("aup-x", None) is owner("web", "hosting.aup") is owner("aup-x", "mine") is None
 
 
 def test_privileges_reach_down_unless_they_do_not():

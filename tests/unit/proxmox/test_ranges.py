@@ -88,7 +88,8 @@ def test_what_the_server_refuses(text, said):
 
 
 def shared_of(smarthosts=(), rescue=()):
-    return _firewall.Shared({"smtp": {"smarthosts": list(smarthosts)}, "rescue": list(rescue), "controls": {}})
+    return _firewall.Shared({"smtp": {"smarthosts": list(smarthosts)}, "rescue": list(rescue), "controls": {},
+                             "fence": {"ledger": "11111111-2222"}})
 
 
 SERVICE = {"smtp": {"mode": "enforce", "ports": [25]}, "hold": None, "controls": {}}
