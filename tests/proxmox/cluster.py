@@ -206,6 +206,8 @@ class Cluster:
         self.quorate = True
         self.clone_hangs = False  # a copy's task ends without its lock being taken off, as when its node went down
         self.pace, self.lock_timeout = pace, lock_timeout
+        self.gather = 0.0  # seconds between two looks at what guests do, which lists of them show
+        self._gathered: tuple[float, dict[int, dict[str, Any]]] = (0.0, {})
         self.chatter = 0  # bytes a second that each running guest receives and sends by itself
         self.warn_next: dict[str, str] = {}
         self.lock = threading.RLock()
@@ -784,13 +786,10 @@ class Cluster:
     def resource(self, guest: Guest) -> dict[str, Any]:
         online = self.nodes[guest.node] == "online"
         row: dict[str, Any] = {"id": f"{guest.kind}/{guest.vmid}", "vmid": guest.vmid, "type": guest.kind, "node": guest.node,
-                               "status": "unknown" if not online else "paused" if guest.paused else
-                               "running" if guest.running else "stopped"}
+                               "status": "unknown"}
         if not online:
             return row
-        use = self.usage(guest)
-        row.update({k: v for k, v in use.items() if k != "_cpus"}, maxcpu=use["_cpus"], name=guest.name,
-                   template=int(guest.config.get("template", "0")), diskread=0, diskwrite=0)
+        row.update(self._seen(guest))
         if guest.config.get("tags", " ").strip():
             row["tags"] = guest.config["tags"]
         if guest.lock:
@@ -801,6 +800,20 @@ class Cluster:
         if guest.ha:
             row["hastate"] = guest.ha
         return row
+
+    def _seen(self, guest: Guest) -> dict[str, Any]:
+        """What the node's last look at its guests said of one; nothing of a new one."""
+        at, seen = self._gathered
+        if time.monotonic() - at >= self.gather:
+            seen = {vmid: self._look(one) for vmid, one in list(self.guests.items())}
+            self._gathered = time.monotonic(), seen
+        return seen.get(guest.vmid, {})
+
+    def _look(self, guest: Guest) -> dict[str, Any]:
+        use = self.usage(guest)
+        return {**{k: v for k, v in use.items() if k != "_cpus"}, "maxcpu": use["_cpus"], "name": guest.name,
+                "template": int(guest.config.get("template", "0")), "diskread": 0, "diskwrite": 0,
+                "status": "paused" if guest.paused else "running" if guest.running else "stopped"}
 
     def status(self, guest: Guest) -> dict[str, Any]:
         use = self.usage(guest)

@@ -62,6 +62,30 @@ class ProxmoxCluster:
     def _rows(self):
         return {int(row["vmid"]): row for row in self.client.get("cluster", "resources", type="vm")}
 
+    def _named_rows(self, services):
+        """Guests by number; if one of the services is known by its name alone and not found, those without a name are asked for it.
+
+        The list has the name of a new guest only when its node has looked at it, which it does about every ten seconds.
+        """
+        rows, silent = self._rows(), set()
+        names = {row.get("name") for row in rows.values()}
+        if all(one["guest"].get("vmid") is not None or one["guest"]["name"] in names for one in services):
+            return rows
+
+        def ask(vmid):
+            row = rows[vmid]
+            if row["node"] in silent:
+                return
+            try:
+                config = self.client.get("nodes", row["node"], row["type"], vmid, "config")
+            except ApiError as exc:
+                silent.update({row["node"]} if exc.code == "node_down" else ())
+                return  # `_certain` knows that it has no name
+            rows[vmid] = dict(row, name=config.get("name") or config.get("hostname"))
+        with ThreadPoolExecutor(READS) as pool:
+            list(pool.map(ask, [vmid for vmid, row in rows.items() if not row.get("name")]))
+        return rows
+
     def _quick(self, service):
         """Whether a guest's firewall is left unread: a run for this service alone, in which nothing of it stands on that."""
         return self.only is not None and not self.thorough and _cluster.without_firewall(service)
@@ -196,7 +220,7 @@ class ProxmoxCluster:
         :param known: what was seen before; of it guests are taken over unless named in `afresh`
         :param orders: `{service: order}` of guests that may be made
         """
-        rows = self._rows()
+        rows = self._named_rows(desired["services"])
         walls = tidy or any(not self._quick(service) for service in desired["services"])
         options = self.client.get("cluster", "firewall", "options") if walls else {}
         firewall_on = str(options.get("enable", 0)) not in ("0", "")
@@ -244,7 +268,7 @@ class ProxmoxCluster:
     def numbers(self, desired, orders):
         """Numbers for ordered guests that have none, before anything is made; see `Making.numbers`."""
         services = {service["id"]: service for service in desired["services"]}
-        return self._making(services, orders).numbers(services, self._rows())
+        return self._making(services, orders).numbers(services, self._named_rows(desired["services"]))
 
     def _followed(self, row, service):
         """A guest; one that has moved since the nodes were asked is looked for once more."""
@@ -257,7 +281,9 @@ class ProxmoxCluster:
         return self._guest(now, service)
 
     def _certain(self, desired, rows):
-        """Whether a guest that isn't listed doesn't exist; lists leave out what the token may not see."""
+        """Whether a guest that isn't listed doesn't exist; lists leave out what the token may not see, and names of what is down."""
+        if any(not row.get("name") for row in rows.values()) and any(one["guest"].get("vmid") is None for one in desired["services"]):
+            return False
         missing = [service["guest"]["vmid"] for service in desired["services"]
                    if service["guest"].get("vmid") is not None and service["guest"]["vmid"] not in rows]
         if not missing:

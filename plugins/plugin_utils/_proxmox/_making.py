@@ -96,7 +96,7 @@ class Making:
         if record is None and sid in self.made:
             one["notes"].append("its guest was made here and is gone; it is not made again by itself")
             return True
-        if row is not None and row.get("status") not in ("stopped", "unknown") and record is not None:
+        if row is not None and record is not None and self._runs(row):
             return self._running(one, order, service, row)
         if sid in self.held:
             one["notes"].append("its guest is not made while it is held")
@@ -117,6 +117,10 @@ class Making:
             return rows.get(order["vmid"])
         named = [row for row in rows.values() if row.get("name") == order["guest"]["name"]]
         return named[0] if named else None
+
+    def _runs(self, row):
+        """Whether a guest runs; the list of guests says what was so up to ten seconds ago."""
+        return self.client.get("nodes", row["node"], row["type"], int(row["vmid"]), "status", "current").get("status") == "running"
 
     def _running(self, one, order, service, row):
         """A guest that was being made and runs: it is made, if it is ours."""

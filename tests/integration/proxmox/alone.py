@@ -5,12 +5,14 @@
     python -m tests.integration.proxmox.alone DIRECTORY
 
 Says on one line where it answers and what is there, as the environment that the tests take, and ends with its input; with
-status 1 if then anything differs from how it began: its guests are other people's.
+status 1 if then anything differs from how it began: its guests are other people's. What their nodes list of them is as old as
+STANDIN_GATHER says, in seconds; on a real cluster up to ten.
 """
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def template(vmid: int, kind: str):
 def inhabited() -> Cluster:
     """A cluster with guests, rules and sets of others."""
     cluster = firewalled(Cluster(("pve1", "pve2"), pace=0.01, lock_timeout=2))
-    cluster.chatter = 1000
+    cluster.chatter, cluster.gather = 1000, float(os.environ.get("STANDIN_GATHER", "0.3"))
     for one in (template(9000, "qemu"), template(9001, "lxc"), guest(100, description="hands off"), guest(203, "lxc", node="pve2")):
         cluster.add(one)
     wall = cluster.firewall

@@ -167,8 +167,13 @@ class Site(Runs):
         return self.api.get("cluster", "resources", type="vm")
 
     def named(self) -> list[dict[str, Any]]:
-        """Those with names of these tests that weren't there before."""
-        return [row for row in self.rows() if row.get("name") in self.ids.values() and int(row["vmid"]) not in self.before]
+        """Those with names of these tests that weren't there before; a new one has no name in the list for some seconds."""
+        found = []
+        for row in self.rows():
+            if int(row["vmid"]) not in self.before and row.get("name") in (None, *self.ids.values()):
+                config = self.api.get("nodes", row["node"], row["type"], row["vmid"], "config")
+                found.append(dict(row, name=config.get("name") or config.get("hostname")))
+        return [row for row in found if row["name"] in self.ids.values()]
 
     def place_of(self, sid: str) -> tuple:
         """Its path in the API, as parts."""
