@@ -46,6 +46,62 @@ JOINED = {**V1, "mounts": "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cp
                      for place, files in V1["groups"].items()}}
 
 
+# Seen by others. Paths of groups, mounts and `cpu.max` are as they recorded them; the guest's own quota and the threads' groups beside
+# the emulator's, which they did not show, are ours, in the place where their libvirt has them.
+def seen(mounts, scope, threads, groups):
+    """A host of version 2 with one guest in this group."""
+    at = "sys/fs/cgroup/"
+    return {"mounts": mounts, "tasks": {number: "0::/%s/%s\n" % (scope, name) for number, name in threads.items()},
+            "groups": {at + place: {"cpu.max": limit + "\n", "cpu.stat": STAT_V2} for place, limit in groups.items()}}
+
+
+VM1 = "machine.slice/machine-qemu\\x2d6\\x2dvm1.scope"
+DROPLET = "machine.slice/machine-qemu\\x2d18\\x2dDroplet\\x2d7572850.scope"
+# libvirt, tests/vircgroupdata/unified.mounts (Fedora, systemd, SELinux), without its leading /not/really.
+FEDORA = """sysfs /sys sysfs rw,seclabel,nosuid,nodev,noexec,relatime 0 0
+tmpfs /run tmpfs rw,seclabel,nosuid,nodev,mode=755 0 0
+cgroup2 /sys/fs/cgroup cgroup2 rw,seclabel,nosuid,nodev,noexec,relatime,nsdelegate 0 0
+bpf /sys/fs/bpf bpf rw,nosuid,nodev,noexec,relatime,mode=700 0 0
+systemd-1 /proc/sys/fs/binfmt_misc autofs rw,relatime,fd=40,pgrp=1,timeout=0,minproto=5,maxproto=5,direct,pipe_ino=14586 0 0
+"""
+# libvirt, tests/vircgroupdata/hybrid.mounts and hybrid.self.cgroup (OpenRC): processor time in version 2, all else in version 1.
+OPENRC = """cgroup_root /sys/fs/cgroup tmpfs rw,nosuid,nodev,noexec,relatime,size=10240k,mode=755 0 0
+openrc /sys/fs/cgroup/openrc cgroup rw,nosuid,nodev,noexec,relatime,release_agent=/lib64/rc/sh/cgroup-release-agent.sh,name=openrc 0 0
+none /sys/fs/cgroup/unified cgroup2 rw,nosuid,nodev,noexec,relatime,nsdelegate 0 0
+cpuset /sys/fs/cgroup/cpuset cgroup rw,nosuid,nodev,noexec,relatime,cpuset 0 0
+pids /sys/fs/cgroup/pids cgroup rw,nosuid,nodev,noexec,relatime,pids 0 0
+"""
+OPENRC_GROUPS = "8:pids:/\n7:hugetlb:/\n6:perf_event:/\n5:freezer:/\n4:net_cls:/\n3:devices:/\n2:cpuset:/\n1:name=openrc:/\n"
+OPENRC_GUEST = "machine/qemu-1-vps-1.libvirt-qemu"  # libvirt's name without systemd (libvirt.org/cgroups.html)
+RECORDED = {
+    # A report on throttled guests, Ubuntu, kernel 6.8: `cat /proc/2250361/cgroup`, the scope's cpu.max; libvirt has its quota below it.
+    "nested": (seen(FEDORA, VM1, {"2250361": "libvirt/emulator", "2250370": "libvirt/vcpu0", "2250371": "libvirt/vcpu1"},
+                        {VM1: "max 100000", VM1 + "/libvirt": "40000 100000", VM1 + "/libvirt/vcpu0": "max 100000"}),
+               "/%s/libvirt" % VM1, "/%s/libvirt" % VM1),
+    # The same guest, its scope held by its operator's hand (`40000 100000`), libvirt's own limit looser.
+    "scope": (seen(FEDORA, VM1, {"2250361": "libvirt/emulator", "2250370": "libvirt/vcpu0"},
+                       {VM1: "40000 100000", VM1 + "/libvirt": "100000 100000"}), "/%s/libvirt" % VM1, "/%s" % VM1),
+    # lists.linux-kernel cgroups, 4 October 2021, <20211004201948.20293-1-vverma@digitalocean.com>: a libvirt that has no group
+    # `libvirt` in the scope yet. Its vhost thread was a process of its own, in the root.
+    "droplet": (seen(FEDORA, DROPLET, {"1916421": "emulator", "1916439": "emulator", "1916436": "vcpu0"},
+                         {DROPLET: "40000 100000", DROPLET + "/emulator": "max 100000"}), "/" + DROPLET, "/" + DROPLET),
+    "openrc": (seen(OPENRC, OPENRC_GUEST, {"4711": "emulator", "4719": "vcpu0"},
+                        {"unified/" + OPENRC_GUEST: "40000 100000"}), "/" + OPENRC_GUEST, "/" + OPENRC_GUEST),
+}
+for _number, _text in RECORDED["openrc"][0]["tasks"].items():
+    RECORDED["openrc"][0]["tasks"][_number] = OPENRC_GROUPS + _text
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_others_recorded_on_hosts_with_version_2(tmp_path, name):
+    found, group, binding = RECORDED[name]
+    place = _cgroup.group_of(4711, host(tmp_path, found))
+    assert (place.version, place.path) == (2, group)
+    held = _cgroup.tightest(_cgroup.limits_above(place))
+    assert held == (binding, 40000, 100000) and verdict((40000, 100000), held) is None
+    assert _cgroup.throttled_of(2, _cgroup.files_of(place, held.path))["throttled"] == 2987
+
+
 def host(tmp_path, recorded):
     proc = tmp_path / "proc"
     (proc / "self").mkdir(parents=True)
