@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
             try:
                 result = self._execute_module(module_name=self.MODULE, module_args=args, task_vars=task_vars)
             except AnsibleConnectionFailure as exc:
-                raise NodeError("the node can't be reached: %s" % exc.message, code="unreachable", retryable=True,
+                raise NodeError("the node can't be reached: %s." % exc.message.strip().rstrip("."), code="unreachable", retryable=True,
                                 remedy="Mend the connection, then run hosting.aup.reconcile.") from exc
             if result.get("failed"):
                 error = result.get("error") or {}

@@ -57,6 +57,7 @@ class ActionModule(LedgerAction):
 
     def _read_files(self, args, task_vars):
         if args["retire"] is not None:
+            self.CREATES = False  # a wrong aup_ledger_url is to be said, and not answered by an empty ledger there
             return
         for name in ("policy", "catalogue"):
             if not args[name]:

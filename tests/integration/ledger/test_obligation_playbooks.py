@@ -32,6 +32,12 @@ def play(tmp_path, playbook, *arguments, **extra):
     return done.returncode, done.stdout + done.stderr
 
 
+def test_retiring_makes_no_ledger_where_there_is_none(tmp_path):
+    """As with a mistyped path of it."""
+    code, said = play(tmp_path, "retire.yml", node="kvm1")
+    assert code != 0 and "there is no ledger at" in said and not (tmp_path / "ledger.db").exists(), said
+
+
 def test_the_playbooks(tmp_path, service):
     hostile = tmp_path / "{{ 7*7 }} $(id).eml"
     hostile.write_bytes(b"From: spammer")
