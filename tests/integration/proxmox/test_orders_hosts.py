@@ -12,10 +12,10 @@ import uuid
 from tests.proxmox.cluster import Cluster
 from tests.proxmox.server import serve
 
+from .controller import House
 from .provider import firewalled, guest, mac, maker_token
 from .test_hosts import _WITHIN, PLAIN, WALLED, WIRE, site  # noqa: F401
 from .test_orders import ordered, template
-from .controller import House
 
 NUMBERED, FREE = 305, 301  # an order with a number in the catalogue, and one without
 
