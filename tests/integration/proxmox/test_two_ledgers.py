@@ -19,6 +19,7 @@ from tests.proxmox.cluster import Cluster
 from tests.proxmox.packets import Packet, verdict
 from tests.proxmox.server import Rule, Token, serve
 
+from .controller import House
 from .provider import POLICY, ROLE, SECRET, Provider, firewalled, guest, provider, service, token
 
 OURS, THEIRS = (100, 203), (101, 204)
@@ -240,6 +241,21 @@ def test_a_lost_ledgers_guests_are_taken_over_and_no_other_ones(ours, theirs, tm
     assert set(marks(ours)) == kept
     for vmid in (*OURS, 105):
         assert not ours.cluster.firewall.guests[vmid].rules and not ours.cluster.firewall.guests[vmid].ipsets
+
+
+def test_the_runbook_takes_over_after_a_ledger_was_lost(ours, tmp_path):
+    (tmp_path / "controller").mkdir()
+    controller = House(ours.server, tmp_path / "controller")
+    rc, out = controller.play("provision", aup_nodes="pve")
+    assert rc == 0 and "pve: changed, verified" in out, out
+    lost = marks(ours)
+    for file in (tmp_path / "controller").glob("ledger.db*"):
+        file.unlink()
+    rc, out = controller.play("provision", aup_nodes="pve")
+    assert rc != 0 and "has rules of ledger" in out and "aup_adopt_from_other_ledger=true" in out and marks(ours) == lost, out
+    with refusing(ours, *OURS):
+        rc, out = controller.play("provision", aup_nodes="pve", aup_adopt_from_other_ledger=True)
+    assert rc == 0 and "pve: changed, verified" in out and marks(ours) and not set(marks(ours)) & set(lost), out
 
 
 def test_who_does_not_see_all_guests_takes_no_group_of_anothers_away(ours, tmp_path):
