@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _nics
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError, Client, Target
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._making import SETTLE_SECONDS
 
@@ -74,10 +75,12 @@ class Site(Runs):
         self.kinds = {self.ids[who]: kind for who, (kind, _nics_, _rate) in GUESTS.items()}
         self.catalogue: dict[str, Any] = {}
         self.touched: set[tuple] = set()
+        self.ledgers: set[str] = set()  # the beginnings of their ids
 
     def begin(self, ledger, place: Path, policy: str = POLICY) -> None:
         """With a new ledger, and all guests in the catalogue."""
         super().__init__(ledger, place, policy)
+        self.ledgers.add(_id_of(ledger))
         self.services = {sid: dict(one, guest=dict(one["guest"])) for sid, one in self.catalogue.items()}
         self.touched = set()
 
@@ -390,15 +393,19 @@ class Site(Runs):
         self.clear()
 
     def clear(self) -> None:
-        """Take the groups and sets of ours away, of which there were none before these tests."""
+        """Take the groups and sets of these tests' ledgers away."""
+        played = self.place / "controller" / "ledger.db"
+        if played.exists():
+            with open_ledger(str(played)) as ledger:
+                self.ledgers.add(_id_of(ledger))
         wall = ("cluster", "firewall")
         for one in self.api.get(*wall, "groups"):
-            if _firewall.is_ours(one["group"]) and str(one.get("comment", "")).startswith(_firewall.MARK):
+            if _firewall.owner_of(one["group"], one.get("comment")) in self.ledgers:
                 for _ in self.rules(one["group"]):
                     self.api.call("DELETE", (*wall, "groups", one["group"], 0))
                 self.api.call("DELETE", (*wall, "groups", one["group"]))
         for one in self.api.get(*wall, "ipset"):
-            if _firewall.is_ours(one["name"]) and str(one.get("comment", "")).startswith(_firewall.MARK):
+            if _firewall.owner_of(one["name"], one.get("comment")) in self.ledgers:
                 self.api.call("DELETE", (*wall, "ipset", one["name"]), force=1)
 
     def leave(self) -> None:
@@ -412,6 +419,12 @@ class Site(Runs):
         self.clear()
         assert not failed, "to be deleted by hand: %s" % "; ".join(failed)
         assert not self.named() and not self.shared()["groups"] and not self.shared()["sets"]
+
+
+def _id_of(ledger) -> str:
+    """By what its groups and sets on a cluster are known."""
+    with ledger.read() as tx:
+        return tx.ledger_id[:8]
 
 
 def _ordered(nic: str) -> str:
