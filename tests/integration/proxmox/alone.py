@@ -68,7 +68,7 @@ def main() -> int:
             "PROXMOX_STORAGE": "local-lvm", "PROXMOX_BRIDGE": "vmbr0", "PROXMOX_STANDIN": "1"}), flush=True)
         sys.stdin.read()
     left = list(difflib.unified_diff(found, written(cluster), "found", "left", lineterm="", n=0))
-    print("\n".join(left), file=sys.stderr)
+    sys.stderr.writelines(line + "\n" for line in left)
     return 1 if left else 0
 
 

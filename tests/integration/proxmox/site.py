@@ -174,7 +174,10 @@ class Site(Runs):
         found = []
         for row in self.rows():
             if int(row["vmid"]) not in self.before and row.get("name") in (None, *self.ids.values()):
-                config = self.api.get("nodes", row["node"], row["type"], row["vmid"], "config")
+                try:
+                    config = self.api.get("nodes", row["node"], row["type"], row["vmid"], "config")
+                except ApiError:
+                    continue  # somebody else's, deleted or moved just now
                 found.append(dict(row, name=config.get("name") or config.get("hostname")))
         return [row for row in found if row["name"] in self.ids.values()]
 
