@@ -16,7 +16,6 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
     enforcement_intervals,
     export_charges,
     exported,
-    find_case,
     known_services,
     record_charge,
     waive_charge,
@@ -158,14 +157,3 @@ def credit_view(tx, service=None, begins=None, ends=None):
         one["service"], iso(one["begins_at"]), iso(one["ends_at"]) or "now, it goes on", ", ".join(one["cases"]))
         for one in excluded] or ["no hours without credit"]
     return {"intervals": found, "no_credit": excluded, "changed": False, "what": what}
-
-
-def case_or_error(tx, case):
-    """A case by its id.
-
-    :raises InputError: no such case
-    """
-    found = find_case(tx, str(case)) if case not in (None, "") else None
-    if found is None:
-        raise InputError("there is no case %r." % (case,), target="case", remedy="hosting.aup.status lists the open ones.")
-    return found

@@ -48,7 +48,7 @@ class CarryOut:
 
     def __init__(self, connect, before_apply, patience=10.0, check=False):
         self.connect, self.before_apply, self.patience, self.check = connect, before_apply, patience, check
-        self.steps, self.errors, self.last_read, self.wrote, self.saved = [], [], None, False, False
+        self.steps, self.errors, self.wrote, self.saved = [], [], False, False
         self.hash, self.notes = None, []
 
     def run(self, desired):
@@ -73,7 +73,7 @@ class CarryOut:
     def _once(self, driver, desired):
         observed = driver.observe(desired)
         self.notes = list(driver.notes)
-        planned = self.last_read = plan(desired, observed)
+        planned = plan(desired, observed)
         steps = steps_of(driver, planned)
         if self.hash is None:
             self.hash = plan_hash(desired, steps)
@@ -115,7 +115,7 @@ class CarryOut:
         """The plan over what is read until nothing more is wanted, or patience ends."""
         end = time.monotonic() + self.patience
         while True:
-            planned = self.last_read = plan(desired, driver.observe(desired))
+            planned = plan(desired, driver.observe(desired))
             hopeless = set(failed) | {entry["prefix"] for entry in planned["refused"]}
             waiting = [s for s in planned["states"] if not (s["in_force"] and s["announced"])] + planned["changes"]
             if not any(entry["prefix"] not in hopeless for entry in waiting) or time.monotonic() >= end:
@@ -140,8 +140,7 @@ class CarryOut:
             return planned
         driver.apply([line for line, _prefix in undo], [prefix for _line, prefix in undo])
         driver.confirm()
-        planned = self.last_read = plan(desired, driver.observe(desired))
-        return planned
+        return plan(desired, driver.observe(desired))
 
     def _save(self, driver, desired, planned):
         if desired["settings"]["save"] != "always" or not (

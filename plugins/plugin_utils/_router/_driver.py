@@ -15,7 +15,6 @@ import re
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _filters, _gate, _values
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import PROMPT, Cli, RouterError
 
-WORD = r"[A-Za-z0-9_.:-]{1,60}"
 MARK = ("tag", 1, 4294967295, 41666)
 _ATTEMPTS = 4
 

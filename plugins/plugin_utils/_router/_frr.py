@@ -19,7 +19,6 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._values import
 NAME = "frr"
 DEVICE_TYPE = "cisco_ios"
 _ERROR = re.compile(r"^\s*(%.*|Error.*|BGP is already running.*|.*[Cc]onfiguration failed.*)$", re.MULTILINE)
-_WORD = r"[A-Za-z0-9_.:-]{1,60}"
 GRAMMAR = tuple(re.compile(text) for text in (
     r"(?:no )?ip route %s blackhole tag %s" % (_gate.PREFIX4, _gate.NUMBER),
     r"(?:no )?ipv6 route %s blackhole tag %s" % (_gate.PREFIX6, _gate.NUMBER),

@@ -31,7 +31,6 @@ LINK_LOCAL, GATEWAY = "fe80::8d3a:1b2c:77:9f", "fe80::1"  # random, as privacy e
 ROUTED4, FLOATING, ROUTED6, ODD6 = "198.51.100.5", "192.0.2.77", "2001:db8:a:0:1:2:3:4", "2001:db8:bb00:7::9"
 SOURCES = [V4["a"], V6["a"], "198.51.100.0/28", FLOATING, "2001:db8:a::/64", "2001:db8:bb00::/40"]
 PARAMETERS = {"lengths": {"4": [28], "6": [40, 64]}, "gateways": [GATEWAY], "storm_per_second": 500}
-BIG = "33:33:00:00:00:01"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ from frames import HOP_BY_HOP, UDP, options_header, udp
 from traffic_lab import arrived, counted, frame, judge, marker, passes
 
 SMALL, LARGE = 64, 400
-REFUSED_LOW, REFUSED_HIGH, LIMITED = (17, 19, 137, 427, 520), (1900, 3283, 3702, 5353, 11211), (53, 111, 123, 161, 389)
+REFUSED_LOW, REFUSED_HIGH = (17, 19, 137, 427, 520), (1900, 3283, 3702, 5353, 11211)
 
 
 def answer(port, found, size, to=40000):

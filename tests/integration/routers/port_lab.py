@@ -3,13 +3,9 @@
 """A Linux router in a namespace with dedicated servers behind its ports. Imports nothing of the collection: stories use it, too."""
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
-from pathlib import Path
 
-from tests.integration.netns import Net
-from tests.integration.routers.router_lab import Sshd
+from tests.integration.routers.linux_lab import LinuxEdge
 
 PORT, MAIL = 8080, 25
 OUTSIDE = ("192.0.2.2", "2001:db8:1::2")
@@ -22,20 +18,12 @@ SERVERS = {
 }
 
 
-class PortLab:
+class PortLab(LinuxEdge):
     """outside --- edge (Linux, under test) --- e-a: srv-a, e-b: srv-b, each alone behind its port."""
 
-    def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="auprp"))
-        self._net = net = Net()
-        net.__enter__()
-        out, edge = net.add("out"), net.add("edge")
-        net.veth(out, "o-edge", edge, "e-out")
-        out.ip("addr add 192.0.2.2/30 dev o-edge", "addr add 2001:db8:1::2/64 dev o-edge nodad",
-               "route add default via 192.0.2.1", "route add default via 2001:db8:1::1")
-        edge.ip("addr add 192.0.2.1/30 dev e-out", "addr add 2001:db8:1::1/64 dev e-out nodad",
-                "route add default via 192.0.2.2", "route add default via 2001:db8:1::2")
-        edge.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+    def build(self, net):
+        out, edge = net["out"], net["edge"]
+        edge.ip("route add default via 192.0.2.2", "route add default via 2001:db8:1::2")
         for name, (interface, gateway, own, other) in SERVERS.items():
             server = net.add(name)
             net.veth(edge, interface, server, "eth")
@@ -45,14 +33,6 @@ class PortLab:
                       "route add default via %s src %s" % (gateway[0], own[0]), "route add default via %s src %s" % (gateway[1], own[1]))
             net.serve(server, PORT)
         net.serve(out, PORT, MAIL, 465)
-        self.sshd = Sshd(self.folder, 'exec ip netns exec %s /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' % edge.name)
-        self.pristine = self.state()
-        return self
-
-    def __exit__(self, *_exc):
-        self.sshd.stop()
-        self._net.__exit__()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def edge(self, command):
         """A command of another operator on the router."""

@@ -28,6 +28,24 @@ def service_of(name, number, prefixes=()):
     }
 
 
+def dedicated(name, interface, addresses, number):
+    """A dedicated server on a port of the router, as the catalogue's normal form has it.
+
+    :param number: the last part of its MAC
+    """
+    return {
+        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
+        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
+        "ports": [{"router": "edge", "interface": interface}],
+        "nics": [{"mac": "52:54:00:00:01:%02x" % number, "addresses": list(addresses), "prefixes": [], "shared": [], "floating": []}],
+        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None}
+
+
+def codes(result):
+    """Codes of a run's errors, each once."""
+    return sorted({error["code"] for error in result["errors"]})
+
+
 class Provider:
     """A context manager around one ledger.
 
@@ -74,10 +92,23 @@ class Provider:
         self.ask(lambda tx: (tx.adopt("kvm1", done["release_id"]), tx.set_node_release("kvm1", done["release_id"])))
         return self.converge(run_id=done["run_id"], release_id=done["release_id"])
 
-    def null_route(self, service="vps-10", case="T-1", duration="1h", check=False, **options):
-        """Open a null route; the document of `hold`."""
-        return self.ask(requests.hold, "null_route", service, "attack_target", case=case, duration=duration,
+    def enforce(self, kind, service="vps-10", case="T-1", duration="1h", check=False, **options):
+        """Open an enforcement; the document of `hold`."""
+        violation = "spam" if kind in ("smtp_block", "port_block") else "attack_target"
+        return self.ask(requests.hold, kind, service, violation, case=case, duration=duration,
                         known_nodes=["kvm1", "edge"], check=check, **options)
+
+    def null_route(self, service="vps-10", **options):
+        """Open a null route; the document of `hold`."""
+        return self.enforce("null_route", service, **options)
+
+    def drop(self, sources, service="vps-10", **options):
+        """Open a drop of traffic with remote prefixes; its id."""
+        return self.hold("drop", service, sources=sources, **options)
+
+    def hold(self, kind, service="srv-a", **options):
+        """Open an enforcement on a dedicated server; its id."""
+        return self.enforce(kind, service, **options)["enforcements"][0]["id"]
 
     def lift(self, service="vps-10", **named):
         """End it by decision."""

@@ -359,7 +359,7 @@ class RouterLab:
         self._addresses(net)
         net.serve(net["cust"], _SERVICE)
         self.edge = self._frr("edge", _edge_config())
-        self.up1 = self._frr("up1", _up1_config())
+        self._frr("up1", _up1_config())
         self._bird()
         self._exabgp()
         vtysh = " ".join(self.edge.argv)

@@ -11,8 +11,8 @@ from ansible_collections.hosting.aup.plugins.module_utils._errors import AupErro
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
+from tests.integration.routers.linux_lab import ROUTER, LinuxLab
 from tests.integration.routers.provider import Provider
-from tests.integration.routers.test_linux import ROUTER, LinuxLab
 
 BAD, GOOD = ("198.51.100.7", "2001:db8:bad::7"), ("198.51.100.8", "2001:db8:bad::8")
 MARK = "-j list table inet hosting_aup_drops"
@@ -21,12 +21,11 @@ MARK = "-j list table inet hosting_aup_drops"
 class DropLab(LinuxLab):
     """The Linux router with two more addresses outside of each family: one attacks, one is a customer."""
 
-    def __enter__(self):
-        made = super().__enter__()
+    def build(self, net):
+        super().build(net)
         for one, six in (BAD, GOOD):
-            self._net["out"].ip("addr add %s/32 dev o-edge" % one, "addr add %s/128 dev o-edge nodad" % six)
-        self._net["edge"].ip("route add 198.51.100.0/24 via 192.0.2.2", "route add 2001:db8:bad::/48 via 2001:db8:1::2")
-        return made
+            net["out"].ip("addr add %s/32 dev o-edge" % one, "addr add %s/128 dev o-edge nodad" % six)
+        net["edge"].ip("route add 198.51.100.0/24 via 192.0.2.2", "route add 2001:db8:bad::/48 via 2001:db8:1::2")
 
     def hears(self, number, sources):
         """Whether the guest is reached from each of these addresses."""
@@ -54,13 +53,8 @@ def provider(lab, tmp_path):
         yield made
 
 
-def drop(provider, sources, service="vps-10", case="T-1", check=False, **options):
-    return provider.ask(requests.hold, "drop", service, "attack_target", case=case, duration="1h", known_nodes=["kvm1", "edge"],
-                        sources=sources, check=check, **options)
-
-
 def test_listed_sources_are_dark_for_one_service_and_all_is_given_back(lab, provider):
-    held = drop(provider, list(BAD))["enforcements"][0]["id"]
+    held = provider.drop(list(BAD))
     check = provider.converge(check=True)
     assert not lab.tables()
     done = provider.converge()
@@ -70,7 +64,7 @@ def test_listed_sources_are_dark_for_one_service_and_all_is_given_back(lab, prov
     assert lab.hears(10, BAD) == [False, False] and lab.hears(10, GOOD) == [True, True] == lab.hears(20, BAD)
     assert provider.converge()["outcome"] == "unchanged"
     # A second case adds its own, and goes without them.
-    other = drop(provider, "198.51.100.8,2001:db8:bad::/64", case="T-2", direction="in")["enforcements"][0]["id"]
+    other = provider.drop("198.51.100.8,2001:db8:bad::/64", case="T-2", direction="in")
     assert provider.converge()["outcome"] == "changed" and lab.hears(10, GOOD) == [False, False]
     provider.lift(case="T-2")
     assert provider.converge()["outcome"] == "changed"
@@ -86,10 +80,10 @@ def test_listed_sources_are_dark_for_one_service_and_all_is_given_back(lab, prov
 def test_twenty_thousand_in_one_call_and_one_more_is_one_element(lab, provider):
     sources = ["%d.%d.%d.7" % (11 + n % 80, n >> 8 & 255, n & 255) for n in range(18000)]
     sources += ["2a00:%x:%x::/48" % (n & 1023, n >> 4) for n in range(1998)] + list(BAD)
-    drop(provider, sources)
+    provider.drop(sources)
     done = provider.converge()
     assert done["errors"] == [] and lab.hears(10, BAD) == [False, False] and lab.hears(10, GOOD) == [True, True]
-    drop(provider, [GOOD[0]], case="T-2")
+    provider.drop([GOOD[0]], case="T-2")
     (step,) = provider.converge()["steps"]
     assert [line for line in step["commands"] if "198.51" in line] == [
         "add element inet hosting_aup_drops %s4-%s { 198.51.100.8 }" % (way, step["drop"]) for way in ("in", "out")]
@@ -107,7 +101,7 @@ DAMAGE = (
 
 
 def test_what_somebody_did_to_it_is_mended(lab, provider):
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     (step,) = provider.converge()["steps"]
     before = lab.nft("-s list table inet hosting_aup_drops")
     for damage in DAMAGE:
@@ -120,7 +114,7 @@ def test_what_somebody_did_to_it_is_mended(lab, provider):
 
 def test_tables_of_others_and_groups_nobody_recorded_stay(lab, provider):
     lab.nft("add table inet theirs")
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     provider.converge()
     lab.nft("add set inet hosting_aup_drops in4-d0123456789ab { type ipv4_addr; flags interval; }")
     done = provider.converge()
@@ -136,7 +130,7 @@ def test_a_refused_transaction_changes_nothing_and_is_said(lab, provider):
             return super()._nft(arguments, stdin + "add rule inet nowhere x drop\n" if arguments == "-f -" else stdin)
 
     provider.platforms, provider.patience = {"linux": Refusing}, 0.5
-    held = drop(provider, list(BAD))["enforcements"][0]["id"]
+    held = provider.drop(list(BAD))
     done = provider.converge()
     assert [error["code"] for error in done["errors"]] == ["not_applied"] and "No such file" in done["errors"][0]["message"]
     assert provider.status(held) == "opened" and not lab.tables()
@@ -157,7 +151,7 @@ def test_the_connection_is_cut_before_and_after_the_change(lab, provider):
             return super().apply_apart(step)
 
     provider.platforms = {"linux": Cut}
-    held = drop(provider, list(BAD))["enforcements"][0]["id"]
+    held = provider.drop(list(BAD))
     done = provider.converge()
     assert done["state"] == "unknown" and done["may_have_acted"] and provider.status(held) == "opened"
     assert lab.hears(10, BAD) == [False, False]
@@ -176,6 +170,6 @@ REFUSED = (
 def test_what_may_never_be_dropped_is_refused_before_anything_is_written(lab, provider):
     for sources, code in REFUSED:
         with pytest.raises(AupError) as caught:
-            drop(provider, sources)
+            provider.drop(sources)
         assert caught.value.code == code, sources
     assert provider.converge()["outcome"] == "unchanged" and not lab.tables()

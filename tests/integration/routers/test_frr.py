@@ -9,7 +9,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._frr import Frr
-from tests.integration.routers.provider import service_of
+from tests.integration.routers.provider import codes, service_of
 from tests.integration.routers.router_lab import BLACKHOLE, NO_EXPORT, RTBH_TAG, TAG, eventually
 
 HOSTS = ("203.0.113.10/32", "2001:db8:100::10/128")
@@ -21,10 +21,6 @@ DARK = {"victim": [False, False], "neighbour": [True, True]}
 def rtbh(provider):
     """An opened, announced null route: (provider, enforcement id)."""
     return provider, provider.null_route(rtbh="true")["enforcements"][0]["id"]
-
-
-def codes(result):
-    return sorted({error["code"] for error in result["errors"]})
 
 
 def test_in_and_out_again_as_upstreams_see_it(lab, provider):

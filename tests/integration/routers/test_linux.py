@@ -3,81 +3,16 @@
 """A plain Linux router: iproute2 over SSH in a namespace of its own."""
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import check_router
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError, Target
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
-from tests.integration.netns import Net
+from tests.integration.routers.linux_lab import ROUTER, LinuxLab
 from tests.integration.routers.provider import Provider
-from tests.integration.routers.router_lab import Sshd
 
-ROUTER = {"platform": "linux", "mark": 66, "max_null_routes": 600, "save": "always",
-          "protected": ["192.0.2.0/28"], "rtbh": None}
 HOSTS = ("203.0.113.10/32", "2001:db8:100::10/128")
-_PORT = 8080
-
-
-class LinuxLab:
-    """outside --- edge (Linux, under test) --- cust: .10 victim, .20 neighbour."""
-
-    def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="auprt"))
-        self._net = net = Net()
-        net.__enter__()
-        out, edge, cust = (net.add(name) for name in ("out", "edge", "cust"))
-        net.veth(out, "o-edge", edge, "e-out")
-        net.veth(edge, "e-cust", cust, "c-edge")
-        out.ip("addr add 192.0.2.2/30 dev o-edge", "addr add 2001:db8:1::2/64 dev o-edge nodad",
-               "route add default via 192.0.2.1", "route add default via 2001:db8:1::1")
-        edge.ip("addr add 192.0.2.1/30 dev e-out", "addr add 2001:db8:1::1/64 dev e-out nodad",
-                "addr add 203.0.113.1/24 dev e-cust", "addr add 2001:db8:100::1/48 dev e-cust nodad",
-                "route add 203.0.113.99/32 via 203.0.113.11 proto static")
-        edge.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
-        for number in (10, 20):
-            cust.ip("addr add 203.0.113.%d/24 dev c-edge" % number, "addr add 2001:db8:100::%d/48 dev c-edge nodad" % number)
-        cust.ip("route add default via 203.0.113.1", "route add default via 2001:db8:100::1")
-        net.serve(cust, _PORT)
-        self.sshd = Sshd(self.folder, 'exec ip netns exec %s /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' % edge.name)
-        self.pristine = self.routes()
-        return self
-
-    def __exit__(self, *_exc):
-        self.sshd.stop()
-        self._net.__exit__()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def ip(self, command):
-        """An `ip` command of another operator on the router."""
-        return self._net["edge"].check("ip " + command)
-
-    def inside(self, space, function):
-        """What a function returns that is called in one of the namespaces."""
-        return self._net[space].call(function)
-
-    def connect(self, address, port):
-        """A connection from outside: (outcome, socket or None)."""
-        return self._net["out"].connect(address, port)
-
-    def routes(self):
-        """All routes of the main table, as text."""
-        return self.ip("route show") + self.ip("-6 route show")
-
-    def ours(self):
-        """Prefixes with our protocol number in the kernel."""
-        return sorted(entry["dst"] for family in ("-4", "-6")
-                      for entry in json.loads(self.ip("-j %s route show proto 66" % family) or "[]"))
-
-    def reach(self):
-        """{last part of the address: answers on v4, v6}."""
-        return {number: [self._net["out"].try_tcp(text % number, _PORT, 0.5) == "open"
-                         for text in ("203.0.113.%d", "2001:db8:100::%d")] for number in (10, 20)}
 
 
 @pytest.fixture
@@ -97,7 +32,7 @@ def test_in_and_out_again(lab, provider):
     assert lab.reach() == {10: [True, True], 20: [True, True]}
     held = provider.null_route()["enforcements"][0]["id"]
     check = provider.converge(check=True)
-    assert lab.routes() == lab.pristine
+    assert lab.state() == lab.pristine
     done = provider.converge()
     assert done["outcome"] == "changed" and done["plan_hash"] == check["plan_hash"] and provider.status(held) == "active"
     assert [step["commands"] for step in done["steps"]] == [
@@ -107,7 +42,7 @@ def test_in_and_out_again(lab, provider):
     assert provider.converge()["outcome"] == "unchanged"
     provider.lift()
     assert provider.converge()["outcome"] == "changed"
-    assert lab.routes() == lab.pristine and lab.reach()[10] == [True, True]
+    assert lab.state() == lab.pristine and lab.reach()[10] == [True, True]
 
 
 @pytest.mark.parametrize("route", [
@@ -191,10 +126,10 @@ def test_without_the_right_to_change_routes(lab, provider):
 
 def test_a_check_reads_only(lab):
     lab.ip("route add blackhole 203.0.113.77/32 proto 66")
-    before = lab.routes()
+    before = lab.state()
     said = check_router("linux", Target(**{**lab.sshd.target(), "name": "edge"}))
     assert said["understood"] and said["ours"] == ["203.0.113.77/32"] and said["protected"], said
-    assert lab.routes() == before
+    assert lab.state() == before
 
 
 def test_an_end_that_fails_on_a_router_is_said_and_the_next_run_goes_on(lab, provider):
@@ -217,7 +152,7 @@ def test_an_end_that_fails_on_a_router_is_said_and_the_next_run_goes_on(lab, pro
     assert provider.status(held) == "ending" and len(lab.ours()) == 2 and lab.reach()[10] == [False, False]
     provider.platforms = None
     assert provider.converge()["errors"] == [] and provider.status(held) == "ended"
-    assert lab.routes() == lab.pristine and lab.reach()[10] == [True, True]
+    assert lab.state() == lab.pristine and lab.reach()[10] == [True, True]
 
 
 def test_an_end_that_the_host_has_not_seen_yet_is_not_over_for_the_router(lab, provider):

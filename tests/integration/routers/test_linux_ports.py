@@ -15,24 +15,17 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._linux import Linux
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import RouterError
+from tests.integration.routers.linux_lab import ROUTER
 from tests.integration.routers.port_lab import MAIL, OUTSIDE, PORT, SERVERS, PortLab
-from tests.integration.routers.provider import POLICY, Provider
+from tests.integration.routers.provider import POLICY, Provider, dedicated
 from tests.integration.routers.router_lab import eventually
 
-ROUTER = {"platform": "linux", "mark": 66, "max_null_routes": 600, "save": "always",
-          "protected": ["192.0.2.0/28"], "rtbh": None}
 
 
-def dedicated(name, **changed):
-    """The service as the catalogue's normal form has it."""
+def server(name):
+    """One of the lab's, as a service."""
     interface, _gateway, own, _other = SERVERS[name]
-    return {
-        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
-        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
-        "ports": [{"router": "edge", "interface": interface}],
-        "nics": [{"mac": "52:54:00:00:01:%02x" % list(SERVERS).index(name), "addresses": list(own), "prefixes": [], "shared": [],
-                  "floating": []}],
-        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None, **changed}
+    return dedicated(name, interface, own, list(SERVERS).index(name))
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def lab():
 
 @pytest.fixture
 def provider(lab, tmp_path):
-    with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated(name) for name in SERVERS]) as made:
+    with Provider(tmp_path, lab.sshd.target(), ROUTER, [server(name) for name in SERVERS]) as made:
         done = made.provision()
         assert done["errors"] == [] and done["outcome"] == "changed" and " drop " not in lab.rules()
         made.late = 8 * 86400  # the week of only observing what was there is over
@@ -51,14 +44,8 @@ def provider(lab, tmp_path):
         yield made
 
 
-def hold(provider, kind, service="srv-a", case="T-1", duration="1h", **options):
-    violation = {"null_route": "attack_target", "smtp_block": "spam", "port_block": "spam"}.get(kind, "attack_target")
-    return provider.ask(requests.hold, kind, service, violation, case=case, duration=duration,
-                        known_nodes=["kvm1", "edge"], **options)["enforcements"][0]["id"]
-
-
 def test_what_was_there_is_only_counted_at_first(lab, tmp_path):
-    with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated("srv-a")]) as provider:
+    with Provider(tmp_path, lab.sshd.target(), ROUTER, [server("srv-a")]) as provider:
         provider.provision()
         assert lab.out_to("srv-a", MAIL) == ["open", "open"] and lab.datagram("srv-a", SERVERS["srv-a"][3][0], 5)
         text = lab.edge("nft list chain inet hosting_aup_ports from-e-a")
@@ -77,7 +64,7 @@ def test_policy_holds_on_a_port_exemptions_open_it_and_retiring_gives_all_back(l
     provider.ask(requests.exempt, "srv-a", "smtp_outbound", reason="asked", waive="tested", duration="90d", known_nodes=["edge"])
     assert provider.converge()["outcome"] == "changed"
     assert lab.out_to("srv-a", MAIL) == ["open", "open"] and lab.out_to("srv-b", MAIL) == ["refused", "refused"]
-    held = hold(provider, "smtp_block", ports="25,465")
+    held = provider.hold("smtp_block", ports="25,465")
     provider.converge()
     assert lab.out_to("srv-a", MAIL) == lab.out_to("srv-a", 465) == ["refused", "refused"]
     assert provider.status(held) == "active" and lab.out_to("srv-a") == ["open", "open"]
@@ -130,7 +117,7 @@ def flood(lab, source, target, address, seconds=6.0, skip=2.5):
 
 def test_a_cap_of_10_mbit_each_way_of_ip_packets_after_the_burst(lab, provider):
     before = lab.state()
-    held = hold(provider, "bandwidth_cap", rate="10 Mbit/s")
+    held = provider.hold("bandwidth_cap", rate="10 Mbit/s")
     done = provider.converge()
     assert done["errors"] == [] and provider.status(held) == "active"
     assert lab.rules().count("limit rate over 1250000 bytes/second") == 2
@@ -146,7 +133,7 @@ def test_a_cap_of_10_mbit_each_way_of_ip_packets_after_the_burst(lab, provider):
 def test_a_suspension_is_dark_both_ways_and_what_was_there_comes_back(lab, provider):
     before = lab.state()
     assert lab.into("srv-a") == [True, True] and lab.out_to("srv-a") == ["open", "open"]
-    held = hold(provider, "suspend")
+    held = provider.hold("suspend")
     check = provider.converge(check=True)
     assert lab.state() == before
     done = provider.converge()
@@ -156,7 +143,7 @@ def test_a_suspension_is_dark_both_ways_and_what_was_there_comes_back(lab, provi
     assert lab.into("srv-b") == [True, True] and lab.out_to("srv-b") == ["open", "open"]
     assert provider.converge()["outcome"] == "unchanged"
     # Several at once end in any order; the last one gives back.
-    block = hold(provider, "port_block", case="T-2", ports="6667", direction="in", protocol="tcp")
+    block = provider.hold("port_block", case="T-2", ports="6667", direction="in", protocol="tcp")
     provider.converge()
     provider.lift("srv-a", kind="suspend")
     provider.converge()
@@ -173,7 +160,7 @@ def test_what_lies_on_a_port_is_asserted_anew_and_foreign_rules_stay(lab, provid
     lab.edge("nft add chain inet theirs pre { type filter hook prerouting priority -300 ; }")
     lab.edge("nft add rule inet theirs pre iifname e-a tcp dport 25 counter accept")
     foreign = lab.edge("nft -s list table inet theirs")
-    held = hold(provider, "suspend")
+    held = provider.hold("suspend")
     provider.converge()
     good = lab.rules()
     for damage in ("nft flush chain inet hosting_aup_ports from-e-a", "nft flush map inet hosting_aup_ports to_port",
@@ -201,7 +188,7 @@ BAD_PORTS = (
 
 
 def test_never_a_trunk_an_uplink_a_member_or_a_port_with_a_neighbor(lab, tmp_path):
-    with Provider(tmp_path, lab.sshd.target(), ROUTER, [dedicated("srv-a")]) as provider:
+    with Provider(tmp_path, lab.sshd.target(), ROUTER, [server("srv-a")]) as provider:
         for prepare, undo, said in BAD_PORTS:
             for command in prepare.split(";"):
                 lab.edge(command)
@@ -214,7 +201,7 @@ def test_never_a_trunk_an_uplink_a_member_or_a_port_with_a_neighbor(lab, tmp_pat
 
 
 def test_what_comes_later_does_not_undo_a_hold_and_does_not_keep_one(lab, provider):
-    held = hold(provider, "suspend")
+    held = provider.hold("suspend")
     provider.converge()
     lab.edge("ip route add 198.51.100.0/24 via 203.0.113.70")
     done = provider.converge()
@@ -222,7 +209,7 @@ def test_what_comes_later_does_not_undo_a_hold_and_does_not_keep_one(lab, provid
     provider.lift("srv-a")
     done = provider.converge()
     assert done["errors"] == [] and provider.status(held) == "ended" and "suspend" not in lab.rules()
-    before, again = lab.state(), hold(provider, "suspend", case="T-2")
+    before, again = lab.state(), provider.hold("suspend", case="T-2")
     done = provider.converge()
     assert "port_refused" in [error["code"] for error in done["errors"]] and lab.state() == before
     assert provider.status(again) == "opened"
@@ -245,7 +232,7 @@ def test_the_connection_is_cut_before_and_after_each_step(lab, provider):
             return super().apply_apart(step)
 
     provider.platforms = {"linux": Cut}
-    held = hold(provider, "suspend")
+    held = provider.hold("suspend")
     # Twice in one run: its state is not known, and the run says which lines may have acted.
     done = provider.converge()
     assert done["state"] == "unknown" and any("suspend" in line for line in done["may_have_acted"])
@@ -264,7 +251,7 @@ def test_without_nftables_or_its_rights_nothing_is_concluded(lab, provider):
             status, out, err = super()._nft(arguments, stdin)
             return status, out.replace('"nftables"', '"tables"'), err
 
-    held, before = hold(provider, "suspend"), lab.rules()
+    held, before = provider.hold("suspend"), lab.rules()
     for driver in (Powerless, Garbled):
         provider.platforms = {"linux": driver}
         done = provider.converge()
@@ -275,11 +262,11 @@ def test_without_nftables_or_its_rights_nothing_is_concluded(lab, provider):
 def test_what_a_dedicated_server_can_not_have_is_refused_with_what_to_do(lab, provider):
     for kind in ("cpu_throttle", "io_throttle"):
         with pytest.raises(AupError, match="not_supported"):
-            hold(provider, kind, **({"share": "20%"} if kind == "cpu_throttle" else {"iops": 100} if kind == "io_throttle" else {}))
+            provider.hold(kind, **({"share": "20%"} if kind == "cpu_throttle" else {"iops": 100} if kind == "io_throttle" else {}))
 
 
 def test_a_null_route_of_a_dedicated_server_beside_its_port(lab, provider):
-    route, cut = hold(provider, "null_route"), hold(provider, "suspend", case="T-2")
+    route, cut = provider.hold("null_route"), provider.hold("suspend", case="T-2")
     done = provider.converge()
     assert done["errors"] == [] and lab.into("srv-a") == [False, False]
     assert (provider.status(route), provider.status(cut)) == ("active", "active")
@@ -300,7 +287,7 @@ def test_a_quarantined_server_reaches_the_rescue_networks_and_nothing_else(lab, 
     before = lab.state()
     stranger = ("198.51.100.9", "2001:db8:bad::9")
     lab.space("out").ip("addr add %s/32 dev o-edge" % stranger[0], "addr add %s/128 dev o-edge nodad" % stranger[1])
-    held = hold(provider, "quarantine")
+    held = provider.hold("quarantine")
     assert provider.converge()["errors"] == [] and provider.status(held) == "active"
     # Neighbours find one another anew: that is not refused.
     lab.edge("ip neigh flush all")
@@ -312,7 +299,7 @@ def test_a_quarantined_server_reaches_the_rescue_networks_and_nothing_else(lab, 
     assert lab.into("srv-b") == [True, True] and lab.out_to("srv-a", MAIL) == ["refused", "refused"]  # policy holds beneath it
     assert provider.converge()["outcome"] == "unchanged"
     # A suspension is stricter, and its end leaves the quarantine.
-    hold(provider, "suspend", case="T-2")
+    provider.hold("suspend", case="T-2")
     assert provider.converge()["errors"] == [] and lab.into("srv-a") == [False, False]
     provider.lift("srv-a", case="T-2")
     assert provider.converge()["errors"] == [] and lab.into("srv-a") == [True, True]
@@ -324,8 +311,8 @@ def test_the_controller_is_never_cut_off(lab, provider):
     lab.edge("ip route add 198.51.100.77/32 via %s" % SERVERS["srv-b"][2][0])
     before = lab.state()
     own, behind, remote = SERVERS["srv-a"][2][0], "198.51.100.77", "198.51.100.5"
-    hold(provider, "suspend")
-    hold(provider, "suspend", service="srv-b", case="T-2")
+    provider.hold("suspend")
+    provider.hold("suspend", service="srv-b", case="T-2")
     provider.ask(requests.hold, "drop", "srv-a", "attack_target", case="T-3", duration="1h", known_nodes=["kvm1", "edge"],
                  sources="198.51.100.0/24")
     done = provider.converge(controller_addresses=(own, behind, remote))

@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from tests.integration.routers.devices.base import OWN
 from tests.integration.routers.devices.routeros import RouterOs
-from tests.integration.routers.provider import POLICY, Provider
-from tests.integration.routers.test_vendors import HOSTS, TAG, codes, router_of, target_of
+from tests.integration.routers.provider import Provider, codes, dedicated
+from tests.integration.routers.vendor_lab import HOSTS, TAG, provided, router_of, target_of
 
 
 @pytest.fixture
@@ -22,9 +22,7 @@ def device(tmp_path):
 
 @pytest.fixture
 def provider(device, tmp_path):
-    with Provider(tmp_path, target_of(device), router_of(device)) as made:
-        made.provision()
-        device.lines.clear()
+    with provided(device, tmp_path) as made:
         yield made
 
 
@@ -101,18 +99,13 @@ def test_its_own_addresses_stay_reachable(device, provider, monkeypatch):
 BAD, GOOD, MINE = ("198.51.100.7", "2001:db8:bad::7"), ("198.51.100.8", "2001:db8:bad::8"), ("203.0.113.10", "2001:db8:100::10")
 
 
-def drop(provider, sources, case="T-1", **options):
-    return provider.ask(requests.hold, "drop", "vps-10", "attack_target", case=case, duration="1h", known_nodes=["kvm1", "edge"],
-                        sources=sources, **options)["enforcements"][0]["id"]
-
-
 def dark(device, sources):
     """Whether packets from these to the service are dropped, and back."""
     return [device.dropped(*way) for source, mine in zip(sources, MINE, strict=True) for way in ((source, mine), (mine, source))]
 
 
 def test_drops_go_by_themselves_and_are_given_back(device, provider):
-    held = drop(provider, list(BAD))
+    held = provider.drop(list(BAD))
     check = provider.converge(check=True)
     assert check["steps"] and not device.written()
     done = provider.converge()
@@ -123,7 +116,7 @@ def test_drops_go_by_themselves_and_are_given_back(device, provider):
     device.lines.clear()
     assert provider.converge()["outcome"] == "unchanged" and not device.written()
     # A second case adds its own; the first stays as it is.
-    drop(provider, ["198.51.100.8/32"], case="T-2", direction="in")
+    provider.drop(["198.51.100.8/32"], case="T-2", direction="in")
     assert provider.converge()["state"] == "applied" and dark(device, GOOD) == [True, False, False, False]
     assert not any("198.51.100.7" in line for line in device.written())
     provider.lift(case="T-2")
@@ -138,7 +131,7 @@ def test_drops_go_by_themselves_and_are_given_back(device, provider):
 
 
 def test_a_restart_forgets_entries_and_the_next_run_enters_them_until_the_same_end(device, provider):
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     provider.converge()
     device.lists = {version: [entry for entry in rows if entry[2] is None] for version, rows in device.lists.items()}
     provider.late = device.clock = 1800
@@ -157,14 +150,14 @@ def test_where_entries_would_drop_nothing_none_are_made(device, provider, missin
     else:
         device.fasttrack = True
     provider.patience = 0.3
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     done = provider.converge()
     assert codes(done) == ["not_applied"] and device.lists == {4: [], 6: []} and not device.written()
     assert ("fasttracks" if missing == "fasttrack" else "jump-target=aup-drops") in str(done["errors"])
 
 
 def test_what_somebody_changes_in_our_lists_is_mended(device, provider):
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     provider.converge()
     device.lists[4] = [(name, prefix, None if name.endswith("-in") else end, comment) for name, prefix, end, comment in device.lists[4]]
     device.raw[6][-1]["disabled"] = "true"
@@ -178,20 +171,6 @@ def test_what_somebody_changes_in_our_lists_is_mended(device, provider):
 OWN_A, OWN_B, OUT = ("203.0.113.66", "2001:db8:100:a::2"), ("203.0.113.130",), ("198.51.100.9", "2001:db8:9::9")
 
 
-def dedicated(name="srv-a", interface="ether2", addresses=OWN_A):
-    return {
-        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
-        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
-        "ports": [{"router": "edge", "interface": interface}],
-        "nics": [{"mac": "52:54:00:00:01:0%d" % len(name), "addresses": list(addresses), "prefixes": [], "shared": [], "floating": []}],
-        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None}
-
-
-def hold(provider, kind, service="srv-a", case="T-1", **options):
-    return provider.ask(requests.hold, kind, service, "spam" if kind == "smtp_block" else "attack_target", case=case, duration="1h",
-                        known_nodes=["edge"], **options)["enforcements"][0]["id"]
-
-
 @pytest.fixture
 def servers(device, tmp_path):
     device.ready()
@@ -201,7 +180,7 @@ def servers(device, tmp_path):
     device.lists[4].append(("bogons", "192.168.0.0/16", None, "RFC 1918"))
     device.queues.append(device.made({"name": "office", "target": "203.0.113.192/26", "max-limit": "50M/50M", "parent": "none"}))
     device.pristine = device.on_ports()
-    with Provider(tmp_path, target_of(device), router_of(device), [dedicated(), dedicated("srv-bb", "vlan100", OWN_B)]) as made:
+    with Provider(tmp_path, target_of(device), router_of(device), [dedicated("srv-a", "ether2", OWN_A, 5), dedicated("srv-bb", "vlan100", OWN_B, 6)]) as made:
         done = made.provision()
         assert done["errors"] == [] and done["outcome"] == "changed", done
         # At first it is only counted.
@@ -252,7 +231,7 @@ def test_policy_on_ports_and_each_enforcement_in_and_out(device, servers):
              and device.verdict("ether2", "ether1", OWN_A[0], OUT[0], 7019) == device.verdict("ether1", "ether2", OUT[0], OWN_A[0], 7019, "udp") == "accept"),
             ("smtp_block", {"ports": "25,2525"}, lambda: device.verdict("ether2", "ether1", OWN_A[0], OUT[0], 2525) == "reject"),
             ("bandwidth_cap", {"rate": "10 Mbit/s"}, lambda: (device.rate("ether2"), device.queues[0]["name"]) == ("10000000/10000000", "aup-port-ether2"))):
-        held = hold(servers, kind, case="T-" + kind, **options)
+        held = servers.hold(kind, case="T-" + kind, **options)
         check = servers.converge(check=True)
         assert check["steps"] and device.on_ports() == policy
         device.lines.clear()
@@ -283,7 +262,7 @@ def golden_of(lines):
 
 
 def test_what_is_sent_for_a_suspension_and_a_cap_and_what_takes_them_back(device, servers):
-    hold(servers, "suspend")
+    servers.hold("suspend")
     servers.converge()
     assert golden_of(device.written()) == SUSPENDED
     device.lines.clear()
@@ -295,7 +274,7 @@ def test_what_is_sent_for_a_suspension_and_a_cap_and_what_takes_them_back(device
         "%s/firewall/filter/remove [find where comment=\"aup:port:ether2:X\"]" % menu for menu in ("/ip", "/ipv6", "/ip", "/ip", "/ipv6", "/ipv6")]
     device.lines.clear()
     first = device.queues[0][".id"]
-    hold(servers, "bandwidth_cap", rate="10 Mbit/s")
+    servers.hold("bandwidth_cap", rate="10 Mbit/s")
     servers.converge()
     assert golden_of(device.written()) == [
         '/queue/simple/add name=aup-port-ether2 target=ether2 max-limit=10000000/10000000 comment="aup:port:ether2:X" place-before=%s' % first]
@@ -310,7 +289,7 @@ def test_what_is_sent_for_a_suspension_and_a_cap_and_what_takes_them_back(device
 
 
 def test_ports_that_are_not_a_servers_are_left_alone(device, servers):
-    hold(servers, "suspend")
+    servers.hold("suspend")
     before = device.on_ports()
 
     def said_of(said, **named):
@@ -350,7 +329,7 @@ def test_ports_that_are_not_a_servers_are_left_alone(device, servers):
 
 
 def test_where_others_let_packets_past_ours_nothing_is_entered_and_the_line_is_shown(device, servers):
-    held = hold(servers, "suspend")
+    held = servers.hold("suspend")
     before = device.on_ports()
     accept = device.made({"chain": "forward", "action": "accept", "comment": "defconf: established"})
     inside = device.made({"chain": "aup-ports", "action": "accept", "comment": "let me through"})
@@ -389,14 +368,14 @@ def test_where_others_let_packets_past_ours_nothing_is_entered_and_the_line_is_s
 def test_a_cap_is_refused_beside_a_queue_that_may_hold_its_traffic(device, servers, target, taken):
     device.queues.append(device.made({"name": "fair", "target": target, "max-limit": "50M/50M", "parent": "none"}))
     before = device.on_ports()
-    hold(servers, "bandwidth_cap", rate="10 Mbit/s")
+    servers.hold("bandwidth_cap", rate="10 Mbit/s")
     done = servers.converge()
     assert ("name=fair target=%s" % target in str(done["errors"])) == taken == (device.on_ports() == before)
     assert ("port_refused" in codes(done)) == taken and (device.rate("ether2") == "10000000/10000000") != (taken)
 
 
 def test_damage_is_mended_and_nothing_of_others_is_touched(device, servers):
-    hold(servers, "suspend")
+    servers.hold("suspend")
     servers.converge()
     whole = device.on_ports()
 
@@ -426,7 +405,7 @@ def test_damage_is_mended_and_nothing_of_others_is_touched(device, servers):
 
 def test_a_line_that_is_refused_takes_its_port_back_and_nothing_else_along(device, servers):
     policy = device.on_ports()
-    hold(servers, "suspend")
+    servers.hold("suspend")
     servers.null_route(case="T-2")
     device.complaints = {r"/ipv6/firewall/filter/add chain=aup-ports .*": "failure: not enough permissions (9)\n"}
     done = servers.converge()
@@ -441,7 +420,7 @@ def test_a_line_that_is_refused_takes_its_port_back_and_nothing_else_along(devic
 
 
 def test_a_line_that_is_taken_and_does_nothing_is_told_of(device, servers):
-    hold(servers, "suspend")
+    servers.hold("suspend")
     device.complaints = {r"/ipv6/firewall/filter/add chain=aup-port-ether2-to .*": ""}
     done = servers.converge()
     assert codes(done) == ["not_applied"] and "1 of its " in str(done["errors"]) and "chain=aup-port-ether2-to" in str(done["errors"])
@@ -453,7 +432,7 @@ def test_a_line_that_is_taken_and_does_nothing_is_told_of(device, servers):
 def test_cut_at_each_step_the_next_run_goes_on(device, servers):
     policy = device.on_ports()
     for step, line in enumerate(SUSPENDED):
-        held = hold(servers, "suspend", case="T-%d" % step)
+        held = servers.hold("suspend", case="T-%d" % step)
         pattern = re.escape(line).replace(":X", ":[0-9a-f]{8}")
         device.cut, device.cuts = (pattern, "before" if step % 2 else "after"), 2
         done = servers.converge()
@@ -471,9 +450,9 @@ def test_cut_at_each_step_the_next_run_goes_on(device, servers):
 
 
 def test_a_change_of_a_held_port_never_opens_it(device, servers):
-    hold(servers, "suspend")
-    hold(servers, "port_block", case="T-2", ports="6667", direction="out")
-    hold(servers, "bandwidth_cap", case="T-3", rate="10 Mbit/s")
+    servers.hold("suspend")
+    servers.hold("port_block", case="T-2", ports="6667", direction="out")
+    servers.hold("bandwidth_cap", case="T-3", rate="10 Mbit/s")
     servers.converge()
     seen, filtering = [], device.filtering
 
@@ -484,7 +463,7 @@ def test_a_change_of_a_held_port_never_opens_it(device, servers):
 
     device.filtering = watched
     servers.lift("srv-a", case="T-2")
-    hold(servers, "port_block", case="T-4", ports="6697", direction="in")
-    hold(servers, "bandwidth_cap", case="T-5", rate="5 Mbit/s")
+    servers.hold("port_block", case="T-4", ports="6697", direction="in")
+    servers.hold("bandwidth_cap", case="T-5", rate="5 Mbit/s")
     assert servers.converge()["state"] == "applied" and len(seen) >= 6 and all(entry[1:] == (True, "drop") for entry in seen), seen
     assert device.rate("ether2") == "5000000/5000000"

@@ -7,9 +7,9 @@ import copy
 
 import pytest
 
-from tests.integration.routers.provider import Provider
-from tests.integration.routers.test_drops import BAD, GOOD, drop
-from tests.integration.routers.test_vendors import DEVICES, codes, router_of, target_of
+from tests.integration.routers.provider import Provider, codes
+from tests.integration.routers.test_drops import BAD, GOOD
+from tests.integration.routers.vendor_lab import DEVICES, provided, router_of, target_of
 
 READY = ("4", "4 in", "4 out", "6", "6 in", "6 out")
 GUEST, NEIGHBOUR = ("203.0.113.10", "2001:db8:100::10"), ("203.0.113.20", "2001:db8:100::20")
@@ -23,10 +23,8 @@ def device(request, tmp_path):
 
 @pytest.fixture
 def provider(device, tmp_path):
-    with Provider(tmp_path, target_of(device), router_of(device, max_drop_prefixes=100)) as made:
-        made.provision()
+    with provided(device, tmp_path, max_drop_prefixes=100) as made:
         made.patience = 0.3
-        device.lines.clear()
         yield made
 
 
@@ -41,7 +39,7 @@ def reaches(device, targets, sources=GUEST):
 def test_listed_sources_are_dark_for_one_service_and_all_is_given_back(device, provider):
     device.prepare(*READY)
     before = copy.deepcopy(device.running.ports())
-    held = drop(provider, list(BAD))["enforcements"][0]["id"]
+    held = provider.drop(list(BAD))
     check = provider.converge(check=True)
     assert check["steps"] and not device.written()
     done = provider.converge()
@@ -51,8 +49,8 @@ def test_listed_sources_are_dark_for_one_service_and_all_is_given_back(device, p
     device.lines.clear()
     assert provider.converge()["outcome"] == "unchanged" and not device.written()
     # A second case adds its own, and goes without them; a second service has its own group.
-    drop(provider, "198.51.100.8,2001:db8:bad::/64", case="T-2", direction="in")
-    drop(provider, "198.51.100.7", service="vps-20", case="T-3")
+    provider.drop("198.51.100.8,2001:db8:bad::/64", case="T-2", direction="in")
+    provider.drop("198.51.100.7", service="vps-20", case="T-3")
     assert provider.converge()["errors"] == []
     assert hears(device, GOOD) == [False, False] and reaches(device, GOOD) == [True, True] and hears(device, BAD, NEIGHBOUR) == [False, True]
     provider.lift(case="T-2")
@@ -63,7 +61,7 @@ def test_listed_sources_are_dark_for_one_service_and_all_is_given_back(device, p
 
 
 def test_what_is_missing_is_listed_and_nothing_is_entered(device, provider):
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     said = {"eos": ["4000000000 permit ip any any", "ip access-group aup-drop in", "ipv6 access-group aup-drop6 out"],
             "junos": ["set firewall family inet filter aup-drop term rest then accept", "family inet filter input aup-drop",
                       "family inet6 filter output aup-drop6"]}[device.platform]
@@ -80,7 +78,7 @@ def test_what_is_missing_is_listed_and_nothing_is_entered(device, provider):
 
 def test_what_somebody_changed_is_put_right(device, provider):
     device.prepare(*READY)
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     provider.converge()
     right = copy.deepcopy(device.running.ports())
     if device.platform == "junos":
@@ -102,7 +100,7 @@ def test_what_somebody_changed_is_put_right(device, provider):
 def test_a_refused_line_takes_the_group_back_and_a_null_route_goes_on(device, provider):
     device.prepare(*READY)
     before = copy.deepcopy(device.running.ports())
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     provider.null_route(service="vps-20", case="T-2")
     device.complaints = {r".*2001:db8:bad::7.*": "% Invalid input\n"}
     done = provider.converge()
@@ -115,7 +113,7 @@ def test_a_refused_line_takes_the_group_back_and_a_null_route_goes_on(device, pr
 def test_iosxe_says_that_it_can_not(tmp_path):
     with DEVICES["iosxe"](tmp_path) as device, Provider(tmp_path, target_of(device), router_of(device)) as provider:
         provider.provision()
-        drop(provider, list(BAD))  # its host can
+        provider.drop(list(BAD))  # its host can
         done = provider.converge()
         assert done["errors"] == [] and ["drop is not carried on platform iosxe" in gap["gap"] for gap in done["gaps"]] == [True]
 
@@ -124,7 +122,7 @@ def test_more_than_there_is_room_for(tmp_path):
     with DEVICES["eos"](tmp_path) as device, Provider(tmp_path, target_of(device), router_of(device, max_drop_prefixes=5000)) as provider:
         device.prepare(*READY)
         provider.provision()
-        drop(provider, ["198.%d.%d.0/24" % (second, third) for second in (18, 19, 51, 52) for third in range(101, 201)]
+        provider.drop(["198.%d.%d.0/24" % (second, third) for second in (18, 19, 51, 52) for third in range(101, 201)]
              + ["192.88.%d.0/24" % third for third in range(188)] + ["100.64.%d.0/24" % third for third in range(250)]
              + ["100.65.%d.0/24" % third for third in range(250)])
         done = provider.converge()

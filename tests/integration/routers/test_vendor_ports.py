@@ -9,25 +9,14 @@ import re
 import pytest
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
-from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import PLATFORMS
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from tests.integration.routers.devices.ports import SERVERS
-from tests.integration.routers.provider import POLICY, Provider
-from tests.integration.routers.test_vendors import DEVICES, codes, golden, router_of, target_of
+from tests.integration.routers.provider import Provider, codes, dedicated
+from tests.integration.routers.vendor_lab import DEVICES, golden, router_of, target_of
 
 OUT = ("198.51.100.7", "2001:db8:ffff::7")
 OTHERS = ("203.0.113.99", "2001:db8:100:f::1")
-
-
-def dedicated(name, device):
-    number, _ends, own = SERVERS[name]
-    return {
-        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
-        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
-        "ports": [{"router": "edge", "interface": device.face(number)}],
-        "nics": [{"mac": "52:54:00:00:01:%02x" % number, "addresses": list(own), "prefixes": [], "shared": [], "floating": []}],
-        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None}
 
 
 @pytest.fixture(params=["eos", "iosxe", "junos"])
@@ -38,7 +27,8 @@ def device(request, tmp_path):
 
 @pytest.fixture
 def provider(device, tmp_path):
-    with Provider(tmp_path, target_of(device), router_of(device), [dedicated(name, device) for name in SERVERS]) as made:
+    with Provider(tmp_path, target_of(device), router_of(device), [
+            dedicated(name, device.face(number), own, number) for name, (number, _ends, own) in SERVERS.items()]) as made:
         device.pristine = copy.deepcopy(device.running.ports())
         done = made.provision()
         assert done["errors"] == [] and done["outcome"] == "changed" and passing(device, "srv-a", 25) == [True, True]
@@ -47,12 +37,6 @@ def provider(device, tmp_path):
         made.patience = 0.3
         device.lines.clear()
         yield made
-
-
-def hold(provider, kind, service="srv-a", case="T-1", **options):
-    violation = {"smtp_block": "spam", "port_block": "spam"}.get(kind, "attack_target")
-    return provider.ask(requests.hold, kind, service, violation, case=case, duration="1h",
-                        known_nodes=["kvm1", "edge"], **options)["enforcements"][0]["id"]
 
 
 def passing(device, name, port, side="in", protocol="tcp", source=None):
@@ -75,7 +59,7 @@ def test_policy_holds_on_a_port_and_retiring_gives_it_back(device, provider):
 
 def test_suspended_and_given_back_line_by_line(device, provider):
     before = copy.deepcopy(device.running.ports())
-    held = hold(provider, "suspend")
+    held = provider.hold("suspend")
     check = provider.converge(check=True)
     assert not device.written() and device.running.ports() == before
     device.lines.clear()
@@ -92,25 +76,25 @@ def test_suspended_and_given_back_line_by_line(device, provider):
 
 
 def test_each_verb_does_what_it_says(device, provider):
-    hold(provider, "smtp_block", ports="25,465")
-    hold(provider, "port_block", case="T-2", ports="6667", direction="out")
-    hold(provider, "port_block", case="T-3", ports="53", direction="in", protocol="udp")
+    provider.hold("smtp_block", ports="25,465")
+    provider.hold("port_block", case="T-2", ports="6667", direction="out")
+    provider.hold("port_block", case="T-3", ports="53", direction="in", protocol="udp")
     assert provider.converge()["errors"] == []
     assert passing(device, "srv-a", 465) == passing(device, "srv-a", 6667) == [False, False]
     assert passing(device, "srv-a", 53, "out", "udp") == [False, False]
     assert passing(device, "srv-a", 53, "in", "udp") == passing(device, "srv-a", 443) == passing(device, "srv-a", 6667, "out") == [True, True]
     if device.platform == "eos":
         with pytest.raises(AupError, match="can't carry it on a port"):
-            hold(provider, "bandwidth_cap", case="T-4", rate="10 Mbit/s")
+            provider.hold("bandwidth_cap", case="T-4", rate="10 Mbit/s")
         return
-    hold(provider, "bandwidth_cap", case="T-4", rate="10 Mbit/s")
+    provider.hold("bandwidth_cap", case="T-4", rate="10 Mbit/s")
     assert provider.converge()["errors"] == []
     text = repr(device.running.ports())
     assert "police cir 10000000 bc 131072" in text if device.platform == "iosxe" else "bandwidth-limit 10000000" in text
     assert len(re.findall(r"(?:service-policy|policer) (?:input|output) aup-", text)) == (2 if device.platform == "iosxe" else 4)
     device.lines.clear()
     assert provider.converge()["outcome"] == "unchanged" and not device.written()
-    hold(provider, "bandwidth_cap", case="T-5", rate="5 Mbit/s")
+    provider.hold("bandwidth_cap", case="T-5", rate="5 Mbit/s")
     assert provider.converge()["errors"] == [] and "10000000" not in repr(device.running.ports())
     provider.lift("srv-a", case="all")
     assert provider.converge()["errors"] == [] and "cap" not in repr(device.running.ports())
@@ -192,8 +176,8 @@ def test_what_is_no_servers_port_is_recognised(device, change, said):
 def test_a_port_that_is_refused_does_not_spare_another(device, provider):
     device.put("198.51.100.0/24", "203.0.113.71")
     before = passing(device, "srv-a", 443), passing(device, "srv-a", 25)
-    hold(provider, "suspend")
-    hold(provider, "suspend", "srv-b", case="T-2")
+    provider.hold("suspend")
+    provider.hold("suspend", "srv-b", case="T-2")
     done = provider.converge()
     assert {error["service"] for error in done["errors"]} == {"srv-a"} and "port_refused" in codes(done), done["errors"]
     assert (passing(device, "srv-a", 443), passing(device, "srv-a", 25)) == before and passing(device, "srv-b", 443) == [False, False]
@@ -203,15 +187,15 @@ def test_a_bgp_neighbor_behind_a_port(device, provider, monkeypatch):
     monkeypatch.setattr("tests.integration.routers.devices.base.PEERS", ("203.0.113.66",))
     monkeypatch.setattr("tests.integration.routers.devices.junos.PEERS", ("203.0.113.66",))
     device.out["203.0.113.66"] = None
-    hold(provider, "suspend")
+    provider.hold("suspend")
     done = provider.converge()
     assert "port_refused" in codes(done) and "BGP peer 203.0.113.66" in done["errors"][0]["message"]
     assert passing(device, "srv-a", 443) == [True, True] and passing(device, "srv-a", 25) == [False, False], "what acts already stays"
 
 
 def test_one_port_that_the_router_refuses_and_others_go_on(device, provider):
-    hold(provider, "suspend")
-    hold(provider, "suspend", "srv-b", case="T-2")
+    provider.hold("suspend")
+    provider.hold("suspend", "srv-b", case="T-2")
     provider.null_route(case="T-3")
     face_a = device.face(SERVERS["srv-a"][0])
     where = r"ge-0/0/2 unit 100 .*filter output aup" if device.platform == "junos" else re.escape(face_a) + ".* out$"
@@ -228,7 +212,7 @@ def test_one_port_that_the_router_refuses_and_others_go_on(device, provider):
 
 def test_a_lost_confirmation_takes_the_port_back_and_the_next_run_does_it_again(device, provider):
     before = copy.deepcopy(device.running.ports())
-    hold(provider, "suspend")
+    provider.hold("suspend")
     device.cut, device.cuts = (device.CONFIRMS, "before"), 2
     done = provider.converge()
     assert done["state"] == "unknown" and "takes it back by itself" in done["errors"][0]["message"]
@@ -239,7 +223,7 @@ def test_a_lost_confirmation_takes_the_port_back_and_the_next_run_does_it_again(
 
 
 def test_what_another_operator_does_between_read_and_write_stays(device, provider):
-    hold(provider, "suspend")
+    provider.hold("suspend")
     device.before_entering = lambda: device.put("198.51.100.0/24", "192.0.2.9")
     assert provider.converge()["errors"] == [] and device.running["198.51.100.0/24"] == [("192.0.2.9", None)]
     assert passing(device, "srv-a", 443) == [False, False]

@@ -17,18 +17,11 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._router._check import 
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._platforms import ANNOUNCING
 from ansible_collections.hosting.aup.plugins.plugin_utils._router._session import Target
 from tests.integration.routers.devices.base import PEERS, RTBH
-from tests.integration.routers.devices.eos import Eos
-from tests.integration.routers.devices.iosxe import IosXe
-from tests.integration.routers.devices.junos import Junos
-from tests.integration.routers.devices.routeros import RouterOs
-from tests.integration.routers.devices.vyos import Vyos
-from tests.integration.routers.provider import Provider
+from tests.integration.routers.provider import Provider, codes
+from tests.integration.routers.vendor_lab import DEVICES, HOSTS, TAG, golden, provided, router_of, target_of
 
-DEVICES = {device.platform: device for device in (Eos, IosXe, Junos, RouterOs, Vyos)}
 CONFIRMING = sorted(name for name, device in DEVICES.items() if device.CONFIRMS)
 WITH_BGP = sorted(set(DEVICES) & ANNOUNCING)
-HOSTS = {"203.0.113.10/32": [("drop", 41666)], "2001:db8:100::10/128": [("drop", 41666)]}
-TAG = 41666
 
 
 @pytest.fixture(params=sorted(DEVICES))
@@ -39,28 +32,8 @@ def device(request, tmp_path):
 
 @pytest.fixture
 def provider(device, tmp_path):
-    with Provider(tmp_path, target_of(device), router_of(device)) as made:
-        made.provision()
-        device.lines.clear()
+    with provided(device, tmp_path) as made:
         yield made
-
-
-def target_of(device, **changed):
-    return {"host": "127.0.0.1", "port": device.port, "user": "aup", "password": "secret-of-the-test",
-            "known_hosts": str(device.known_hosts), "timeout": 30, **changed}
-
-
-def router_of(device, **changed):
-    return {"platform": device.platform, "mark": TAG, "max_null_routes": 10, "save": "always", "protected": [], "rtbh": None,
-            **changed}
-
-
-def codes(result):
-    return sorted({error["code"] for error in result["errors"]})
-
-
-def golden(lines):
-    return [re.sub(r"aup-[0-9a-f]{8}", "aup-X", line) for line in lines]
 
 
 def test_in_and_out_again_and_nothing_in_between(device, provider):

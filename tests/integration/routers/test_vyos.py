@@ -7,11 +7,10 @@ import copy
 
 import pytest
 
-from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
 from ansible_collections.hosting.aup.plugins.plugin_utils._router import _vyos_ports
 from tests.integration.routers.devices.vyos import Vyos
-from tests.integration.routers.provider import POLICY, Provider
-from tests.integration.routers.test_vendors import HOSTS, TAG, codes, router_of, target_of
+from tests.integration.routers.provider import Provider, codes, dedicated
+from tests.integration.routers.vendor_lab import HOSTS, TAG, provided, router_of, target_of
 
 @pytest.fixture
 def device(tmp_path):
@@ -21,9 +20,7 @@ def device(tmp_path):
 
 @pytest.fixture
 def provider(device, tmp_path):
-    with Provider(tmp_path, target_of(device), router_of(device)) as made:
-        made.provision()
-        device.lines.clear()
+    with provided(device, tmp_path) as made:
         yield made
 
 
@@ -123,25 +120,12 @@ OWN = ("203.0.113.66", "2001:db8:100:a::2")
 OUT = ("198.51.100.9", "2001:db8:9::9")
 
 
-def dedicated(name="srv-a", interface="eth1", addresses=OWN):
-    return {
-        "id": name, "customer": "c-1", "account_type": min(POLICY.account_types), "location": min(POLICY.locations),
-        "nodes": ["edge"], "pool": None, "guest": {"name": None, "uuid": None},
-        "ports": [{"router": "edge", "interface": interface}],
-        "nics": [{"mac": "52:54:00:00:01:0%d" % len(name), "addresses": list(addresses), "prefixes": [], "shared": [], "floating": []}],
-        "plan": {}, "addons": [], "uses": {}, "policy": None, "liable": None}
-
-
-def hold(provider, kind, service="srv-a", case="T-1", **options):
-    return provider.ask(requests.hold, kind, service, "spam" if kind == "smtp_block" else "attack_target", case=case, duration="1h",
-                        known_nodes=["edge"], **options)["enforcements"][0]["id"]
-
-
 @pytest.fixture
 def servers(device, tmp_path):
     device.more = ["set " + " ".join(line) for line in _vyos_ports.READY]
     device.kept = list(device.more)
-    with Provider(tmp_path, target_of(device), router_of(device), [dedicated(), dedicated("srv-bb", "eth2.100", ("203.0.113.130",))]) as made:
+    with Provider(tmp_path, target_of(device), router_of(device), [
+            dedicated("srv-a", "eth1", OWN, 5), dedicated("srv-bb", "eth2.100", ("203.0.113.130",), 6)]) as made:
         made.provision()
         # At first it is only counted.
         assert any("action 'continue'" in line for line in device.more) and not any("'drop'" in line for line in device.more)
@@ -173,7 +157,7 @@ def test_policy_on_ports_and_each_enforcement_in_and_out(device, servers):
             ("smtp_block", {"ports": "25,2525"}, lambda: device.verdict("eth1", "eth0", OWN[0], OUT[0], 2525) == "reject"),
             ("bandwidth_cap", {"rate": "10 Mbit/s"}, lambda: "set qos interface eth1 egress 'aup-eth1-cap'" in device.more
              and "set qos policy limiter aup-eth1-cap default bandwidth '10000000bit'" in device.more)):
-        held = hold(servers, kind, case="T-" + kind, **options)
+        held = servers.hold(kind, case="T-" + kind, **options)
         check = servers.converge(check=True)
         assert check["steps"] and sorted(device.more) == policy
         device.lines.clear()
@@ -191,7 +175,7 @@ def test_policy_on_ports_and_each_enforcement_in_and_out(device, servers):
 
 def test_ports_that_are_not_a_servers_are_left_alone(device, servers):
     servers.converge()
-    hold(servers, "suspend")
+    servers.hold("suspend")
     ready = list(device.more)
     for lines, said in (
             (["set interfaces bridge br0 member interface eth1"], "a member of br0"),
@@ -219,7 +203,7 @@ def test_ports_that_are_not_a_servers_are_left_alone(device, servers):
 
 def test_what_somebody_changes_in_our_rules_is_mended_and_a_lost_confirmation_taken_back(device, servers):
     servers.converge()
-    hold(servers, "suspend")
+    servers.hold("suspend")
     before = sorted(device.more)
     device.cut, device.cuts = ("confirm", "before"), 2
     done = servers.converge()
@@ -235,7 +219,7 @@ def test_what_somebody_changes_in_our_rules_is_mended_and_a_lost_confirmation_ta
 def test_a_line_of_a_port_that_is_refused_takes_no_route_along(device, servers):
     servers.converge()
     policy = sorted(device.more)
-    hold(servers, "suspend")
+    servers.hold("suspend")
     servers.null_route(case="T-2")
     device.complaints = {"set firewall ipv6 name aup-eth1-to .*": "\n  Configuration path: [firewall] is not valid\n  Set failed\n\n"}
     done = servers.converge()
@@ -247,11 +231,6 @@ def test_a_line_of_a_port_that_is_refused_takes_no_route_along(device, servers):
 BAD, GOOD, MINE = ("198.51.100.7", "2001:db8:bad::7"), ("198.51.100.8", "2001:db8:bad::8"), ("203.0.113.10", "2001:db8:100::10")
 
 
-def drop(provider, sources, case="T-1", **options):
-    return provider.ask(requests.hold, "drop", "vps-10", "attack_target", case=case, duration="1h", known_nodes=["kvm1", "edge"],
-                        sources=sources, **options)["enforcements"][0]["id"]
-
-
 def dark(device, sources):
     """Whether packets from these to the service are dropped, and back."""
     return [device.verdict("eth0", "eth5", *way) == "drop" for source, mine in zip(sources, MINE, strict=True)
@@ -261,7 +240,7 @@ def dark(device, sources):
 def test_drops_of_two_cases_in_and_out(device, provider):
     device.more = device.kept = ["set " + " ".join(line) for line in _vyos_ports.READY]
     ready = sorted(device.more)
-    held = drop(provider, list(BAD))
+    held = provider.drop(list(BAD))
     check = provider.converge(check=True)
     assert check["steps"] and sorted(device.more) == ready
     done = provider.converge()
@@ -270,7 +249,7 @@ def test_drops_of_two_cases_in_and_out(device, provider):
     assert device.kept == device.more
     device.lines.clear()
     assert provider.converge()["outcome"] == "unchanged" and not device.written()
-    drop(provider, ["198.51.100.8/32"], case="T-2", direction="in")
+    provider.drop(["198.51.100.8/32"], case="T-2", direction="in")
     assert provider.converge()["state"] == "applied" and dark(device, GOOD) == [True, False, False, False]
     assert not any("198.51.100.7" in line for line in device.written())
     provider.lift(case="T-2")
@@ -283,7 +262,7 @@ def test_drops_of_two_cases_in_and_out(device, provider):
 
 def test_drops_that_no_packet_would_come_by_are_refused_and_routes_are_not(device, provider):
     provider.patience = 0.3
-    drop(provider, list(BAD))
+    provider.drop(list(BAD))
     provider.null_route(case="T-2")
     done = provider.converge()
     assert codes(done) == ["not_applied"] and "firewall isn't prepared" in str(done["errors"])

@@ -10,7 +10,6 @@ change of a few elements and a packet costs the same however many guests there a
 """
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections import namedtuple
 
@@ -408,11 +407,6 @@ def _shape(mode, patterns, model, controls):
 
 def _sets_of(family, controls):
     return dict(_OWN[family], **_controls.sets_of(controls))
-
-
-def shape_digest(ruleset):
-    """Digest of the shape: equal for rulesets that differ only in elements."""
-    return hashlib.sha256(ruleset.shape.encode("ascii")).hexdigest()
 
 
 # -- elements -------------------------------------------------------------------------------------

@@ -135,7 +135,6 @@ class Eos(Device):
     ONE_LINE = r"ip route 203\.0\.113\.10/32 Null0 tag 41666"
     COMMITS = "commit timer .*"
     CONFIRMS = "configure session .* commit"
-    FOREIGN = "maint"
 
     def __init__(self, folder):
         super().__init__(folder)

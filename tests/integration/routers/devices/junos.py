@@ -27,7 +27,7 @@ class Session:
 
     def left(self):
         if self.candidate is not None:
-            self.candidate, self.device.exclusive = None, False
+            self.candidate = None
 
     def line(self, text):
         if text.startswith("set cli"):
@@ -45,7 +45,7 @@ class Session:
             if device.modified:
                 return "error: configuration database modified\n"
             device.interfere()
-            self.candidate, device.exclusive = copy.deepcopy(device.running), True
+            self.candidate = copy.deepcopy(device.running)
             return "warning: uncommitted changes will be discarded on exit\nEntering configuration mode\n"
         if text == "show system commit":
             return device.history()
@@ -152,11 +152,10 @@ class Junos(Device):
     ONE_LINE = r"set routing-options static route 203\.0\.113\.10/32 discard"
     COMMITS = "commit confirmed .*"
     CONFIRMS = "commit"
-    FOREIGN = "somebody"
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.exclusive = self.modified = False
+        self.modified = False
         self.commits = [("", "")]
 
     def face(self, number):
