@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, PolicyError
 from ansible_collections.hosting.aup.plugins.plugin_utils._catalogue import load_catalogue
+from ansible_collections.hosting.aup.plugins.plugin_utils._inputs import search_path
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import NODES, LedgerAction
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import release_files, retire
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
@@ -62,7 +63,7 @@ class ActionModule(LedgerAction):
         for name in ("policy", "catalogue"):
             if not args[name]:
                 raise InputError("%s is missing." % name, target="aup_%s" % name, remedy="Set aup_%s." % name)
-        search = [path for path in (task_vars.get("inventory_dir"), os.getcwd()) if path]
+        search = search_path(task_vars)
         mapping = args["mapping"]
         if isinstance(mapping, str):
             mapping = _found(mapping, search)

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 import time
 
 from ansible.plugins.action import ActionBase
@@ -11,6 +10,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
 from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
+from ansible_collections.hosting.aup.plugins.plugin_utils._inputs import search_path
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report import (
@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         """Run the action."""
         result = super().run(tmp, task_vars)
         _validated, args = self.validate_argument_spec(ARGUMENTS)
-        search = [path for path in ((task_vars or {}).get("inventory_dir"), os.getcwd()) if path]
+        search = search_path(task_vars)
         try:
             if not (args["old"] or args["ledger_url"]):
                 raise InputError(

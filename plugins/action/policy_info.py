@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
+from ansible_collections.hosting.aup.plugins.plugin_utils._inputs import search_path
 from ansible_collections.hosting.aup.plugins.plugin_utils._policies import load_policy
 from ansible_collections.hosting.aup.plugins.plugin_utils._policy_report import (
     coverage,
@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         """Run the action."""
         result = super().run(tmp, task_vars)
         _validated, args = self.validate_argument_spec(ARGUMENTS)
-        search = [path for path in ((task_vars or {}).get("inventory_dir"), os.getcwd()) if path]
+        search = search_path(task_vars)
         try:
             policy = load_policy(args["policy"], search=search)
             clauses = coverage(policy, SERVED)

@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 from ansible_collections.hosting.aup.plugins.module_utils._time import parse_duration
+from ansible_collections.hosting.aup.plugins.plugin_utils._inputs import search_path
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_action import LedgerAction
 from ansible_collections.hosting.aup.plugins.plugin_utils._pools import _refresh
 from ansible_collections.hosting.aup.plugins.plugin_utils._pools._data import Settings
@@ -36,7 +36,7 @@ class ActionModule(LedgerAction):
         if not 1 <= len(args["lists"]) <= _MOST_LISTS:
             raise InputError("%d pool lists are given." % len(args["lists"]), target="lists",
                              remedy="Give 1 to %d." % _MOST_LISTS)
-        search = [path for path in (task_vars.get("inventory_dir"), os.getcwd()) if path]
+        search = search_path(task_vars)
         self._lists = [_refresh.read_list(path, search) for path in args["lists"]]
         self._resolvers = [read_resolver(text) for text in args["resolvers"]]
         self._settings = Settings(

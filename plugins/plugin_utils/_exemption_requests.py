@@ -10,8 +10,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import decide_
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._exemption_requests import request_line
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import (
-    Problems,
-    Released,
+    begin,
     check_exemption,
     exempt,
     service_names,
@@ -26,9 +25,7 @@ def ask(tx, service, control, reason=None, duration=None, requested_by=None, dom
     :param checked: {service: what of the policy's checks is not met}; see `_ledger_requests.checks_due`
     :returns: dict with nodes (none), requests, changed, what
     """
-    problems, released = Problems(), Released(tx)
-    problems.run(released.any)
-    problems.stop()
+    problems, released = begin(tx)
     names = service_names(service, problems)
     if not isinstance(control, str) or not control:
         problems.add("control is missing.", "control", "Name it: -e control=smtp_outbound.")

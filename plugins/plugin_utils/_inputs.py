@@ -8,6 +8,7 @@ stands it stays text.
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
@@ -36,3 +37,8 @@ def raw_inputs(task_vars, names):
     :raises InputError: for a value that is neither text, number nor list
     """
     return {name: _plain(task_vars[name], name) for name in names if name in task_vars}
+
+
+def search_path(task_vars):
+    """Where files named by a relative path are looked for: beside the inventory, then where Ansible was started."""
+    return [path for path in ((task_vars or {}).get("inventory_dir"), os.getcwd()) if path]

@@ -33,11 +33,34 @@ def status_lines(status):
         ),
     ]
     lines += [_node_line(node, release) for node in status["nodes"]]
-    lines.append(
+    lines += _held_lines(status)
+    lines += [
+        "  exemption %s: %s from %s until %s%s"
+        % (e["id"], e["service"], e["control"], iso(e["ends_at"]) or "it is revoked", _due(e, status["now"]))
+        for e in status["exemptions"]
+    ]
+    lines += ["  %s" % request_line(q) for q in status.get("requests", ())]
+    lines += [
+        "open case %s: %s%s" % (c["id"], c["violation"], " of %s" % c["service"] if c["service"] else "")
+        for c in status["cases"]
+    ]
+    lines += [input_line(found, status["now"]) for found in status.get("inputs", ())]
+    lines += _notice_lines(status.get("notices", ()))
+    lines += ["  LATE: %s" % text for text in status.get("late", ())]
+    return lines + [
+        "  answer to notice %s of %s, case %s, %s %s" % (
+            n["id"], n["service"], n["case_id"], "was due" if n["deadline_at"] <= status["now"] else "due", iso(n["deadline_at"]))
+        for n in status.get("deadlines", ())
+    ]
+
+
+def _held_lines(status):
+    """What is in force, what waits for a person, and what was done by hand on nodes."""
+    lines = [
         "%d enforcements:" % len(status["enforcements"])
         if status["enforcements"]
         else "no enforcement is open" if status.get("by_hand") else "nothing is held"
-    )
+    ]
     lines += [
         "  %s: %s, by %s%s"
         % (e["status"], enforcement_line(e), e["actor"] or "(erased)", _due(e, status["now"]))
@@ -65,24 +88,7 @@ def status_lines(status):
            h["actor"] or "someone", h["reason"] or "no reason given")
         for h in status.get("by_hand", ())
     ]
-    lines += [
-        "  exemption %s: %s from %s until %s%s"
-        % (e["id"], e["service"], e["control"], iso(e["ends_at"]) or "it is revoked", _due(e, status["now"]))
-        for e in status["exemptions"]
-    ]
-    lines += ["  %s" % request_line(q) for q in status.get("requests", ())]
-    lines += [
-        "open case %s: %s%s" % (c["id"], c["violation"], " of %s" % c["service"] if c["service"] else "")
-        for c in status["cases"]
-    ]
-    lines += [input_line(found, status["now"]) for found in status.get("inputs", ())]
-    lines += _notice_lines(status.get("notices", ()))
-    lines += ["  LATE: %s" % text for text in status.get("late", ())]
-    return lines + [
-        "  answer to notice %s of %s, case %s, %s %s" % (
-            n["id"], n["service"], n["case_id"], "was due" if n["deadline_at"] <= status["now"] else "due", iso(n["deadline_at"]))
-        for n in status.get("deadlines", ())
-    ]
+    return lines
 
 
 def due_lines(status, seconds):

@@ -77,9 +77,7 @@ def respond(
         refuse_beside_proposal(service=service, violation=violation, case=case, kind=kind, confirm=confirmed, persists=persists,
                                unanswered=unanswered, harms_others=harms_others, **options)
         return carry_out(tx, str(proposal), note, break_glass, known_nodes)
-    problems, released = requests.Problems(), requests.Released(tx)
-    problems.run(released.any)
-    problems.stop()
+    problems, released = requests.begin(tx)
     names = requests.service_names(service, problems)
     evidence = _evidence(problems, {"persists": persists, "unanswered": unanswered, "harms_others": harms_others})
     confirmed = bool(confirmed not in (None, "") and problems.run(read_flag, "confirm", confirmed))

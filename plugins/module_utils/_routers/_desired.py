@@ -137,6 +137,33 @@ def _capped(routes, settings):
     return kept, refused
 
 
+def _null_routes(policies, snapshot, router, sid, current):
+    """(routes, what binds the service, refusals, notes) of one service's null routes that are in force here."""
+    announcing, notes = router["router"].get("rtbh"), []
+    terms = fold_limits(current)["null_route"]
+    newest = max(current, key=lambda e: (e["starts_at"], e["id"]))
+    policy = _policy_for(policies, snapshot["release"], newest["snapshot"]["policy"])
+    service = {"id": sid, "nics": newest["snapshot"]["nics"]}
+    wanted = sorted({prefix for e in current for prefix in targets(e)}, key=_order)
+    allowed, refused = _guarded(policy, service, snapshot["catalogue"], router, wanted)
+    rtbh = any(e["options"].get("rtbh", False) for e in current)
+    if rtbh and not announcing:
+        notes.append("%s: %s announces nothing (no rtbh in the catalogue); the traffic is dropped here only."
+                     % (sid, router["name"]))
+    open_prefixes = sorted({p for e in current for p in left_out(e)} - set(allowed))
+    if open_prefixes:
+        notes.append("%s: %s not covered: a guest can move on within it. Policy: null_route, routed_prefixes: true."
+                     % (sid, ", ".join(open_prefixes)))
+    bound = {"enforcement_ids": terms["enforcement_ids"], "until_at": terms["until_at"], "hold": None, "limits": ["null_route"],
+             "clause": newest["clause"], "cases": sorted({e["case_id"] for e in current})}
+    routes = [{
+        "prefix": prefix, "service": sid, "enforcement_ids": terms["enforcement_ids"],
+        "cases": bound["cases"], "rtbh": bool(rtbh and announcing),
+        "starts_at": min(e["starts_at"] for e in current if prefix in targets(e)),
+    } for prefix in allowed]
+    return routes, bound, refused, notes
+
+
 def resolve_router(policies, snapshot, router, now, controllers=()):
     """The desired state of one router.
 
@@ -162,28 +189,10 @@ def resolve_router(policies, snapshot, router, now, controllers=()):
         current = [e for e in by_service[sid] if e["kind"] == "null_route" and _binds(e, router, now)]
         if not current:
             continue
-        terms = fold_limits(current)["null_route"]
-        newest = max(current, key=lambda e: (e["starts_at"], e["id"]))
-        policy = _policy_for(policies, snapshot["release"], newest["snapshot"]["policy"])
-        service = {"id": sid, "nics": newest["snapshot"]["nics"]}
-        wanted = sorted({prefix for e in current for prefix in targets(e)}, key=_order)
-        allowed, no = _guarded(policy, service, snapshot["catalogue"], router, wanted)
+        added, bound[sid], no, said = _null_routes(policies, snapshot, router, sid, current)
+        routes += added
         refused += no
-        rtbh = any(e["options"].get("rtbh", False) for e in current)
-        if rtbh and not settings.get("rtbh"):
-            notes.append("%s: %s announces nothing (no rtbh in the catalogue); the traffic is dropped here only."
-                         % (sid, router["name"]))
-        open_prefixes = sorted({p for e in current for p in left_out(e)} - set(allowed))
-        if open_prefixes:
-            notes.append("%s: %s not covered: a guest can move on within it. Policy: null_route, routed_prefixes: true."
-                         % (sid, ", ".join(open_prefixes)))
-        bound[sid] = {"enforcement_ids": terms["enforcement_ids"], "until_at": terms["until_at"], "hold": None, "limits": ["null_route"],
-                      "clause": newest["clause"], "cases": sorted({e["case_id"] for e in current})}
-        routes += [{
-            "prefix": prefix, "service": sid, "enforcement_ids": terms["enforcement_ids"],
-            "cases": bound[sid]["cases"], "rtbh": bool(rtbh and settings.get("rtbh")),
-            "starts_at": min(e["starts_at"] for e in current if prefix in targets(e)),
-        } for prefix in allowed]
+        notes += said
     beside = {sid: found for sid, found in ((sid, [e for e in held if router["name"] in null_routers(e)])
                                             for sid, held in by_service.items()) if found}
     for sid, held in beside.items():

@@ -81,27 +81,14 @@ def open_case(
             return dict(_matching(present, violation), already=True)
         if OWN_ID.fullmatch(case_id):
             raise _unknown_own(case_id)
-    event = tx.append(
-        "case_opened",
-        {
-            "case": case_id,
-            "service": service,
-            "violation": violation,
-            "clause": clause,
-            "fault": fault,
-            "policy": policy_key,
-        },
-        {"note": note, "customer": customer},
-    )
+    about = {"service": service, "violation": violation, "clause": clause, "fault": fault}
+    event = tx.append("case_opened", {"case": case_id, "policy": policy_key, **about}, {"note": note, "customer": customer})
     tx.execute(
         t.case.insert().values(
+            **about,
             id=case_id,
             year=year,
             number=number,
-            service=service,
-            violation=violation,
-            clause=clause,
-            fault=fault,
             policy_key=policy_key,
             status="open",
             opened_at=tx.now,

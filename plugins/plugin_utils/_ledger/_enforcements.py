@@ -143,39 +143,30 @@ def open_enforcement(
         return dict(present[0], already=True, message=_already(present[0]))
     number = tx.next_number(t.enforcement.c.number)
     enforcement_id = "E-%d" % number
+    terms = {
+        "service": service,
+        "kind": kind,
+        "violation": violation,
+        "clause": clause,
+        "starts_at": starts_at,
+        "ends_at": ends_at,
+        "until": until,
+        "review_at": review_at,
+    }
     event = tx.append(
         "enforcement_opened",
-        {
-            "enforcement": enforcement_id,
-            "service": service,
-            "kind": kind,
-            "case": case_id,
-            "violation": violation,
-            "clause": clause,
-            "policy": policy_key,
-            "starts_at": starts_at,
-            "ends_at": ends_at,
-            "until": until,
-            "review_at": review_at,
-        },
+        {"enforcement": enforcement_id, "case": case_id, "policy": policy_key, **terms},
         {"note": note, "reason": reason, "customer": service_doc.get("customer")},
     )
     tx.execute(
         t.enforcement.insert().values(
+            **terms,
             id=enforcement_id,
             number=number,
-            service=service,
-            kind=kind,
             case_id=case_id,
-            violation=violation,
-            clause=clause,
             reason=reason,
             policy_key=policy_key,
             status="opened",
-            starts_at=starts_at,
-            ends_at=ends_at,
-            until=until,
-            review_at=review_at,
             opened_at=tx.now,
             options=values.to_text(options or {}),
             snapshot=values.to_text(service_snapshot(service_doc, policy_key)),

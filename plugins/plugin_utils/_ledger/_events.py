@@ -101,6 +101,19 @@ class _Walk:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append({"number": number, "problem": problem, "message": message})
 
+    def check_order(self, row, expected, previous):
+        """Note an event that is not the next one, or not as it was written.
+
+        :param expected: the number of the next one
+        :param previous: the digest of the one before
+        """
+        if row.number != expected:
+            self.add(expected, "missing", "event %d is missing; the next one there is %d." % (expected, row.number))
+        elif row.prev_digest != previous:
+            self.add(row.number, "fork", "event %d does not follow from the event before it." % row.number)
+        if event_digest(row.number, row.at, row.kind, row.refs, row.detail_digest, row.prev_digest) != row.digest:
+            self.add(row.number, "changed", "event %d was changed after it was written." % row.number)
+
 
 def verify(tx, head=None):
     """Walk the whole chain and say where it breaks.
@@ -124,17 +137,7 @@ def verify(tx, head=None):
         .order_by(t.event.c.number)
     )
     for row in rows:
-        if row.number != expected:
-            walk.add(
-                expected, "missing", "event %d is missing; the next one there is %d." % (expected, row.number)
-            )
-        elif row.prev_digest != previous:
-            walk.add(row.number, "fork", "event %d does not follow from the event before it." % row.number)
-        if (
-            event_digest(row.number, row.at, row.kind, row.refs, row.detail_digest, row.prev_digest)
-            != row.digest
-        ):
-            walk.add(row.number, "changed", "event %d was changed after it was written." % row.number)
+        walk.check_order(row, expected, previous)
         _check_detail(walk, row, erased)
         if row.kind in ("details_erased", "epoch_bumped"):
             refs = _refs(row.refs)
@@ -143,13 +146,7 @@ def verify(tx, head=None):
         if wanted and row.number == wanted["number"]:
             found = row.digest
         previous, expected = row.digest, row.number + 1
-    orphans = tx.execute(
-        sa.select(t.event_detail.c.event_number).where(
-            t.event_detail.c.event_number.not_in(sa.select(t.event.c.number))
-        )
-    )
-    for number in orphans.scalars():
-        walk.add(number, "detail_changed", "there is a detail of event %s, but no such event." % number)
+    _check_without_event(walk, tx)
     for number, at in erased.items():
         if erasures.get(number) != at:
             walk.add(
@@ -183,6 +180,16 @@ def verify(tx, head=None):
             "digest": tx.head_digest,
         },
     }
+
+
+def _check_without_event(walk, tx):
+    orphans = tx.execute(
+        sa.select(t.event_detail.c.event_number).where(
+            t.event_detail.c.event_number.not_in(sa.select(t.event.c.number))
+        )
+    )
+    for number in orphans.scalars():
+        walk.add(number, "detail_changed", "there is a detail of event %s, but no such event." % number)
 
 
 def _refs(text):

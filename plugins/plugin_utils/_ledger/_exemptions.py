@@ -96,29 +96,15 @@ def add_exemption(tx, *, service, control, clause=None, reason, starts_at=None, 
         _close(tx, outdated, "expired", "exemption_expired")
     number = tx.next_number(t.exemption.c.number)
     exemption_id = "X-%d" % number
-    event = tx.append(
-        "exemption_added",
-        {
-            "exemption": exemption_id,
-            "service": service,
-            "control": control,
-            "clause": clause,
-            "starts_at": starts_at,
-            "ends_at": ends_at,
-        },
-        {"reason": reason, "note": note},
-    )
+    terms = {"service": service, "control": control, "clause": clause, "starts_at": starts_at, "ends_at": ends_at}
+    event = tx.append("exemption_added", {"exemption": exemption_id, **terms}, {"reason": reason, "note": note})
     tx.execute(
         t.exemption.insert().values(
+            **terms,
             id=exemption_id,
             number=number,
-            service=service,
-            control=control,
-            clause=clause,
             reason=reason,
             status="open",
-            starts_at=starts_at,
-            ends_at=ends_at,
             opened_at=tx.now,
             event_number=event,
         )

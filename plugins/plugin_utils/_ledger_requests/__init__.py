@@ -18,12 +18,13 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._meas
     tell,
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._problems import Problems, service_names
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import Released, check_known
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import Released, begin, check_known
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._releases import release_files, retire
 
 __all__ = [
     "Problems",
     "Released",
+    "begin",
     "check_exemption",
     "check_known",
     "checks_due",

@@ -6,16 +6,13 @@ from __future__ import annotations
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_case
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._exemptions import strike
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._measures import allowed_text, fees_of, notice_lines
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._problems import Problems
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import Released
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import begin
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._queue import queue_for_report
 
 
 def report_case(tx, case=None, service=None, violation=None, note=None):
     """Open a case without holding anything yet."""
-    problems, released = Problems(), Released(tx)
-    problems.run(released.any)
-    problems.stop()
+    problems, released = begin(tx)
     found = problems.run(released.service, service) if service else None
     if not service:
         problems.add("service is missing.", "service", "Name the service the case is about.")

@@ -16,7 +16,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import (
 )
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._problems import Problems, service_names
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import Released, check_known
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import Released, begin, check_known
 
 
 def exempt(
@@ -31,9 +31,7 @@ def exempt(
     :param checked: {service: what of the policy's checks is not met}; see `checks_due`
     :returns: dict with run_id, nodes, exemptions, changed, what
     """
-    problems, released = Problems(), Released(tx)
-    problems.run(released.any)
-    problems.stop()
+    problems, released = begin(tx)
     names = service_names(service, problems)
     if not isinstance(control, str) or not control:
         problems.add("control is missing.", "control", "Name it: -e control=smtp_outbound.")

@@ -25,7 +25,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._runs import R
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._values import free_text
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._measures import note_exceeded, open_planned, plan_measure, tell
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._problems import Problems, service_names
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import Released, check_known
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._released import begin, check_known
 from ansible_collections.hosting.aup.plugins.plugin_utils._notices._deadlines import pass_deadlines
 from ansible_collections.hosting.aup.plugins.plugin_utils._summary import enforcement_line
 
@@ -52,9 +52,7 @@ def hold(
     :param options: those of the kind (`_enforcement_options.OPTIONS`); over what the policy sets
     :returns: dict with run_id, nodes, enforcements, case_id, changed, what (lines for people)
     """
-    problems, released = Problems(), Released(tx)
-    problems.run(released.any)
-    problems.stop()
+    problems, released = begin(tx)
     names = service_names(service, problems)
     if kind not in KINDS:
         problems.add("enforcement %r is not known." % (kind,), "kind", "Known are: %s." % ", ".join(KINDS))

@@ -10,6 +10,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._policy import Policy
 from ansible_collections.hosting.aup.plugins.module_utils._resolve import policy_of
 from ansible_collections.hosting.aup.plugins.module_utils._routers import ACTS_ON_ROUTERS, carries, routers_of
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import find_case, nodes, policy_released, release_contents
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests._problems import Problems
 
 
 class Released:
@@ -111,6 +112,16 @@ class Released:
         described = self.catalogue(release_id)["nodes"]
         return {name: bool((described[name].get("proxmox") or {}).get("hosts"))
                 for name in service["nodes"] if described.get(name, {}).get("backend") == "proxmox"}
+
+
+def begin(tx):
+    """(problems, released) for one request.
+
+    :raises InputError: no node carries a release yet
+    """
+    released = Released(tx)
+    released.any()
+    return Problems(), released
 
 
 def check_known(names, known_nodes, problems, service):
