@@ -164,12 +164,14 @@ class Guest:
     def await_boot(self, patience: float = 60) -> None:
         """Return when the guest's agent says hello."""
         limit = time.monotonic() + patience
-        while time.monotonic() < limit:
+        while time.monotonic() < limit and self.node.running:
             try:
                 if self.ask("hello", timeout=1) == f"hello {self.name}":
                     return
             except LabError:
                 time.sleep(0.1)
+        if not self.node.running:
+            raise LabError(f"{self.name} can't boot: {self.node.name} has ended")
         log = self.node.path(f"/var/log/libvirt/{self.name}.console")
         raise LabError(f"{self.name} did not boot in {patience:g} s:\n{log.read_text(errors='replace')[-1500:]}")
 

@@ -113,11 +113,18 @@ class Lab:
         self._route_to_guests()
         self.say("hosts: libvirtd and sshd on " + ", ".join(node.name for node in self.nodes))
         with ThreadPoolExecutor() as pool:
-            list(pool.map(Node.await_services, self.nodes))
-            self.say("guests: " + ", ".join(guest.name for guest in self.guests))
-            list(pool.map(_define_and_start, self.guests))
-            self.controller.know(self.nodes)
-            list(pool.map(Guest.await_boot, self.guests))
+            try:
+                list(pool.map(Node.await_services, self.nodes))
+                self.say("guests: " + ", ".join(guest.name for guest in self.guests))
+                list(pool.map(_define_and_start, self.guests))
+                self.controller.know(self.nodes)
+                list(pool.map(Guest.await_boot, self.guests))
+            except BaseException:
+                # Whoever interrupts does not wait until all guests have booted: what the threads wait for ends.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for node in self.nodes:
+                    node.end()
+                raise
         self.say(f"up: {len(self.guests)} guests answer")
         (self.state / "up").write_text(json.dumps(self.describe()))
 

@@ -104,7 +104,7 @@ class Node:
         """Return when libvirtd answers and sshd listens."""
         limit = time.monotonic() + patience
         while time.monotonic() < limit:
-            if self._holder is None or not self._holder.running:
+            if not self.running:
                 raise LabError(f"{self.name} did not start:\n{(self.state / 'init.log').read_text()[-2000:]}")
             if self._find_init() and self.path("/run/sshd.pid").exists():
                 if self.run(["virsh", "-q", "list"], check=False).returncode == 0:
@@ -114,12 +114,12 @@ class Node:
 
     def stop(self) -> None:
         """End the node and everything in it; its network namespace goes as well."""
-        self._end_holder()
+        self.end()
         self.namespace.delete()
 
     def crash(self) -> None:
         """As if the power had failed: everything in the node ends at once, what was on its disk stays."""
-        self._end_holder()
+        self.end()
         run([*self.namespace.enter, "nft", "flush", "ruleset"])
 
     def reboot(self) -> None:
@@ -128,7 +128,14 @@ class Node:
         self.boot()
         self.await_services()
 
-    def _end_holder(self) -> None:
+    @property
+    def running(self) -> bool:
+        """Whether it was booted and has not ended."""
+        holder = self._holder  # which another thread may take away meanwhile
+        return holder is not None and holder.running
+
+    def end(self) -> None:
+        """End everything in the node; its network namespace stays."""
         if self._holder is not None:
             self._holder.stop(signal.SIGKILL)
             end([self._init] if self._init else [], patience=5)
