@@ -197,4 +197,8 @@ def main() -> int:
 
 if __name__ == "__main__":
     leave_on_signals()
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything is cleared away", file=sys.stderr)
+        sys.exit(130)

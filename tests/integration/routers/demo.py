@@ -76,4 +76,8 @@ def main():
 
 if __name__ == "__main__":
     leave_on_signals()
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything is cleared away", file=sys.stderr)
+        sys.exit(130)
