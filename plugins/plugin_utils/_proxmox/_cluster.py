@@ -107,10 +107,12 @@ class ProxmoxCluster:
                     live[key] = item["value"]
         config = {key: None if value is None else str(value) for key, value in config.items()}
         begun = service["touched"].get("restart") or {"done": True}
-        power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or not begun["done"]
+        nics = _nics_of(kind, config)
+        # A NIC is plugged anew where its guest is off; the list may say so of one that was started ten seconds ago.
+        off = row.get("status") == "stopped" and any(not _nics.is_on(nic["text"], "firewall") for nic in nics.values())
+        power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or not begun["done"] or off
                          or any(block["choice"] == "restart" for block in service.get("blocks") or ()))
         status = self.client.get(*place, "status", "current") if power_matters else None
-        nics = _nics_of(kind, config)
         live = {key: None if value is None else str(value) for key, value in live.items()}
         uuid = _UUID.search(config.get("smbios1") or "")
         guest = {

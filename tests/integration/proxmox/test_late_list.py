@@ -46,3 +46,15 @@ def test_guests_are_made_by_name_before_the_list_shows_them(house):
         refuses_port_25(house, one.vmid)
         assert one.running and one.starts == 1 and "name" not in house.cluster.resource(one)
     assert house.provision()["outcome"] == "unchanged" and len(house.cluster.guests) == 6
+
+
+def test_a_nic_is_not_plugged_anew_of_a_guest_that_was_just_started(house):
+    one = house.cluster.guests[100]
+    one.config["net0"] = one.config["net0"].replace(",firewall=1", "")
+    one.running = False
+    house.cluster.resource(one)
+    house.cluster.gather = 3600.0
+    house.cluster.start(one)
+    before = dict(one.config)
+    done = house.provision()
+    assert [gap["service"] for gap in done["gaps"]] == ["vps-100"] and "replug" in done["gaps"][0]["gap"] and one.config == before
