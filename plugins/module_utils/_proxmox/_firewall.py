@@ -15,7 +15,6 @@ from ansible_collections.hosting.aup.plugins.module_utils._canonical import dige
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError
 
 MARK = "hosting.aup"
-SWITCHED = MARK + " firewall switched on; it was off"
 _EVERYTHING = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")  # the server takes no /0
 _KEYS = ("type", "action", "macro", "proto", "source", "dest", "sport", "dport", "iface", "log", "icmp-type", "enable", "comment")
 _PREFIX = "aup-"

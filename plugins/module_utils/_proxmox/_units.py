@@ -48,15 +48,6 @@ def processors_text(terms, processors):
     return plain(max(LEAST_PROCESSORS, share.quantize(Decimal("0.0001"))))
 
 
-def tighter(wanted, present):
-    """The smaller limit of two texts, where 0, None or nothing is none.
-
-    :returns: one of both texts as it stands
-    """
-    now = number(present)
-    return present if now is not None and 0 < now < number(wanted) else wanted
-
-
 def equal(one, other):
     """Whether two texts are the same number; None equals only None and 0."""
     return (number(one) or Decimal(0)) == (number(other) or Decimal(0))
