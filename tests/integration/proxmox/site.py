@@ -364,24 +364,28 @@ class Site(Runs):
 
         :raises AssertionError: something else isn't as it was
         """
-        left: set[tuple] = set()
+        left, own = self.differing(), set(self.touched)
+        if not left:
+            return
         try:
-            if self.differing():
-                held = [sid for sid in self.services if self.statuses(sid)]
-                if held:
-                    self.lift(*held, case="all")
-                self.retire()
-                left = self.differing() - self.touched
+            held = [sid for sid in self.services if self.statuses(sid)]
+            if held:
+                self.lift(*held, case="all")
+            self.retire()
         finally:
-            self.restore()
-        assert not left, "not given back: %s" % sorted(left)
-        assert not self.differing(), "these tests can't undo what they did: %s" % sorted(self.differing())
+            left = self.differing()
+            self.restore(left)
+        assert left <= own, "not given back: %s" % sorted(left - own)
+        assert not left or not self.differing(), "these tests can't undo what they did: %s" % sorted(self.differing())
 
-    def restore(self) -> None:
-        """Guests of the tests as they were made, by hand; groups and sets that these tests' runs left behind taken away."""
+    def restore(self, left: set[tuple]) -> None:
+        """Guests of the tests as they were made, by hand; groups and sets that these tests' runs left behind taken away.
+
+        :param left: of `differing`
+        """
         for sid, before in self.as_made["guests"].items():
-            left = {one[1:] for one in self.differing() if one[0] == sid}
-            if not left:
+            differs = {one[1:] for one in left if one[0] == sid}
+            if not differs:
                 continue
             place = self.place_of(sid)
             self.drop_rules(sid)
@@ -389,11 +393,12 @@ class Site(Runs):
                 self.api.call("DELETE", (*place, "firewall", "ipset", name), force=1)
             options = self.options(sid)
             self.wall(sid, **{key: before["options"].get(key) for key in {*options, *before["options"]}})
-            keys = {one[1] for one in left if one[0] == "config"}
+            keys = {one[1] for one in differs if one[0] == "config"}
             if keys:
                 self.edit(sid, **{key: before["config"].get(key) for key in keys})
             self.put_power(sid, before["power"])
-        self.clear()
+        if left:
+            self.clear()
 
     def clear(self) -> None:
         """Take the groups and sets of these tests' ledgers away."""
