@@ -111,7 +111,9 @@ def plan_actions(rng, count, services, playbooks):
                 exempt.append(args)
             actions.append(Action(number, "exempt", dict(args)))
         elif choice < 0.92:
-            name, case = rng.choice(begun[-12:])
+            # What two have to ask for is seldom there to be lifted, if it isn't looked for.
+            one = rng.choice(asked[-6:])[0] if asked and rng.random() < 0.25 else None
+            name, case = (one["service"][0], one["case"]) if one else rng.choice(begun[-12:])
             actions.append(Action(number, "lift", {"service": [name], "case": case}))
         else:
             actions.append(Action(number, "reconcile", {}))
