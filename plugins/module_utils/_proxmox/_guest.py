@@ -142,6 +142,11 @@ def _fields(guest):
     return found
 
 
+def printable(value):
+    """What a guest or its tenant said, for a sentence."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))[:200]
+
+
 def tags_of(text):
     """A guest's tags as a list."""
     return [tag for tag in str(text or "").replace(",", ";").replace(" ", ";").split(";") if tag]
@@ -250,7 +255,7 @@ def _switch(service, guest, facts, need):
     theirs = [key for key in settled if "firewall." + key not in mine]
     if foreign or theirs:
         gaps.append("the tenant has %s with the guest's firewall switched off; switching it on would put them in force"
-                    % ("rules of its own" if foreign else "options of its own (%s)" % ", ".join(sorted(theirs))))
+                    % ("rules of its own" if foreign else "options of its own (%s)" % printable(", ".join(sorted(theirs)))))
         return fields, gaps
     # All in one call: the switch alone would cut everything inbound.
     fields["firewall.enable"] = ("1", "filter")
@@ -436,11 +441,11 @@ def _possible(service, guest, steps, errors):
     elif guest["lock"] in ("suspended", "suspending"):
         errors.append(_error(
             service, "guest_locked", "guest %s is hibernated (locked: %s), and can't be changed until it is started."
-            % (guest["vmid"], guest["lock"]), "It is off. Start it, or discard its saved state, then run hosting.aup.reconcile.",
+            % (guest["vmid"], printable(guest["lock"])), "It is off. Start it, or discard its saved state, then run hosting.aup.reconcile.",
             retryable=True))
     elif guest["lock"]:
         errors.append(_error(service, "guest_locked", "guest %s is locked (%s) by another task of the cluster." % (
-            guest["vmid"], guest["lock"]), "Wait until it has ended, then run hosting.aup.reconcile.", retryable=True))
+            guest["vmid"], printable(guest["lock"])), "Wait until it has ended, then run hosting.aup.reconcile.", retryable=True))
         # A pause is possible during a backup, and what it stops shouldn't go on for hours.
         barred = [step for step in barred if not (guest["lock"] == "backup" and step.get("how") in ("suspend", "resume"))]
     else:
@@ -502,7 +507,7 @@ def _field_step(service, guest, field, before, after, part):
     step = {"engine": "proxmox", "verb": verb, "service": service["id"], "vmid": guest["vmid"], "part": part,
             "before": {field: before}, "after": {field: after},
             "why": "%s %s of guest %s: %s instead of %s" % (
-                "give back" if after is None else "set", field, guest["vmid"], after, before)}
+                "give back" if after is None else "set", field, guest["vmid"], after, printable(before))}
     if verb == "power":
         step["how"] = _how(service, guest, before, after)
     return step

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _nics, _units
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _answers
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError
 
 
@@ -212,18 +213,18 @@ class Apply:
         fresh = not step["before"]["rules"]
         for attempt in range(_TRIES):
             try:
-                listed = guest["rules"] if fresh and not attempt else self.client.get(*place)
+                listed = guest["rules"] if fresh and not attempt else self.client.read(_answers.rules, *place)
                 known = [_firewall.bare(rule) for rule in listed]
                 if known[:len(wanted)] != [_firewall.bare(rule) for rule in wanted]:
                     for rule in reversed(wanted):
                         self.client.write(guest["node"], "POST", *place, **_sent(rule))
                     if fresh and not attempt:
                         return
-                    listed = self.client.get(*place)
+                    listed = self.client.read(_answers.rules, *place)
                 for number in range(len(listed) - 1, len(wanted) - 1, -1):
                     if _firewall.ours(listed[number]):
                         self.client.write(guest["node"], "DELETE", *place, number, digest=listed[number].get("digest"))
-                        listed = self.client.get(*place)
+                        listed = self.client.read(_answers.rules, *place)
                 return
             except ApiError as exc:
                 if exc.code not in ("changed_meanwhile", "unknown_outcome") or attempt == _TRIES - 1:
@@ -283,11 +284,11 @@ class Apply:
         """
         limit, pause = time.monotonic() + (min(patience, self.client.target.timeout) if unheard else patience), 0.1
         while True:
-            status = self.client.get(*place, "status", "current")
-            now = "paused" if status.get("qmpstatus") == "paused" else status["status"]
+            status = self.client.read(_answers.status, *place, "status", "current")
+            now = "paused" if status["qmpstatus"] == "paused" else status["status"]
             if now == wanted:
                 return True
-            if time.monotonic() > limit or not (unheard or (status.get("ha") or {}).get("managed")):
+            if time.monotonic() > limit or not (unheard or status["ha"]["managed"]):
                 return False
             time.sleep(pause)
             pause = min(1.0, pause * 1.5)

@@ -7,22 +7,29 @@ never repeated blindly: the caller looks again.
 """
 from __future__ import annotations
 
+import json
+import math
 import re
 import threading
 import time
 from dataclasses import dataclass
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import InputError, NodeError
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _answers
 
 try:
     import requests
     from proxmoxer import ProxmoxAPI, ResourceException
+    from proxmoxer.backends.https import JsonSerializer
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import NewConnectionError
 except ImportError:  # said when it is needed
     ProxmoxAPI = None
 
 TIMEOUT = 60  # seconds; the server itself waits 10 s for a guest's lock and 30 s for another node
 WRITES_PER_NODE = 2  # of three workers a node has; each blocks while it waits for a guest's lock
+MOST_BYTES = 1 << 26  # of an answer; the rows of 100,000 guests are less
+DRIP = 4
 READS = 16  # at a time, over all nodes: reads wait for no lock
 _TASK_PATIENCE = 300
 _FINGERPRINT = re.compile(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}")
@@ -124,7 +131,65 @@ def _failure(what, status, text, errors):
                     remedy=_REMEDIES.get(code, "Look at the task log of the cluster, then run hosting.aup.reconcile."))
 
 
-class _Pinned(HTTPAdapter if ProxmoxAPI else object):
+class _Bounded(HTTPAdapter if ProxmoxAPI else object):
+    """Answers that end: none larger than `MOST_BYTES`, none that drips on for longer than `DRIP` times the time-out."""
+
+    def send(self, request, stream=False, timeout=None, **others):
+        response = super().send(request, stream=True, timeout=timeout, **others)
+        patience = timeout[1] if isinstance(timeout, tuple) else timeout
+        limit, parts, size = time.monotonic() + DRIP * (patience or TIMEOUT), [], 0
+        try:
+            for part in response.iter_content(65536):
+                parts.append(part)
+                size += len(part)
+                if size > MOST_BYTES:
+                    response.close()
+                    raise requests.exceptions.ContentDecodingError("more than %d bytes" % MOST_BYTES)
+                if time.monotonic() > limit:
+                    response.close()
+                    raise requests.exceptions.ReadTimeout("it drips")
+        except requests.exceptions.SSLError as exc:
+            raise requests.exceptions.ChunkedEncodingError("cut") from exc  # the certificate was well, or there were no body
+        response._content = b"".join(parts)
+        return response
+
+
+def _finite(text):
+    if math.isinf(float(text)):
+        raise ValueError("%.40s is too large" % text)
+    return float(text)
+
+
+def _never(text):
+    raise ValueError("%.40s is no number" % text)
+
+
+class _Serializer(JsonSerializer if ProxmoxAPI else object):
+    """Reads answers as the server writes them, `{"data": …}`, and nothing else."""
+
+    @staticmethod
+    def _parsed(response):
+        try:
+            found = json.loads(response.content.decode("utf-8"), parse_float=_finite, parse_constant=_never)
+        except RecursionError as exc:
+            raise ValueError("too deep") from exc
+        return found if isinstance(found, dict) else {}
+
+    def loads(self, response):
+        found = self._parsed(response)
+        if "data" not in found:
+            raise ValueError("no data")
+        return found["data"]
+
+    def loads_errors(self, response):
+        try:
+            errors = self._parsed(response).get("errors")
+        except ValueError:
+            return {}
+        return errors if isinstance(errors, dict) else {}
+
+
+class _Pinned(_Bounded):
     """Connections only to the certificate with this fingerprint."""
 
     def __init__(self, fingerprint):
@@ -167,7 +232,8 @@ class Client:
         session = api._store["session"]
         # requests lets a bundle named in the environment go before the one named here.
         session.trust_env = False
-        session.mount("https://", _Pinned(target.fingerprint) if target.fingerprint else HTTPAdapter())
+        session.mount("https://", _Pinned(target.fingerprint) if target.fingerprint else _Bounded())
+        api._store["serializer"] = _Serializer()
         return api
 
     def call(self, method, path, **parameters):
@@ -188,21 +254,33 @@ class Client:
             return getattr(resource, method.lower())(**values)
         except ResourceException as exc:
             raise _failure(what, exc.status_code, str(exc.content), exc.errors if isinstance(exc.errors, dict) else {}) from exc
-        except requests.exceptions.SSLError as exc:
-            raise ApiError("the certificate of %s is not the expected one." % self.target.host, code="certificate", target="certificate",
-                           remedy="Give the cluster's CA file or the node's fingerprint; check who answers there.") from exc
         except requests.exceptions.ReadTimeout as exc:
-            raise ApiError("%s: no answer within %d s; it may have been done all the same." % (what, self.target.timeout),
-                           code="unknown_outcome", retryable=True, remedy="Run hosting.aup.reconcile: it looks again.") from exc
+            raise self._unheard(what, "no answer within %d s" % self.target.timeout) from exc
         except requests.exceptions.RequestException as exc:
-            raise ApiError("the API of %s can't be reached: %s." % (self.target.host, type(exc).__name__), code="unreachable",
-                           retryable=True, remedy="Mend the connection, then run hosting.aup.reconcile.") from exc
+            raise self._broken(what, exc) from exc
         except ValueError as exc:
             raise ApiError("%s: the answer is not JSON." % what, code="bad_reply", retryable=True,
                            remedy="Check what answers at %s port %d." % (self.target.host, self.target.port)) from exc
         finally:
             with self._guard:
                 self._idle.append(api)
+
+    @staticmethod
+    def _unheard(what, why):
+        return ApiError("%s: %s; it may have been done all the same." % (what, why), code="unknown_outcome", retryable=True,
+                        remedy="Run hosting.aup.reconcile: it looks again.")
+
+    def _broken(self, what, exc):
+        """The error of a connection that failed: before anything was sent, or after, when a write may be carried out all the same."""
+        said = str(exc).lower()
+        if isinstance(exc, requests.exceptions.SSLError) and ("certificate" in said or "fingerprint" in said):
+            return ApiError("the certificate of %s is not the expected one." % self.target.host, code="certificate", target="certificate",
+                            remedy="Give the cluster's CA file or the node's fingerprint; check who answers there.")
+        reason = getattr(exc.args[0], "reason", None) if exc.args else None
+        if isinstance(exc, (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError)) or isinstance(reason, NewConnectionError):
+            return ApiError("the API of %s can't be reached: %s." % (self.target.host, type(exc).__name__), code="unreachable",
+                            retryable=True, remedy="Mend the connection, then run hosting.aup.reconcile.")
+        return self._unheard(what, "the connection broke before the answer was there (%s)" % type(exc).__name__)
 
     def get(self, *path, **parameters):
         """A read; one that ended without an answer is tried once more."""
@@ -212,6 +290,14 @@ class Client:
             if exc.code != "unknown_outcome":
                 raise
         return self.call("GET", path, **parameters)
+
+    def read(self, shape, *path, **parameters):
+        """A read whose answer has to be of a shape of `_answers`.
+
+        :raises BadReply: it isn't
+        """
+        found = self.get(*path, **parameters)
+        return shape(found, "GET /%s" % "/".join(map(str, path)))
 
     def write(self, node, method, *path, **parameters):
         """A change, with at most two of ours at a time on that node.
@@ -232,7 +318,7 @@ class Client:
             return
         limit, pause = time.monotonic() + patience, 0.05
         while True:
-            state = self.get("nodes", node, "tasks", upid, "status")
+            state = self.read(_answers.mapping, "nodes", node, "tasks", upid, "status")
             if state.get("status") == "stopped":
                 break
             if time.monotonic() > limit:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, NodeError
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _cluster, _firewall, _guest, _nics, _order, _rights
 from ansible_collections.hosting.aup.plugins.module_utils._wire import unpack
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _answers
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._apply import Apply, spread
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import READS, ApiError
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._making import SETTLE_SECONDS, Maker, Making
@@ -26,19 +27,33 @@ _UUID = re.compile(r"uuid=([0-9a-fA-F-]{36})")
 
 def _power(row, status):
     if status is not None:
-        return "paused" if status.get("qmpstatus") == "paused" else status["status"]
-    return row.get("status", "unknown")
+        return "paused" if status["qmpstatus"] == "paused" else status["status"]
+    return row.get("status") or "unknown"
 
 
 def _managed(row, status):
     """The state a guest has in high availability, or None where that leaves it alone."""
-    told = (status or {}).get("ha") or {}
+    told = status["ha"] if status else {}
     state = row.get("hastate") or told.get("state") or ("managed" if told.get("managed") else None)
     return None if state == "ignored" else state
 
 
+def _processors(config, row):
+    """How many processors a guest has; a container without a number of its own has its node's."""
+    cores, sockets = config.get("cores") or row.get("maxcpu") or 1, config.get("sockets") or 1
+    try:
+        return max(1, int(cores) * int(sockets))
+    except ValueError as exc:
+        raise _answers.BadReply("GET pending", "cores %.40r or sockets %.40r is no number" % (cores, sockets)) from exc
+
+
 def _nics_of(kind, config):
     return {key: {"text": config[key], "mac": _nics.mac_of(kind, config[key])} for key in sorted(config) if _nics.NIC.fullmatch(key)}
+
+
+def _named(key):
+    """The shape of a list of things with names."""
+    return lambda found, what: _answers.rows(found, what, key)
 
 
 class ProxmoxCluster:
@@ -60,7 +75,7 @@ class ProxmoxCluster:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def _rows(self):
-        return {int(row["vmid"]): row for row in self.client.get("cluster", "resources", type="vm")}
+        return self.client.read(_answers.guests, "cluster", "resources", type="vm")
 
     def _named_rows(self, services):
         """Guests by number; if one of the services is known by its name alone and not found, those without a name are asked for it.
@@ -77,8 +92,8 @@ class ProxmoxCluster:
             if row["node"] in silent:
                 return
             try:
-                config = self.client.get("nodes", row["node"], row["type"], vmid, "config")
-            except ApiError as exc:
+                config = self.client.read(_answers.flat, "nodes", row["node"], row["type"], vmid, "config")
+            except AupError as exc:
                 silent.update({row["node"]} if exc.code == "node_down" else ())
                 return  # `_certain` knows that it has no name
             rows[vmid] = dict(row, name=config.get("name") or config.get("hostname"))
@@ -94,26 +109,16 @@ class ProxmoxCluster:
         """One guest as the planner knows it: one read, one more if its power matters, and those of its firewall."""
         kind, node, vmid = row["type"], row["node"], int(row["vmid"])
         place = ("nodes", node, kind, vmid)
-        config, live, digest = {}, {}, None
-        for item in self.client.get(*place, "pending"):
-            key = item["key"]
-            if key == "digest":
-                digest = item["value"]
-            elif item.get("delete"):
-                live[key] = item.get("value")
-            else:
-                config[key] = item.get("pending", item.get("value"))
-                if "value" in item:
-                    live[key] = item["value"]
-        config = {key: None if value is None else str(value) for key, value in config.items()}
+        if row.get("odd"):
+            raise _answers.BadReply("GET /cluster/resources", "guest %s has no node or type" % vmid)
+        config, live, digest = self.client.read(_answers.configuration, *place, "pending")
         begun = service["touched"].get("restart") or {"done": True}
         nics = _nics_of(kind, config)
         # A NIC is plugged anew where its guest is off; the list may say so of one that was started ten seconds ago.
         off = row.get("status") == "stopped" and any(not _nics.is_on(nic["text"], "firewall") for nic in nics.values())
         power_matters = (service["hold"] or "power" in (service["touched"].get("fields") or {}) or not begun["done"] or off
                          or any(block["choice"] == "restart" for block in service.get("blocks") or ()))
-        status = self.client.get(*place, "status", "current") if power_matters else None
-        live = {key: None if value is None else str(value) for key, value in live.items()}
+        status = self.client.read(_answers.status, *place, "status", "current") if power_matters else None
         uuid = _UUID.search(config.get("smbios1") or "")
         guest = {
             "vmid": vmid, "kind": kind, "node": node, "name": row.get("name") or config.get("name") or config.get("hostname"),
@@ -121,12 +126,12 @@ class ProxmoxCluster:
             "power": _power(row, status), "uptime": (status or {}).get("uptime"), "ha": _managed(row, status),
             "config": config, "digest": digest, "nics": nics,
             "live": None if live == config else {"config": live, "nics": _nics_of(kind, live)},
-            "processors": int(config.get("cores") or row.get("maxcpu") or 1) * int(config.get("sockets") or 1),
+            "processors": _processors(config, row),
             "options": None, "rules": [], "sets": {}, "firewall_read": not self._quick(service),
         }
         if guest["firewall_read"]:
-            guest["options"] = self.client.get(*place, "firewall", "options")
-            guest["rules"] = self.client.get(*place, "firewall", "rules")
+            guest["options"] = self.client.read(_answers.flat, *place, "firewall", "options")
+            guest["rules"] = self.client.read(_answers.rules, *place, "firewall", "rules")
             guest["sets"] = self._sets(place, service, nics)
         return guest
 
@@ -135,19 +140,19 @@ class ProxmoxCluster:
         made = service["touched"].get("sets") or []
         found = {}
         for name in sorted(({"ipfilter-" + nic for nic in nics} if spoof.get("mode") == "enforce" else set()) | set(made)):
-            entries = self._if_there(*place, "firewall", "ipset", name)
+            entries = self._if_there(_answers.entries, *place, "firewall", "ipset", name)
             if entries is not None:
                 found[name] = {"entries": [entry["cidr"] for entry in entries if not entry.get("nomatch")], "ours": name in made}
         if self._adopt and any(not one["ours"] for one in found.values()):
             # This ledger made none of them; the comment tells the other's from a tenant's.
-            for row in self.client.get(*place, "firewall", "ipset"):
-                if row["name"] in found and row.get("comment", "").strip() == _firewall.MARK:
+            for row in self.client.read(_named("name"), *place, "firewall", "ipset"):
+                if row["name"] in found and str(row.get("comment") or "").strip() == _firewall.MARK:
                     found[row["name"]]["ours"] = True
         return found
 
-    def _if_there(self, *path):
+    def _if_there(self, shape, *path):
         try:
-            return self.client.get(*path)
+            return self.client.read(shape, *path)
         except ApiError as exc:
             if exc.code != "absent":
                 raise
@@ -177,8 +182,8 @@ class ProxmoxCluster:
             strange = set(strange) - set(others)
             if strange:
                 spared = known["spared"] if known else self._referred(strange, [row for vmid, row in rows.items() if vmid not in guests])
-        groups = {name: self._if_there("cluster", "firewall", "groups", name) for name in sorted(groups)}
-        sets = {name: self._if_there("cluster", "firewall", "ipset", name) for name in sorted(sets)}
+        groups = {name: self._if_there(_answers.rules, "cluster", "firewall", "groups", name) for name in sorted(groups)}
+        sets = {name: self._if_there(_answers.entries, "cluster", "firewall", "ipset", name) for name in sorted(sets)}
         return {
             "groups": {name: [_firewall.bare(rule) for rule in rules] for name, rules in groups.items() if rules is not None},
             "sets": {name: sorted(({"cidr": entry["cidr"], "nomatch": int(entry.get("nomatch", 0))} for entry in entries), key=_firewall.by_cidr)
@@ -187,7 +192,8 @@ class ProxmoxCluster:
 
     def _owners(self, kind, key):
         """`{name: whose}` of groups or sets of ours, of whichever ledger; see `_firewall.owner_of`."""
-        found = {row[key]: _firewall.owner_of(row[key], row.get("comment")) for row in self.client.get("cluster", "firewall", kind)}
+        found = {row[key]: _firewall.owner_of(row[key], str(row.get("comment") or ""))
+                 for row in self.client.read(_named(key), "cluster", "firewall", kind)}
         return {name: owner for name, owner in found.items() if owner is not None}
 
     def _referred(self, names, rows):
@@ -203,8 +209,8 @@ class ProxmoxCluster:
 
         def read(row):
             try:
-                rules = self.client.get("nodes", row["node"], row["type"], row["vmid"], "firewall", "rules")
-            except ApiError:
+                rules = self.client.read(_answers.rules, "nodes", row["node"], row["type"], row["vmid"], "firewall", "rules")
+            except AupError:
                 unread.append(row["vmid"])
                 return
             found.update({rule["action"]: "guest %s refers to it" % row["vmid"] for rule in rules if rule["type"] == "group"})
@@ -224,7 +230,7 @@ class ProxmoxCluster:
         """
         rows = self._named_rows(desired["services"])
         walls = tidy or any(not self._quick(service) for service in desired["services"])
-        options = self.client.get("cluster", "firewall", "options") if walls else {}
+        options = self.client.read(_answers.flat, "cluster", "firewall", "options") if walls else {}
         firewall_on = str(options.get("enable", 0)) not in ("0", "")
         looked, unmade = self._looked(desired, rows, firewall_on, orders) if orders else ({}, frozenset())
         wanted = {}
@@ -283,8 +289,12 @@ class ProxmoxCluster:
         return self._guest(now, service)
 
     def _certain(self, desired, rows):
-        """Whether a guest that isn't listed doesn't exist; lists leave out what the token may not see, and names of what is down."""
-        if any(not row.get("name") for row in rows.values()) and any(one["guest"].get("vmid") is None for one in desired["services"]):
+        """Whether a guest that isn't listed doesn't exist; lists leave out what the token may not see, and names of what is down.
+
+        A list of none says nothing: a node that just comes up answers so, and what is set on all guests would be forgotten.
+        """
+        if not rows or any(not row.get("name") for row in rows.values()) and any(
+                one["guest"].get("vmid") is None for one in desired["services"]):
             return False
         missing = [service["guest"]["vmid"] for service in desired["services"]
                    if service["guest"].get("vmid") is not None and service["guest"]["vmid"] not in rows]
@@ -295,7 +305,7 @@ class ProxmoxCluster:
     def _held(self):
         """The token's privileges, asked for once a run."""
         if self._rights is None:
-            self._rights = self.client.get("access", "permissions")
+            self._rights = self.client.read(_answers.privileges, "access", "permissions")
         return self._rights
 
     def _mine(self, service):
@@ -407,7 +417,7 @@ class ProxmoxCluster:
         shared = _firewall.Shared(desired)
         todo = _guest.plan(service, guest, {"firewall_on": True, "settings": {}, "now": desired["now"], "present": True}, shared)
         missing = [step["why"] for step in todo.steps if step["after"] != step["before"]] + [error["message"] for error in todo.errors]
-        for verb, wanted, path in (("group", shared.groups, "groups"), ("set", shared.sets, "ipset")):
+        for verb, wanted, path, shape in (("group", shared.groups, "groups", _answers.rules), ("set", shared.sets, "ipset", _answers.entries)):
             missing += ["%s %s is missing" % (verb, name) for name in sorted(wanted)
-                        if not self._if_there("cluster", "firewall", path, name)]
+                        if not self._if_there(shape, "cluster", "firewall", path, name)]
         return missing + list(todo.gaps)

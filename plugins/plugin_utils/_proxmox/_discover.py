@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError, InputError
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _nics
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _answers
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import READS, Client, Target
 
 SETTINGS = ("user", "token_id", "secret_env", "secret_file", "port", "ca_file", "fingerprint", "timeout", "skeleton")
@@ -66,9 +67,9 @@ def guests_of(client, node, services, skeleton):
     by_number = {service["guest"]["vmid"]: service["id"] for service in here if service["guest"].get("vmid") is not None}
     by_name = {service["guest"]["name"]: service["id"] for service in here if service["guest"].get("vmid") is None}
     guests = []
-    for row in sorted(client.get("cluster", "resources", type="vm"), key=lambda one: int(one["vmid"])):
+    for number, row in sorted(client.read(_answers.guests, "cluster", "resources", type="vm").items()):
         if not row.get("template"):
-            number, name = int(row["vmid"]), str(row.get("name") or "")
+            name = str(row.get("name") or "")
             guests.append({"vmid": number, "name": name, "kind": row["type"], "place": row["node"], "status": row.get("status"),
                            "service": by_number.get(number) or by_name.get(name)})
     unknown = [guest for guest in guests if guest["service"] is None]
@@ -81,7 +82,7 @@ def _to_fill_in(client, node, guest):
     entry = {"id": "%s-%s" % (node, guest["vmid"]), "customer": None, "account_type": None, "node": node,
              "guest": {"name": guest["name"], "vmid": guest["vmid"]}, "nics": []}
     try:
-        config = client.get("nodes", guest["place"], guest["kind"], guest["vmid"], "config")
+        config = client.read(_answers.flat, "nodes", guest["place"], guest["kind"], guest["vmid"], "config")
         nics = {key: str(text) for key, text in config.items() if _nics.NIC.fullmatch(key)}
         for key in sorted(nics, key=lambda one: int(one[3:])):
             mac = _nics.mac_of(guest["kind"], nics[key])

@@ -12,6 +12,7 @@ import time
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import AupError
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _order, _rights
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _answers
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._client import ApiError
 
 SETTLE_SECONDS = 15
@@ -19,6 +20,24 @@ SETTLE_SECONDS = 15
 COPY_PATIENCE = 3600
 _COPIES = 2  # of one template at a time; a container's template is locked by its copy
 _TASKS = frozenset(("qmclone", "vzclone", "vzcreate"))
+
+
+def _sets(found, what):
+    return _answers.rows(found, what, "name")
+
+
+def _tasks(found, what):
+    return _answers.rows(found, what, "type")
+
+
+def _volumes(found, what):
+    return _answers.rows(found, what, "volid")
+
+
+def _storage_status(found, what):
+    if not _answers.whole(_answers.flat(found, what).get("avail")):
+        raise _answers.BadReply(what, "it doesn't say how much room there is")
+    return dict(found, avail=int(found["avail"]))
 
 
 class Making:
@@ -120,7 +139,8 @@ class Making:
 
     def _runs(self, row):
         """Whether a guest runs; the list of guests says what was so up to ten seconds ago."""
-        return self.client.get("nodes", row["node"], row["type"], int(row["vmid"]), "status", "current").get("status") == "running"
+        found = self.client.read(_answers.status, "nodes", row["node"], row["type"], int(row["vmid"]), "status", "current")
+        return found["status"] == "running"
 
     def _running(self, one, order, service, row):
         """A guest that was being made and runs: it is made, if it is ours."""
@@ -174,7 +194,10 @@ class Making:
 
     def _free(self, rows):
         known = {one["vmid"] for one in self.orders.values() if one["vmid"] is not None} | set(rows) | self._given
-        number = int(self.client.get("cluster", "nextid"))
+        number = self.client.get("cluster", "nextid")
+        if not _answers.whole(number):
+            raise _answers.BadReply("GET /cluster/nextid", "no number")
+        number = int(number)
         while number in known:
             number += 1
             if number in known:
@@ -247,7 +270,10 @@ class Making:
         if number not in self._templates:
             row = rows[number]
             place = ("nodes", row["node"], row["type"], number)
-            config = {item["key"]: str(item["value"]) for item in self.client.get(*place, "pending") if item.get("value") is not None}
+            if row.get("odd"):
+                raise _answers.BadReply("GET /cluster/resources", "template %s has no node or type" % number)
+            found = self.client.read(_answers.configuration, *place, "pending")[1]
+            config = {key: text for key, text in found.items() if text is not None}
             self._templates[number] = row, config, self._firewall(place)
         row, config, firewall = self._templates[number]
         lock = config.get("lock")
@@ -259,8 +285,9 @@ class Making:
 
     def _firewall(self, place):
         """The firewall that a guest of this number has, or would have."""
-        sets = {one["name"]: {"entries": [], "ours": False} for one in self.client.get(*place, "firewall", "ipset")}
-        return {"options": self.client.get(*place, "firewall", "options"), "rules": self.client.get(*place, "firewall", "rules"), "sets": sets}
+        sets = {one["name"]: {"entries": [], "ours": False} for one in self.client.read(_sets, *place, "firewall", "ipset")}
+        return {"options": self.client.read(_answers.flat, *place, "firewall", "options"),
+                "rules": self.client.read(_answers.rules, *place, "firewall", "rules"), "sets": sets}
 
     def _snippets(self, order, node):
         """Refuse files of cloud-init that the node doesn't have: the start would fail."""
@@ -268,7 +295,7 @@ class Making:
             storage = volume.partition(":")[0]
             if (node, storage, "snippets") not in self._room:
                 try:
-                    found = self.client.get("nodes", node, "storage", storage, "content", content="snippets")
+                    found = self.client.read(_volumes, "nodes", node, "storage", storage, "content", content="snippets")
                 except ApiError as exc:
                     if exc.code == "missing_privilege" or exc.status not in (400, 500):
                         raise
@@ -290,7 +317,7 @@ class Making:
         key = (node, name)
         if key not in self._room:
             try:
-                self._room[key] = self.client.get("nodes", node, "storage", name, "status")
+                self._room[key] = self.client.read(_storage_status, "nodes", node, "storage", name, "status")
             except ApiError as exc:
                 if exc.code == "missing_privilege" or exc.status not in (400, 500):
                     raise
@@ -344,7 +371,7 @@ class Maker:
 
         :raises NodeError: code `vmid_taken`
         """
-        config = self.client.get(*self._place(guest), "config")
+        config = self.client.read(_answers.flat, *self._place(guest), "config")
         order = guest["order"]
         if not config.get("lock") and str(config.get("description") or "").strip() != _order.mark(order):
             raise _order.refuse(order, "vmid_taken", "guest %s was made by somebody else meanwhile; it is left alone." % guest["vmid"],
@@ -412,7 +439,7 @@ class Maker:
     def _copying(self, step, guest, order):
         node = step["source"] or step["node"]
         wanted = {str(order["image"]["template"]), str(guest["vmid"])}
-        rows = self.client.get("nodes", node, "tasks", source="active")
+        rows = self.client.read(_tasks, "nodes", node, "tasks", source="active")
         return any(row["type"] in _TASKS and str(row.get("id")) in wanted and not row.get("endtime") for row in rows)
 
     def _settings(self, step, guest):
@@ -459,6 +486,6 @@ class Maker:
             if exc.code != "unknown_outcome":
                 raise
         limit, pause = self._clock() + 60, 0.1
-        while self.client.get(*place, "status", "current").get("status") != "running" and self._clock() < limit:
+        while self.client.read(_answers.status, *place, "status", "current")["status"] != "running" and self._clock() < limit:
             self._sleep(pause)
             pause = min(1.0, pause * 1.5)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ansible_collections.hosting.aup.plugins.module_utils._errors import NodeError
+from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _answers
 
 _RUNNING = ("running", "paused")
 
@@ -18,15 +19,15 @@ def read_usage(client, now):
     :returns: `{"taken_at", "samples", "gaps"}` as the module documents them
     """
     samples, gaps = [], []
-    rows = client.get("cluster", "resources", type="vm")
-    for row in sorted(rows, key=lambda row: int(row["vmid"])):
+    rows = client.read(_answers.guests, "cluster", "resources", type="vm")
+    for number, row in sorted(rows.items()):
         if row.get("template"):
             continue
         numbers = [row.get(key) for key in ("uptime", "netin", "netout")]
-        if row.get("status") == "unknown" or (row.get("status") in _RUNNING and not all(_whole(number) for number in numbers)):
-            gaps.append("guest %s on node %s is not metered now: the cluster shows no counters of it." % (row["vmid"], row.get("node")))
+        if row.get("odd") or row.get("status") == "unknown" or (row.get("status") in _RUNNING and not all(_whole(number) for number in numbers)):
+            gaps.append("guest %s on node %s is not metered now: the cluster shows no counters of it." % (number, row["node"]))
         elif row.get("status") in _RUNNING and numbers[0]:
-            samples.append({"vmid": int(row["vmid"]), "name": str(row.get("name") or ""), "kind": row["type"], "place": row["node"],
+            samples.append({"vmid": number, "name": str(row.get("name") or ""), "kind": row["type"], "place": row["node"],
                             "uptime": int(numbers[0]), "received": int(numbers[1]), "sent": int(numbers[2])})
     if not rows:
         raise NodeError("the token sees no guest of the cluster.", code="missing_privilege", target="token",
