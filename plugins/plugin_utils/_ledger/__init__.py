@@ -43,7 +43,13 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._enforcements 
     lift,
     open_enforcement,
 )
-from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import bear, creations, numbers_made, record_creations
+from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._creations import (
+    bear,
+    creations,
+    numbers_made,
+    record_creations,
+    record_numbers,
+)
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._events import head, verify
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger._evidence import (
     add_evidence,
@@ -246,6 +252,7 @@ __all__ = [
     "record_baselines",
     "record_charge",
     "record_creations",
+    "record_numbers",
     "record_disclosure",
     "record_dot",
     "record_input",

@@ -53,6 +53,17 @@ def record_creations(tx, run_id, node, created):
     return noted
 
 
+@verb
+def record_numbers(tx, run_id, node, numbers):
+    """Note numbers that a cluster is to give to guests that are to be made. As an event, so that what a run resolved before
+    it is older than what nodes are told with them, and refused there.
+
+    :param numbers: `{service: number}` reserved now
+    """
+    tx.append("numbers_reserved", {"run": run_id, "node": node, "numbers": {
+        values.identifier(service, "service"): int(number) for service, number in sorted(numbers.items())}})
+
+
 @reader
 def creations(tx, node):
     """`{service: UUID}` of the guests that were made on a node by order, whatever became of them."""

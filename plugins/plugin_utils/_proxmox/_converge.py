@@ -84,6 +84,8 @@ class ClusterConverge(Converge):
         if kept:
             with self._transaction(rolled_back=self.check) as tx:
                 overtaken = tx.keep_touched(wanted.node, kept, {service["id"]: service["touched"] for service in desired["services"]})
+                if not overtaken and found:
+                    tx.record_numbers(wanted.run_id, wanted.node, {sid: found[sid]["vmid"] for sid in kept if sid in found})
             if overtaken:
                 raise NodeError("another run has numbered guests meanwhile.", code="plan_changed", target=wanted.node, retryable=True,
                                 remedy="Run hosting.aup.provision again.")

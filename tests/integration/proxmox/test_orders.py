@@ -595,8 +595,13 @@ def test_with_rules_on_the_nodes_a_number_is_reserved_first(house):
     assert coded(stage(house, check=True, rules_on=("pve1.example",))) == {"vps-300": "not_numbered"}
     reserved = numbering(house, check=True)["numbers"]
     checked = stage(house, check=True, rules_on=("pve1.example",), numbers=reserved)
+    events = [house.read("head")["number"]]
     assert reserved == numbering(house)["numbers"] == {"vps-300": 101} and house.state() == before
+    events.append(house.read("head")["number"])
     assert not numbering(house)["changed"] and not checked["errors"]
+    events.append(house.read("head")["number"])
+    # A new number is an event, so that nodes refuse what another run resolved before it.
+    assert events[1] - events[0] == events[2] - events[1] + 1
     # Its node wasn't reached: nothing is made there.
     assert coded(stage(house)) == {"vps-300": "not_filtered", "vps-303": "not_filtered"} and house.state()["guests"] == before["guests"]
     # Whoever looks in between says so, and makes nothing.
