@@ -3,9 +3,10 @@
 """The plan of a whole cluster, and what is true of its services. Pure. PRIVATE to the collection."""
 from __future__ import annotations
 
+import re
 from collections import Counter, namedtuple
 
-from ansible_collections.hosting.aup.plugins.module_utils._canonical import digest
+from ansible_collections.hosting.aup.plugins.module_utils._canonical import canonical, digest
 from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firewall, _guest, _order
 
 Plan = namedtuple("Plan", "steps priors touched closed services errors notes gaps creating created plan_hash")
@@ -129,7 +130,13 @@ def plan(desired, cluster):
     # A guest that couldn't be read may refer to any of them, and a rule whose group is gone is left out silently.
     steps = shared_steps + steps + ([] if cluster["unread"] else leftover)
     return Plan(steps, priors, touched, closed, services, errors, notes, gaps, creating, created,
-                digest({"steps": steps, "priors": [prior["digest"] for prior in priors]}))
+                _hash(steps, priors, shared.plain))
+
+
+def _hash(steps, priors, plain):
+    """The plan's digest, by names that are the same for all ledgers: the first `--check` of all has one of its own, kept nowhere."""
+    text = canonical({"steps": steps, "priors": [prior["digest"] for prior in priors]}).decode("ascii")
+    return digest(re.sub("|".join(map(re.escape, sorted(plain))), lambda found: plain[found[0]], text))
 
 
 def _forget(service, touched, closed, services):
@@ -177,7 +184,7 @@ def _shared_steps(shared, cluster, guest_steps):
     """
     first, last = [], []
     for verb, wanted, there in (("cluster_set", shared.sets, cluster["sets"]), ("group", shared.groups, cluster["groups"])):
-        for name in sorted(wanted):
+        for name in sorted(wanted, key=shared.plain.get):
             if there.get(name) != wanted[name]:
                 first.append({"engine": "proxmox", "verb": verb, "service": None, "part": "shared", "name": name,
                               "comment": _firewall.mark_of(shared.ledger),

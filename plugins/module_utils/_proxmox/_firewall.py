@@ -187,6 +187,7 @@ class Shared:
 
     :ivar gaps: sentences on what of the data isn't carried
     :ivar ledger: the id of the ledger whose they are
+    :ivar plain: `{name or mark: one that is the same for all ledgers}`
     """
 
     def __init__(self, desired):
@@ -195,14 +196,20 @@ class Shared:
         self._rescue = desired["rescue"]
         self._parameters = desired.get("controls") or {}
         self.groups, self.sets, self.gaps = {}, {}, []
+        self.plain = {mark_of(self.ledger): MARK}
+
+    def _named(self, label, content):
+        name = name_of(label, content, self.ledger)
+        self.plain[name] = name_of(label, content, "")
+        return name
 
     def _set(self, label, entries, key=None):
-        name = name_of(label, entries if key is None else key, self.ledger)
+        name = self._named(label, entries if key is None else key)
         self.sets[name] = entries
         return name
 
     def _group(self, label, rules, key=None):
-        name = name_of(label, rules if key is None else key, self.ledger)
+        name = self._named(label, rules if key is None else key)
         self.groups[name] = rules
         return name
 
@@ -221,7 +228,7 @@ class Shared:
             if terms and terms["mode"] == "enforce":
                 decided[name] = read(name, terms)
         rules_of = {"smtp_outbound": self._smtp, "mining": self._mining, "reflection": self._reflection, "irc_server": self._irc_server}
-        group = name_of("ctrl", decided, self.ledger)
+        group = self._named("ctrl", decided)
         if group in self.groups:
             rules = self.groups[group]
         else:

@@ -316,3 +316,12 @@ def test_the_least_token_is_enough(ours, theirs):
     assert ours.api.tokens["svc@pve!aup"] == token()
     good(ours.provision())
     good(theirs.provision())
+
+
+def test_a_check_before_there_is_a_ledger_has_the_hash_of_the_run(ours, tmp_path):
+    """It has one of its own that is kept nowhere, so names on the cluster are others; what is planned is the same."""
+    passing = beside(ours, tmp_path / "passing", *OURS)
+    pools(passing)
+    pools(ours)
+    checked, done = good(passing.provision(check=True)), good(ours.provision(), "changed")
+    assert checked["plan_hash"] == done["plan_hash"] and str(checked["steps"]) != str(done["steps"])
