@@ -93,7 +93,7 @@ def plan(desired, cluster):
             errors.append(_order.error(sid, _order.taken({"service": sid, "vmid": service["guest"].get("vmid")}, row)))
             continue
         todo = _guest.plan(service, guest, facts, shared)
-        if not held and any(error["code"] == "guest_replaced" for error in todo.errors):
+        if not held and any(error["code"] == "guest_replaced" for error in todo.errors) and not _as_recorded(service, guest):
             closed, services = _forget(service, touched, closed, services)
             if service["smtp"]["mode"] != "off" or service.get("controls"):
                 errors += todo.errors  # the catalogue is wrong: this one's controls are not in force
@@ -137,6 +137,12 @@ def _hash(steps, priors, plain):
     """The plan's digest, by names that are the same for all ledgers: the first `--check` of all has one of its own, kept nowhere."""
     text = canonical({"steps": steps, "priors": [prior["digest"] for prior in priors]}).decode("ascii")
     return digest(re.sub("|".join(map(re.escape, sorted(plain))), lambda found: plain[found[0]], text))
+
+
+def _as_recorded(service, guest):
+    """Whether a guest is the one that things were set on: then the catalogue names another by mistake, and they stay known."""
+    known = (service["touched"].get("guest") or {}).get("uuid")
+    return bool(known and guest["uuid"]) and known.lower() == guest["uuid"].lower()
 
 
 def _forget(service, touched, closed, services):

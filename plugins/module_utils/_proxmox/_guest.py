@@ -301,6 +301,7 @@ def plan(service, guest, facts, shared):
     touched["unanswered"] = late
     errors = identity(service, guest)
     if errors:
+        touched["guest"] = dict(service["touched"].get("guest") or touched["guest"])
         return GuestPlan(True, [], None, touched if known else None, [], errors, [])
     touched["guest"].update(vmid=guest["vmid"], uuid=guest["uuid"], name=guest["name"], macs=sorted(
         {nic["mac"] for nic in guest["nics"].values() if nic["mac"]}))

@@ -124,6 +124,16 @@ def test_number_given_to_another_guest(house, vmid):
     assert (other.config, other.running, other.paused) == before and not house.cluster.firewall.guests[vmid].render()
 
 
+def test_a_mistake_in_the_catalogue_loses_nothing_of_what_was_set(house):
+    """The guest is the one that was provisioned, and the catalogue now names another: said, and given back once it is right."""
+    house.services["vps-101"]["guest"]["uuid"] = "11111111-1111-4111-8111-111111111111"
+    for _twice in range(2):
+        assert codes(house.provision()) == {"vps-101": "guest_replaced"}
+    house.services["vps-101"]["guest"]["uuid"] = None
+    assert not house.provision()["errors"] and not house.retire()["errors"]
+    assert not house.cluster.firewall.guests[101].render()
+
+
 def test_template_is_left_alone(house):
     house.cluster.guests[101].config["template"] = "1"
     before = house.state()["guests"][101]
