@@ -31,6 +31,7 @@ GuestPlan.__doc__ = """What `plan` returns.
 
 TAG = "aup-suspended"
 LIFTED = "aup-lifted"
+ASIDE = "aup-"  # before the name of a set that is being filled
 _MARK = re.compile("(?:%s|%s)(?:-[0-9]+)?" % (TAG, LIFTED))
 # How long a write without an answer is waited for: a worker waits 10 s for a guest's lock, and calls queue up for workers.
 LATE_SECONDS = 600

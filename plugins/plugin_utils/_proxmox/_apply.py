@@ -239,7 +239,7 @@ class Apply:
         if after is None:
             write(node, "DELETE", *place, name, force=1)
         elif before is None:
-            aside = "aup-" + name
+            aside = _guest.ASIDE + name
             try:
                 write(node, "POST", *place, name=aside, comment=_firewall.MARK)
             except ApiError as exc:

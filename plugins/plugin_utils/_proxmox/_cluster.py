@@ -141,6 +141,11 @@ class ProxmoxCluster:
         found = {}
         for name in sorted(({"ipfilter-" + nic for nic in nics} if spoof.get("mode") == "enforce" else set()) | set(made)):
             entries = self._if_there(_answers.entries, *place, "firewall", "ipset", name)
+            if entries is None and name in made:
+                # Of a run that ended while it was filled under another name.
+                name = _guest.ASIDE + name
+                entries = self._if_there(_answers.entries, *place, "firewall", "ipset", name)
+                made = [*made, name]
             if entries is not None:
                 found[name] = {"entries": [entry["cidr"] for entry in entries if not entry.get("nomatch")], "ours": name in made}
         if self._adopt and any(not one["ours"] for one in found.values()):

@@ -13,7 +13,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _apply
 from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule, _Handler
 
-from .provider import SECRET, Provider, firewalled, guest, provider, service
+from .provider import POLICY, SECRET, Provider, firewalled, guest, provider, service
 from .world import LIVES, Direct, World
 
 EVERYBODY = ("vps-100", "vps-101", "vps-203")
@@ -82,6 +82,18 @@ def test_retiring_is_not_done_while_a_group_of_ours_is_left(house):
     house.api.rules.append(rule)
     done = house.retire()
     assert rule.times == 0 and not done["errors"] and not house.cluster.firewall.cluster.groups
+
+
+def test_a_set_half_made_goes_with_its_control(house):
+    """Filling it ended in the middle, and by the next run nobody wants it any more."""
+    assert not house.retire()["errors"]
+    before = house.state()
+    house.api.rules.append(Rule("POST", "/nodes/pve1/qemu/100/firewall/ipset/aup-.*", times=9, refuse=Refused(500, "got timeout")))
+    assert house.provision()["errors"] and "aup-ipfilter-net0" in house.cluster.firewall.guests[100].ipsets
+    house.api.rules.clear()
+    house.under(POLICY.replace("anti_spoofing: {adoption: {mode: enforce}}", 'anti_spoofing: {mode: "off"}').replace('"1"', '"2"'))
+    assert not house.provision()["errors"] and not house.cluster.firewall.guests[100].ipsets
+    assert not house.retire()["errors"] and house.state() == before
 
 
 @pytest.mark.parametrize("first", ["/nodes/pve1/qemu/100/firewall/rules", "/cluster/firewall/groups"])
