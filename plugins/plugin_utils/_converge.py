@@ -387,6 +387,10 @@ class Converge:
                             remedy="Check the node: its module was tampered with or is of another version.")
         return self.confirm(path)
 
+    def _takes_release(self, result):
+        """Whether the node carries the release that it was brought to, so that reconcile keeps it there."""
+        return result["outcome"] in DONE
+
     def _record(self, wanted, basis, result):
         """Write what came of it; `basis` is the snapshot it was judged by (of a router its desired state), None where it did not come so far."""
         done = result["outcome"] in DONE
@@ -423,5 +427,5 @@ class Converge:
                 tx.note_by_hand(wanted.node, {} if wanted.absent and done else result["by_hand"])
             if done and wanted.absent:
                 tx.forget_node(wanted.node)
-            elif done and wanted.release_id is not None:
+            elif wanted.release_id is not None and self._takes_release(result):
                 tx.set_node_release(wanted.node, wanted.release_id)

@@ -129,6 +129,14 @@ class ClusterConverge(Converge):
         self._seen, self._last = dict(planned[0]["touched"]), planned[1]
         return planned
 
+    def _takes_release(self, result):
+        """Also where single guests failed: one of a thousand is always locked. The run has failed and says which; reconcile
+        goes on with them, instead of bringing all others back to the former release. One that names another ledger's guest
+        is not taken, or that guest could be acted on."""
+        codes = {error["code"] for error in result["errors"] if error["service"] is not None}
+        single = codes and "other_ledger" not in codes and all(error["service"] is not None for error in result["errors"])
+        return super()._takes_release(result) or bool(single) and result["outcome"] == "failed"
+
     def _before_apply(self, wanted, plan, born):
         if self._keep(wanted, plan):
             raise NodeError("another run has acted on the same guests meanwhile.", code="plan_changed", target=wanted.node, retryable=True,

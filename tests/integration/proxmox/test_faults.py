@@ -159,6 +159,29 @@ def test_locked_guest(house, lock):
     assert one.running == (lock != "suspended") and not one.paused and one.config["onboot"] == "1"
 
 
+def test_one_locked_guest_holds_no_release_back(tmp_path):
+    """Of the first release as of a later one: reconcile goes on with it, and doesn't take the others back."""
+    cluster = firewalled(Cluster(("pve1",), pace=0.01, lock_timeout=0.3))
+    for vmid in (100, 101):
+        cluster.add(guest(vmid))
+    locked = cluster.guests[101]
+    locked.config.update(lock="backup", net0=locked.config["net0"].replace("firewall=1", "firewall=0"))
+    locked.running = False
+    with provider(tmp_path, cluster) as made:
+        made.services = {one["id"]: one for one in (service(100), service(101))}
+        done = made.provision()
+        assert done["outcome"] == "failed" and codes(done) == {"vps-101": "guest_locked"}
+        held = cluster.firewall.guests[100].render()
+        assert codes(made.again()) == {"vps-101": "guest_locked"} and cluster.firewall.guests[100].render() == held
+        del locked.config["lock"]
+        assert made.again()["outcome"] == "changed" and "firewall=1" in locked.config["net0"]
+        locked.config.update(lock="backup", net0=locked.config["net0"].replace("firewall=1", "firewall=0"))
+        made.services["vps-100"]["nics"][0]["addresses"].append("192.0.2.77")
+        assert codes(made.provision()) == {"vps-101": "guest_locked"}
+        assert codes(made.again()) == {"vps-101": "guest_locked"}
+        assert "192.0.2.77" in cluster.firewall.guests[100].render()
+
+
 @pytest.mark.parametrize("vmid", [100, 203])
 def test_high_availability_is_asked(house, vmid):
     kind = "vm" if vmid == 100 else "ct"
