@@ -245,7 +245,7 @@ def _hasty() -> None:
 
 def test_a_router_ends_what_is_in_use_and_gives_the_addresses_back_in_time(both):
     """Real packets: the guest's end in use gives up, one that is idle outlives it, and nothing is dark for longer."""
-    lab, house, found = both.lab, both.house, both.lab.routes()
+    lab, house, found = both.lab, both.house, both.lab.state()
     lab.inside("cust", _hasty)  # some seconds in place of 924
     used, idle = _link(lab), _link(lab)
     opened = both.enforce("quarantine", "T-1")
@@ -270,7 +270,7 @@ def test_a_router_ends_what_is_in_use_and_gives_the_addresses_back_in_time(both)
     assert both.again()["outcome"] == "unchanged" and len(lab.ours()) == 2
     both.late = 20 * _MINUTES
     done = both.again()
-    assert done["outcome"] == "changed" and not done["errors"] and lab.ours() == [] and lab.routes() == found
+    assert done["outcome"] == "changed" and not done["errors"] and lab.ours() == [] and lab.state() == found
     assert lab.reach()[10] == [True, True] and both.again()["services"] == [] and house.statuses("vps-100") == ["active"]
     idle[0].settimeout(10)
     idle[1].send(b"still there")
@@ -280,7 +280,7 @@ def test_a_router_ends_what_is_in_use_and_gives_the_addresses_back_in_time(both)
 
 
 def test_lifted_early_it_is_given_back_early_and_each_block_by_its_own_time(both):
-    lab, house, found = both.lab, both.house, both.lab.routes()
+    lab, house, found = both.lab, both.house, both.lab.state()
     first = both.enforce("quarantine", "T-1")
     assert not both.route(first["run_id"])["errors"] and not house.converge(first["run_id"])["errors"]
     second = both.enforce("smtp_block", "T-2")
@@ -291,7 +291,7 @@ def test_lifted_early_it_is_given_back_early_and_each_block_by_its_own_time(both
     assert house.statuses("vps-100") == ["active"]
     # The cluster alone was reached: it isn't over until the router was seen without it.
     assert not house.lift("vps-100", case="T-2")["errors"] and house.statuses("vps-100") == ["ending"]
-    assert both.again()["outcome"] == "changed" and lab.routes() == found and house.statuses("vps-100") == []
+    assert both.again()["outcome"] == "changed" and lab.state() == found and house.statuses("vps-100") == []
     # A route of somebody else's in the way: a gap, not an error, and the quarantine stands.
     lab.ip("route add 203.0.113.10/32 via 203.0.113.20 proto static")
     third = both.enforce("quarantine", "T-3")
@@ -305,7 +305,7 @@ def test_one_runbook_acts_on_router_and_cluster(lab, tmp_path):
     cluster.add(guest(VM))
     cluster.add(guest(CT, "lxc"))
     (tmp_path / "tls").mkdir()
-    found = lab.routes()
+    found = lab.state()
     with serve(cluster, tmp_path / "tls", {"svc@pve!aup": token()}) as server:
         house = House(server, tmp_path)
         (tmp_path / "lab.yml").write_text(NULL_ROUTED)
@@ -322,14 +322,14 @@ def test_one_runbook_acts_on_router_and_cluster(lab, tmp_path):
         assert rc == 0 and "edge: as it should be, verified" in out, out
         wanted = {"service": "vps-100", "violation": "attack_target", "duration": "48h", "case": "T-1"}
         rc, out = house.play("quarantine", "--check", **wanted)
-        assert rc == 0 and "edge: would change" in out and "pve: would change" in out and lab.routes() == found, out
+        assert rc == 0 and "edge: would change" in out and "pve: would change" in out and lab.state() == found, out
         rc, out = house.play("quarantine", **wanted)
         assert rc == 0 and "vps-100: open_connections in force, verified" in out and "vps-100: quarantine in force, verified" in out, out
         assert len(lab.ours()) == 2
         rc, out = house.play("explain", service="vps-100")
         assert rc == 0 and "open connections: null_route" in out, out
         rc, out = house.play("lift", service="vps-100", note="over")
-        assert rc == 0 and out.count("vps-100: given back, verified") == 2 and lab.routes() == found, out
+        assert rc == 0 and out.count("vps-100: given back, verified") == 2 and lab.state() == found, out
         # A router that can't be reached fails the run, and holds nothing up.
         rc, out = house.play("quarantine", aup_known_hosts="/nonexistent/known_hosts", **dict(wanted, case="T-2"))
         assert rc != 0 and "edge: UNREACHABLE" in out and "vps-100: quarantine in force, verified" in out, out
