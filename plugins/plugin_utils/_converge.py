@@ -427,5 +427,5 @@ class Converge:
                 tx.note_by_hand(wanted.node, {} if wanted.absent and done else result["by_hand"])
             if done and wanted.absent:
                 tx.forget_node(wanted.node)
-            elif wanted.release_id is not None and self._takes_release(result):
+            elif wanted.release_id is not None and not wanted.absent and self._takes_release(result):
                 tx.set_node_release(wanted.node, wanted.release_id)
