@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from tests.proxmox.server import serve
 
 from .controller import House
 from .provider import POLICY, firewalled, guest, token
-from .test_hosts import _WITHIN, HELD, PLAIN, STRANGER, WALLED, WIRE, Site, address, site  # noqa: F401
+from .test_hosts import _WITHIN, HELD, PLAIN, STRANGER, WALLED, WIRE, Site, address, prepared, site  # noqa: F401
 
 ROOT = Path(__file__).parents[3]
 FILES = "var/lib/hosting_aup"
@@ -273,12 +272,7 @@ _ROLE = """
 
 def test_the_role_and_the_runbooks(kept, tmp_path):
     """A real ansible-playbook; the node's own files in place of this machine's, as in `test_hosts`."""
-    site, place, node = kept.site, tmp_path / "play", kept.place / "files"  # noqa: F811
-    (place / "tls").mkdir(parents=True)
-    (node / "var/lib").mkdir(parents=True)
-    (node / "run").mkdir()
-    shutil.copytree("/etc", node / "etc", symlinks=True, ignore_dangling_symlinks=True)
-    (node / "etc/pve").symlink_to(kept.place / "pve")
+    site, (place, node) = kept.site, prepared(kept.place, tmp_path)  # noqa: F811
     cluster = firewalled(Cluster(("pve1",), pace=0.01, lock_timeout=0.3))
     cluster.add(guest(WALLED))
     cluster.add(guest(PLAIN, "lxc"))

@@ -293,14 +293,20 @@ exec "$@"
 """
 
 
-def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
-    """A real ansible-playbook, its modules packed and run on the node, new rules confirmed over a new connection."""
-    place, node = tmp_path / "play", site.place / "files"
+def prepared(own, tmp_path):
+    """`(folder of the controller, folder of the node)` for real plays: the node's own files, to stand in place of this machine's."""
+    place, node = tmp_path / "play", own / "files"
     (place / "tls").mkdir(parents=True)
     (node / "var/lib").mkdir(parents=True)
     (node / "run").mkdir()
     shutil.copytree("/etc", node / "etc", symlinks=True, ignore_dangling_symlinks=True)
-    (node / "etc/pve").symlink_to(site.place / "pve")
+    (node / "etc/pve").symlink_to(own / "pve")
+    return place, node
+
+
+def test_the_runbooks_act_on_both_the_node_and_the_api(site, tmp_path):
+    """A real ansible-playbook, its modules packed and run on the node, new rules confirmed over a new connection."""
+    place, node = prepared(site.place, tmp_path)
     cluster = firewalled(Cluster(("pve1",), pace=0.01, lock_timeout=0.3))
     cluster.add(guest(WALLED))
     cluster.add(guest(PLAIN, "lxc"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger import open_ledger
@@ -15,7 +14,7 @@ from tests.proxmox.server import serve
 
 from .controller import House
 from .provider import firewalled, guest, mac, maker_token
-from .test_hosts import _WITHIN, PLAIN, WALLED, WIRE, site  # noqa: F401
+from .test_hosts import _WITHIN, PLAIN, WALLED, WIRE, prepared, site  # noqa: F401
 from .test_orders import ordered, template
 
 NUMBERED, FREE = 305, 301  # an order with a number in the catalogue, and one without
@@ -67,12 +66,7 @@ def entry(number: int, vmid: int | None, image: str) -> dict:
 
 def test_a_guest_made_by_order_is_bound_on_its_node_before_its_first_packet(site, tmp_path):  # noqa: F811
     """A real ansible-playbook; what the first packets of each guest met is looked at as it starts."""
-    place, node = tmp_path / "play", site.place / "files"
-    (place / "tls").mkdir(parents=True)
-    (node / "var/lib").mkdir(parents=True)
-    (node / "run").mkdir()
-    shutil.copytree("/etc", node / "etc", symlinks=True, ignore_dangling_symlinks=True)
-    (node / "etc/pve").symlink_to(site.place / "pve")
+    place, node = prepared(site.place, tmp_path)
     cluster = firewalled(Cluster(("pve1",), pace=0.01, lock_timeout=0.3))
     for one in (guest(WALLED), guest(PLAIN, "lxc"), template(), template(9001, "lxc")):
         cluster.add(one)
