@@ -84,6 +84,11 @@ def guest(vmid: int, kind: str = "qemu", node: str = "pve1", nics: int = 1, runn
     return Guest(vmid, kind, node, {key: value for key, value in base.items() if value is not None}, running=running)
 
 
+def codes(result: dict) -> dict[str | None, str]:
+    """What failed, by service; None for the cluster itself."""
+    return {error["service"]: error["code"] for error in result["errors"]}
+
+
 def firewalled(cluster: Cluster) -> Cluster:
     """The cluster-wide switch on, as an operator has it who uses the firewall."""
     cluster.firewall.cluster.options.update(enable=1, policy_in="ACCEPT")

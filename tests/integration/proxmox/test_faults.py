@@ -14,7 +14,7 @@ from tests.proxmox import schema
 from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule, Token
 
-from .provider import ROLE, SECRET, Provider, firewalled, guest, mac, provider, service, token
+from .provider import ROLE, SECRET, Provider, codes, firewalled, guest, mac, provider, service, token
 
 EVERYBODY = ("vps-100", "vps-101", "vps-203")
 
@@ -30,10 +30,6 @@ def house(tmp_path):
         made.services = {one["id"]: one for one in (service(100), service(101), service(203, "lxc"))}
         assert not made.provision()["errors"]
         yield made
-
-
-def codes(result: dict) -> dict[str | None, str]:
-    return {error["service"]: error["code"] for error in result["errors"]}
 
 
 def writes(house: Provider) -> list[tuple[str, str]]:

@@ -14,11 +14,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._proxmox import _firew
 
 from tests.proxmox.server import certificate
 
-from .provider import POLICY
-
-
-def codes(result: dict) -> dict[str | None, str]:
-    return {error["service"]: error["code"] for error in result["errors"]}
+from .provider import POLICY, codes
 
 
 def once(pattern: str, act):

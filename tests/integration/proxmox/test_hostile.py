@@ -13,7 +13,7 @@ from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox import _apply
 from tests.proxmox.cluster import Cluster, Refused
 from tests.proxmox.server import Rule, _Handler
 
-from .provider import POLICY, SECRET, Provider, firewalled, guest, provider, service
+from .provider import POLICY, SECRET, Provider, codes, firewalled, guest, provider, service
 from .world import LIVES, Direct, World
 
 EVERYBODY = ("vps-100", "vps-101", "vps-203")
@@ -30,10 +30,6 @@ def house(tmp_path):
         made.services = {one["id"]: one for one in (service(100), service(101), service(203, "lxc"))}
         assert not made.provision()["errors"]
         yield made
-
-
-def codes(result: dict) -> dict[str | None, str]:
-    return {error["service"]: error["code"] for error in result["errors"]}
 
 
 # -- what random lives found -------------------------------------------------------------------------------------------
