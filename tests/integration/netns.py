@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -30,6 +31,16 @@ def leave_on_signals():
 
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, leave)
+
+
+def exit_of(main):
+    """A demo's exit status: that of `main`, or what Ctrl-C has once all was cleared away; for SIGTERM see `leave_on_signals`."""
+    leave_on_signals()
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything is cleared away", file=sys.stderr)
+        return 130
 
 
 def run(argv, stdin=None):

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.integration.netns import leave_on_signals
+from tests.integration.netns import exit_of
 
 from . import inventory, plan, story_asergo
 from .controller import collections_path
@@ -221,12 +221,8 @@ def main(arguments: list[str]) -> int:
     except (BrokenPromise, LabError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("demo: interrupted; everything is cleared away", file=sys.stderr)
-        return 130
     return 0
 
 
 if __name__ == "__main__":
-    leave_on_signals()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_of(lambda: main(sys.argv[1:])))

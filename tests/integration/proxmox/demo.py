@@ -17,7 +17,7 @@ from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils._ledger_requests import end_what_is_due
 from ansible_collections.hosting.aup.plugins.plugin_utils._proxmox._usage import read_usage
 from ansible_collections.hosting.aup.plugins.plugin_utils._usage_requests import list_usage, meter
-from tests.integration.netns import leave_on_signals
+from tests.integration.netns import exit_of
 from tests.integration.proxmox.provider import Provider, firewalled, guest, maker_token, provider, service
 from tests.integration.proxmox.test_orders import IMAGES, ordered, refuses_port_25, template
 from tests.proxmox.cluster import Cluster
@@ -196,9 +196,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    leave_on_signals()
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("demo: interrupted; everything is cleared away", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(exit_of(main))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ansible_collections.hosting.aup.plugins.module_utils._time import iso
 from ansible_collections.hosting.aup.plugins.plugin_utils import _ledger_requests as requests
-from tests.integration.netns import leave_on_signals
+from tests.integration.netns import exit_of
 from tests.integration.routers.provider import Provider
 from tests.integration.routers.router_lab import NEIGHBOUR, ROUTER, VICTIM, RouterLab, eventually
 
@@ -75,9 +75,4 @@ def main():
 
 
 if __name__ == "__main__":
-    leave_on_signals()
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("demo: interrupted; everything is cleared away", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(exit_of(main))
